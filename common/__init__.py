@@ -1,0 +1,1 @@
+"""What more than one stage uses: config, data, networks, losses, training loop, evaluation."""

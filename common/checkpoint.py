@@ -1,0 +1,109 @@
+"""Checkpoints: plain tensors and plain types, written whole or not at all, read by one loader.
+
+Keys: format_version, stage, recipe, model (earlier stages' weights included), model_config, config,
+optimizer, step, sampler_position, random_states, best_metric.
+"""
+
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+
+FORMAT_VERSION = 1
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write to a temporary name beside `path`, then rename: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write checkpoint {path}: {error.strerror}; free some disk space "
+            "or choose another output_root"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[str, Any]:
+    """Read a checkpoint of `stage` and `recipe`; no pickled code runs."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}") from None
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
+            f"({type(error).__name__})"
+        ) from error
+    if not isinstance(content, dict) or "format_version" not in content:
+        raise UserError(f"{path} is not a checkpoint of this project")
+    if content["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format {content['format_version']}, this program reads "
+            f"{FORMAT_VERSION}; use the version that wrote it"
+        )
+    if (content["stage"], content["recipe"]) != (stage, recipe):
+        raise UserError(
+            f"{path} is a checkpoint of {content['stage']} ({content['recipe']} "
+            f"recipe); a {stage} ({recipe}) checkpoint is needed here"
+        )
+    return content
+
+
+def find_checkpoint(place: Path, made_by: str) -> Path:
+    """A checkpoint file: `place` itself, or the best (else last) one of the run folder `place`.
+
+    made_by: the command that makes it, for the error message.
+    """
+    if place.is_file():
+        return place
+    for name in ("best.pt", "last.pt"):
+        for folder in (place / "checkpoints", place):
+            if (folder / name).is_file():
+                return folder / name
+    raise UserError(f"no checkpoint in {place}; make one with: {made_by}")
+
+
+def random_states() -> dict[str, Any]:
+    """Every global generator's state as plain types and tensors."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 (timm and others may use it)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+        "python": list(random.getstate()),
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    """Undo `random_states`; GPU states only where the number of GPUs is the same."""
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+TRAINED_BY = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
+
+
+def earlier_stage(
+    output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
+) -> dict[str, Any]:
+    """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
+    folders = [place] if place else [output_root / e / stage for e in experiments if e]
+    folder = next((f for f in folders if f.exists()), folders[0])
+    command = f"sh {TRAINED_BY[stage]}/train.sh, or name another with init.{stage}=PATH"
+    return load_checkpoint(find_checkpoint(folder, command), stage=stage)

@@ -1,0 +1,255 @@
+"""One YAML file and `key=value` words become one tree of frozen dataclasses.
+
+Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
+names it) starts from another file. Unknown keys, wrong types and values out of range are a
+`UserError` that names the file (or the command line), the key and the nearest valid key.
+
+Relative paths: in a YAML file they start at the repository root; typed on the command line they
+start at the current folder, or at the repository root when they exist only there.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import yaml
+
+from common.errors import UserError
+
+REPO_ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
+
+
+def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[str]) -> T:
+    """Read `yaml_path` (None: defaults only), apply `key=value` words, check and build the tree."""
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if yaml_path is not None:
+        _merge(tree, sources, read_yaml(yaml_path), str(yaml_path))
+    apply_overrides(tree, sources, overrides)
+    return build_config(config_type, tree, sources)
+
+
+def build_config(config_type: type[T], tree: dict, sources: dict[str, str] | None = None) -> T:
+    """Build the dataclass tree from nested dicts; `sources` says where each key came from."""
+    return _build(config_type, tree, "", sources or {}, tuple(valid_keys(config_type)))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The file's mapping with its `base:` files merged underneath."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    merged = read_yaml((path.parent / str(base)).resolve())
+    _merge(merged, {}, tree, str(path))
+    return merged
+
+
+def find_yaml(name: str) -> Path:
+    """The config file as typed: seen from the current folder, else from the repository root."""
+    for path in (Path(name), REPO_ROOT / name):
+        if path.is_file():
+            return path
+    raise UserError(f"no config file {name} in {Path.cwd()} or {REPO_ROOT}")
+
+
+def apply_overrides(tree: dict, sources: dict[str, str], overrides: list[str]) -> None:
+    """Put `a.b=value` words into the tree; values are read as YAML."""
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"command line: '{word}' is not of the form key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"command line: {key}: cannot read the value '{text}'") from error
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        _merge(tree, sources, value, "command line")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The tree as plain dicts, lists, numbers and strings; paths in the repository are relative."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def valid_keys(config_type: type, prefix: str = "") -> list[str]:
+    """Every dotted key the tree has."""
+    keys: list[str] = []
+    for name, kind in _field_types(config_type).items():
+        keys.append(prefix + name)
+        if dataclasses.is_dataclass(kind):
+            keys += valid_keys(typing.cast(type, kind), f"{prefix}{name}.")
+    return keys
+
+
+def _merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: str = "") -> None:
+    for name, value in new.items():
+        key = f"{prefix}{name}"
+        sources[key] = source
+        if isinstance(value, dict):
+            if not isinstance(tree.get(name), dict):
+                tree[name] = {}
+            _merge(tree[name], sources, value, source, f"{key}.")
+        else:
+            tree[name] = value
+
+
+def _field_types(config_type: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(config_type)
+    return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+def _build(
+    config_type: type[T], tree: Any, prefix: str, sources: dict[str, str], keys: tuple[str, ...]
+) -> T:
+    where = _where(prefix.rstrip("."), sources)
+    if not isinstance(tree, dict):
+        raise UserError(f"{where}: {prefix.rstrip('.')} must hold keys, not {tree!r}")
+    kinds = _field_types(config_type)
+    for name in tree:
+        if name not in kinds:
+            _refuse_unknown(f"{prefix}{name}", sources, keys)
+    values: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        key = f"{prefix}{name}"
+        if dataclasses.is_dataclass(kind):
+            values[name] = _build(typing.cast(type, kind), tree.get(name, {}), f"{key}.", sources, keys)
+        elif name in tree:
+            values[name] = _convert(kind, tree[name], key, sources)
+    try:
+        return config_type(**values)
+    except ValueError as error:
+        culprit = f"{prefix}{str(error).split(':')[0]}"
+        raise UserError(f"{_where(culprit, sources)}: {prefix}{error}") from error
+    except TypeError as error:
+        required = [
+            f.name
+            for f in dataclasses.fields(typing.cast(Any, config_type))
+            if f.default is dataclasses.MISSING
+            and f.default_factory is dataclasses.MISSING
+            and f.name not in values
+        ]
+        raise UserError(f"{where}: {prefix}{required[0]} is missing; it has no default") from error
+
+
+def _refuse_unknown(key: str, sources: dict[str, str], keys: tuple[str, ...]) -> None:
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+    siblings = [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    best = siblings[0] if siblings else near[0]
+    raise UserError(
+        f"{_where(key, sources)}: unknown key '{key}'; the nearest valid key is '{best}'"
+    )
+
+
+def _where(key: str, sources: dict[str, str]) -> str:
+    """The file (or command line) that set `key` or the nearest thing below or above it."""
+    if key in sources:
+        return sources[key]
+    below = [s for k, s in sources.items() if k.startswith(f"{key}.")]
+    return below[0] if below else next(iter(sources.values()), "config")
+
+
+def _convert(kind: Any, value: Any, key: str, sources: dict[str, str]) -> Any:
+    where = _where(key, sources)
+    try:
+        return _convert_value(kind, value, where == "command line")
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: {key} must be {_describe(kind)}, not {value!r}") from None
+
+
+def _convert_value(kind: Any, value: Any, typed_by_hand: bool) -> Any:
+    """`value` as `kind`; TypeError or ValueError when it is not one."""
+    origin = typing.get_origin(kind)
+    if origin in (Union, types.UnionType):
+        return _convert_union(typing.get_args(kind), value, typed_by_hand)
+    if origin is Literal:
+        if value not in typing.get_args(kind) or isinstance(value, bool):
+            raise ValueError(value)
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(value)
+        return tuple(_convert_value(typing.get_args(kind)[0], v, typed_by_hand) for v in value)
+    return _convert_scalar(kind, value, typed_by_hand)
+
+
+def _convert_union(kinds: tuple, value: Any, typed_by_hand: bool) -> Any:
+    if value is None:
+        if types.NoneType in kinds:
+            return None
+        raise TypeError(value)
+    for kind in kinds:
+        if kind is types.NoneType:
+            continue
+        try:
+            return _convert_value(kind, value, typed_by_hand)
+        except (TypeError, ValueError):
+            continue
+    raise TypeError(value)
+
+
+def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        return float(value)  # PyYAML reads 1e-3 as a string
+    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind is Path and isinstance(value, str):
+        return resolve_path(value, typed_by_hand)
+    raise TypeError(value)
+
+
+def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
+    """An absolute path (see the module's docstring for what a relative one means)."""
+    path = Path(text).expanduser()
+    if path.is_absolute():
+        return path
+    if typed_by_hand and (Path.cwd() / path).exists():
+        return Path.cwd() / path
+    if typed_by_hand and not (REPO_ROOT / path).exists():
+        return Path.cwd() / path
+    return REPO_ROOT / path
+
+
+def _describe(kind: Any) -> str:
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        Path: "a path",
+        types.NoneType: "null",
+    }
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(str(p) for p in parts)
+    if origin is tuple:
+        return f"a list, each {_describe(parts[0])}"
+    if parts:
+        return " or ".join(_describe(p) for p in parts)
+    return names.get(kind, str(kind))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, Path):
+        return str(value.relative_to(REPO_ROOT) if value.is_relative_to(REPO_ROOT) else value)
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,111 @@
+"""From a run's config to its data sets and batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from common.data.dataset import DepthDataset, Split, build_dataset, image_files
+from common.data.lists import find_file
+from common.data.sampling import StepSampler, eval_loader, train_loader
+from common.data.text_features import (
+    FeatureStore,
+    load_captions,
+    load_image_features,
+    load_text_features,
+)
+from common.distributed import Processes
+from common.engine import TrainConfig
+from common.evaluation import EvalConfig
+from common.run import RunConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training and the validation split of a run."""
+
+    train: DepthDataset
+    val: DepthDataset
+
+    def train_text_features(self) -> Tensor:
+        """[N, D], one row per training image."""
+        return _all_features(self.train, self.train.text_features)
+
+    def train_image_features(self) -> Tensor:
+        """[N, E], one row per training image."""
+        return _all_features(self.train, self.train.image_features)
+
+
+def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
+    if store is None:
+        raise ValueError("the data set has no such features")
+    return torch.stack([store[sample.key] for sample in dataset.samples])
+
+
+def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
+    """Training and validation data with the features `model` says it needs."""
+    return Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
+
+
+def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes) -> DepthDataset:
+    """One split; encodes captions or images first if their features are not there yet.
+
+    model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold.
+    """
+    resolve = partial(find_file, root=config.data.root)
+    cache = partial(_cached, cache_dir=config.output_root / "features", who=who, resolve=resolve)
+    text = image = None
+    if model.needs_text_feature:
+        text = cache(load_text_features, config.text)
+    if model.needs_image_feature:
+        files = image_files(config.data, split)
+        image = cache(load_image_features, config.text.image_features, config.text.encoder, files)
+    return build_dataset(
+        config.data, split, text, image, load_captions(config.text, resolve), config.seed,
+        augment=split == "train",
+    )  # fmt: skip
+
+
+def _cached(load, *arguments, cache_dir: Path, who: Processes, resolve) -> FeatureStore:
+    return load(
+        *arguments, resolve=resolve, cache_dir=cache_dir, is_main=who.is_main, barrier=who.barrier,
+        device=who.device,
+    )  # fmt: skip
+
+
+def training_batches(
+    dataset: DepthDataset,
+    config: TrainConfig,
+    *,
+    seed: int,
+    who: Processes,
+    start_step: int,
+    total_steps: int,
+) -> Iterator[dict]:
+    """This process's micro-batches of steps `start_step` to `total_steps`, in order."""
+    sampler = StepSampler(
+        num_samples=len(dataset),
+        batch_size=config.batch_size,
+        micro_batch_size=config.micro_batch_size or config.batch_size // who.world_size,
+        rank=who.rank,
+        world_size=who.world_size,
+        seed=seed,
+        start_step=start_step,
+        num_steps=total_steps - start_step,
+    )
+    pin_memory = who.device.type == "cuda"
+    return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
+
+
+def evaluation_batches(dataset: DepthDataset, config: EvalConfig, who: Processes) -> Iterator[dict]:
+    """This process's share of the data set's images, the first `max_images` of them."""
+    pin_memory = who.device.type == "cuda"
+    workers = 4 if len(dataset) > 64 and pin_memory else 0
+    first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
+    return iter(
+        eval_loader(first, config.batch_size, who.rank, who.world_size, workers, pin_memory)
+    )

@@ -1,0 +1,143 @@
+"""Which samples each step trains on: a function of (seed, step) alone.
+
+Neither the number of processes, of workers, nor an interruption changes a batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from common.data.dataset import DepthDataset, collate_eval, collate_train
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class StepSampler:
+    """This rank's micro-batches of every step, as lists of (index, position) keys.
+
+    Sample number `position` of the run is entry `position % num_samples` of the permutation of
+    epoch `position // num_samples`; the batch at the end of an epoch goes on into the next one.
+    Step s holds positions s * batch_size and on; rank r owns the r-th part of them.
+    """
+
+    num_samples: int
+    batch_size: int  # of one step, over all ranks
+    micro_batch_size: int
+    rank: int = 0
+    world_size: int = 1
+    seed: int = 0
+    start_step: int = 0
+    num_steps: int = 1  # steps to yield, from start_step on
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise UserError("there are no training images; check data.train_list")
+        if self.batch_size % self.world_size:
+            below = self.batch_size // self.world_size * self.world_size
+            nearest = f"{below} or {below + self.world_size}" if below else f"{self.world_size}"
+            raise UserError(
+                f"train.batch_size: {self.batch_size} is not divisible by the "
+                f"{self.world_size} processes; use {nearest}"
+            )
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Of one rank; the last one of a step may be smaller."""
+        return -(-self.batch_size // self.world_size // self.micro_batch_size)
+
+    def __len__(self) -> int:
+        return self.num_steps * self.micro_batches_per_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        share = self.batch_size // self.world_size
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in range(self.start_step, self.start_step + self.num_steps):
+            start = step * self.batch_size + self.rank * share
+            keys = []
+            for position in range(start, start + share):
+                if position // self.num_samples != epoch:
+                    epoch = position // self.num_samples
+                    order = epoch_order(self.num_samples, self.seed, epoch)
+                keys.append((int(order[position % self.num_samples]), position))
+            for first in range(0, share, self.micro_batch_size):
+                yield keys[first : first + self.micro_batch_size]
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The permutation of one epoch, int64 [num_samples]."""
+    return np.random.default_rng([seed, epoch]).permutation(num_samples)
+
+
+def eval_indices(num_samples: int, rank: int, world_size: int) -> list[int]:
+    """This rank's images: every image on exactly one rank, none twice."""
+    return list(range(rank, num_samples, world_size))
+
+
+class DepthLoader(DataLoader):
+    """A DataLoader whose workers' user errors stay one line."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            # torch hands a worker's error on with the worker's whole traceback as its message.
+            message = str(error).rstrip().rsplit("UserError: ", 1)[-1]
+            raise UserError(message) from None
+
+
+def train_loader(
+    dataset: DepthDataset,
+    sampler: StepSampler,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch: int = 4,
+) -> DepthLoader:
+    """Micro-batches in the sampler's order; `prefetch` of them wait ready per worker."""
+    return DepthLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate_train,
+        **_worker_options(num_workers, pin_memory, prefetch),
+    )
+
+
+def eval_loader(
+    dataset: DepthDataset | Subset,
+    batch_size: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch: int = 4,
+) -> DepthLoader:
+    """This rank's share of the images in list order; `gt_depth` comes as a list."""
+    return DepthLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=eval_indices(len(dataset), rank, world_size),
+        collate_fn=collate_eval,
+        **_worker_options(num_workers, pin_memory, prefetch),
+    )
+
+
+def _worker_options(num_workers: int, pin_memory: bool, prefetch: int) -> dict[str, Any]:
+    return {
+        "num_workers": num_workers,
+        "pin_memory": pin_memory,
+        "prefetch_factor": prefetch if num_workers else None,
+        "persistent_workers": num_workers > 0,
+        "worker_init_fn": _use_one_thread,
+        # Its own generator: a DataLoader otherwise draws from torch's global one, and a resumed
+        # run would not see the same random numbers as an uninterrupted one.
+        "generator": torch.Generator().manual_seed(0),
+    }
+
+
+def _use_one_thread(worker: int) -> None:
+    """One worker per core: OpenCV's own threads would only fight over them."""
+    cv2.setNumThreads(0)

@@ -1,0 +1,132 @@
+"""Geometry and colour of one sample: pure functions on arrays with an explicit generator.
+
+Images are uint8 RGB [H, W, 3] and depth maps stored uint16 [H, W] up to the last step, which makes
+a normalised float32 [3, H, W] image out of one 256-entry table per channel.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+KB_HEIGHT, KB_WIDTH = 352, 1216
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which random changes training makes."""
+
+    rotate_degrees: float  # uniform in +- this
+    flip: bool
+    jitter: bool
+    brightness: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Colour change of one image: value ** gamma * brightness * colour, on values in [0, 1]."""
+
+    gamma: float = 1.0
+    brightness: float = 1.0
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+def augment(
+    image: np.ndarray, depth: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, Jitter]:
+    """Rotate and flip both; draw the colour change, which `normalise` applies."""
+    if settings.rotate_degrees > 0:
+        degrees = rng.uniform(-settings.rotate_degrees, settings.rotate_degrees)
+        image, depth = rotate(image, depth, degrees)
+    if settings.flip and rng.random() < 0.5:
+        image, depth = cv2.flip(image, 1), cv2.flip(depth, 1)
+    jitter = Jitter()
+    if settings.jitter and rng.random() < 0.5:
+        jitter = draw_jitter(settings.brightness, rng)
+    return image, depth, jitter
+
+
+def rotate(image: np.ndarray, depth: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Turn counter-clockwise about the centre; bilinear image, nearest depth, zeros outside."""
+    height, width = depth.shape
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+    turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    return turned, cv2.warpAffine(depth, matrix, (width, height), flags=cv2.INTER_NEAREST)
+
+
+def draw_jitter(brightness: tuple[float, float], rng: np.random.Generator) -> Jitter:
+    """Gamma and colour in 0.9-1.1, brightness in its data set's range."""
+    red, green, blue = rng.uniform(0.9, 1.1, 3).tolist()
+    return Jitter(rng.uniform(0.9, 1.1), rng.uniform(*brightness), (red, green, blue))
+
+
+def tone_table(jitter: Jitter) -> np.ndarray:
+    """float32 [3, 256]: the normalised value of each 8-bit value of each channel.
+
+    8-bit input has 256 values, so the table equals the arithmetic on every pixel.
+    """
+    value = (np.arange(256) / 255) ** jitter.gamma * jitter.brightness
+    value = np.clip(value * np.array(jitter.colour)[:, None], 0.0, 1.0)  # [3, 256]
+    mean, std = np.array(IMAGENET_MEAN)[:, None], np.array(IMAGENET_STD)[:, None]
+    return ((value - mean) / std).astype(np.float32)
+
+
+def normalise(image: np.ndarray, jitter: Jitter | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 [3, H, W] with ImageNet mean and std, after the colour change."""
+    table = tone_table(jitter or Jitter())
+    out = np.empty((3, *image.shape[:2]), np.float32)  # [3, H, W]
+    for channel, plane in enumerate(cv2.split(image)):
+        cv2.LUT(plane, table[channel], dst=out[channel])
+    return out
+
+
+def to_metres(depth: np.ndarray, depth_scale: float) -> np.ndarray:
+    """Stored uint16 [H, W] -> float32 [1, H, W], metres."""
+    return np.divide(depth, np.float32(depth_scale), dtype=np.float32)[None]  # [1, H, W]
+
+
+def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Area average when it shrinks, bilinear when it grows; untouched at the same size."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def resize_depth(depth: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Nearest measurement, never a mixture of two."""
+    if depth.shape == (height, width):
+        return depth
+    return cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def mask_border(depth: np.ndarray, rows: tuple[int, int], cols: tuple[int, int]) -> np.ndarray:
+    """Zero outside rows[0]:rows[1] and cols[0]:cols[1]."""
+    inside = np.zeros_like(depth)
+    window = slice(*rows), slice(*cols)
+    inside[window] = depth[window]
+    return inside
+
+
+def kb_crop(array: np.ndarray) -> np.ndarray:
+    """KITTI's 352x1216 benchmark window: bottom, centred horizontally."""
+    height, width = array.shape[:2]
+    if height < KB_HEIGHT or width < KB_WIDTH:
+        raise ValueError(f"{height}x{width} is smaller than {KB_HEIGHT}x{KB_WIDTH}")
+    return crop(array, height - KB_HEIGHT, int((width - KB_WIDTH) / 2), KB_HEIGHT, KB_WIDTH)
+
+
+def crop(array: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """A view of the window; works on [H, W] and [H, W, 3]."""
+    return array[top : top + height, left : left + width]
+
+
+def draw_crop(
+    size: tuple[int, int], height: int, width: int, rng: np.random.Generator
+) -> tuple[int, int]:
+    """Top and left of a uniformly random height x width window in an image of `size` (H, W)."""
+    top = int(rng.integers(size[0] - height + 1))
+    return top, int(rng.integers(size[1] - width + 1))

@@ -1,0 +1,94 @@
+"""One process, several GPUs or several machines: the same few calls.
+
+A program asks `Processes` who it is; every function here is a no-op in a single process. torchrun
+(or `common/launch.py`) sets RANK, LOCAL_RANK and WORLD_SIZE. NCCL on GPUs, gloo on CPUs.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among all of them, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add each named scalar over all processes (float64), in one message."""
+        if self.world_size == 1 or not values:
+            return values
+        packed = torch.stack([v.detach().double() for v in values.values()]).to(self.device)
+        dist.all_reduce(packed)
+        return dict(zip(values, packed.unbind(), strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """True on every process when it is True on one."""
+        if self.world_size == 1:
+            return flag
+        packed = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(packed)
+        return packed.item() > 0
+
+    def gather(self, rows: list) -> list:
+        """The rows of all processes in one list, on every process."""
+        if self.world_size == 1:
+            return rows
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the other processes (if any) for the length of the block."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    place = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(place)
+    if world_size > 1:
+        dist.init_process_group("nccl" if use_cuda else "gloo")
+    try:
+        yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    finally:
+        if world_size > 1:
+            dist.destroy_process_group()
+
+
+def wrap(model: nn.Module, who: Processes) -> nn.Module:
+    """`model` on its device, in DDP when there are several processes."""
+    model = model.to(who.device)
+    if who.world_size == 1:
+        return model
+    ids = [who.device.index] if who.device.type == "cuda" else None
+    return DistributedDataParallel(
+        model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False
+    )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP (or `torch.compile`), or the model itself."""
+    for attribute in ("module", "_orig_mod"):
+        model = getattr(model, attribute, model)
+    return model

@@ -1,0 +1,330 @@
+"""The training loop, once. It knows steps, not depth, text or data sets.
+
+A `step_fn(model, batch, rng)` returns named loss terms with their sum under "total". Every term is
+this part's *share* of the effective batch: the shares of all micro-batches and processes add up to
+the loss of the whole batch, and so do the gradients. One process with batch 16, two with 8 each and
+micro-batches of 4 therefore take the same steps.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from common.distributed import Processes
+from common.precision import Precision, autocast, choose_precision
+
+StepFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a stage is optimised. `batch_size` is the effective one, over all processes."""
+
+    batch_size: int = 4
+    micro_batch_size: int | None = None
+    epochs: int | None = None
+    max_steps: int | None = None
+    lr: float = 3e-5
+    final_lr: float = 1e-5
+    schedule: Literal["constant", "polynomial"] = "polynomial"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    precision: Precision = "auto"
+    compile: bool = False
+    num_workers: int = 4
+    log_every: int = 20
+    save_every: int = 1000
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        for name in (
+            "batch_size",
+            "micro_batch_size",
+            "epochs",
+            "max_steps",
+            "log_every",
+            "save_every",
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be at least 1, not {value}")
+        for name in ("lr", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: must be positive, not {value}")
+        if min(self.final_lr, self.weight_decay, self.warmup_steps, self.num_workers) < 0:
+            raise ValueError(
+                "final_lr: neither it nor weight_decay, warmup_steps, num_workers may be negative"
+            )
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("max_steps: give train.max_steps or train.epochs")
+
+    def total_steps(self, num_samples: int) -> int:
+        """`max_steps`, or as many steps as `epochs` passes over `num_samples` take."""
+        if self.max_steps is not None:
+            return self.max_steps
+        assert self.epochs is not None
+        return max(1, self.epochs * num_samples // self.batch_size)
+
+
+def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
+    """Linear warm-up, then constant or (1 - progress)^0.9 from `lr` down to `final_lr`."""
+    warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
+    if config.schedule == "constant":
+        return config.lr * warmup
+    remaining = (1 - step / total_steps) ** 0.9
+    return ((config.lr - config.final_lr) * remaining + config.final_lr) * warmup
+
+
+def adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
+    """Adam with PyTorch's eps 1e-8 and, if asked for, L2 weight decay (the published setting)."""
+    return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+@dataclass(frozen=True)
+class StepRandom:
+    """The random numbers of one part of one step: functions of seed and step, nothing else.
+
+    `first` and `count` are this part's rows of the effective batch of `batch_size` samples.
+    """
+
+    seed: int
+    step: int
+    batch_size: int
+    first: int
+    count: int
+
+    def coin(self, probability: float) -> bool:
+        """The same throw for every process and micro-batch of the step."""
+        return bool(torch.rand((), generator=self._generator(0)) < probability)
+
+    def normal(self, *shape: int, device: torch.device) -> Tensor:
+        """[count, *shape] standard normal: this part's rows of one draw for the whole batch."""
+        rows = torch.randn(self.batch_size, *shape, generator=self._generator(1))
+        return rows[self.first : self.first + self.count].to(device, non_blocking=True)
+
+    def seed_modules(self) -> None:
+        """Seed torch's global generators, which layers such as stochastic depth draw from."""
+        torch.manual_seed(self._number(2, self.first))
+
+    def _generator(self, stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._number(stream))
+
+    def _number(self, *stream: int) -> int:
+        return int(np.random.SeedSequence([self.seed, self.step, *stream]).generate_state(1)[0])
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM arrived, and the run was saved at `step`."""
+
+    def __init__(self, step: int):
+        super().__init__(f"interrupted and saved at step {step}")
+        self.step = step
+
+
+def fit(
+    *,
+    model: nn.Module,
+    step_fn: StepFn,
+    micro_batches: Iterator[dict],
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    total_steps: int,
+    start_step: int,
+    seed: int,
+    who: Processes,
+    log: Callable[[int, dict[str, float]], None],
+    evaluate: Callable[[int], None],
+    evaluate_every: int,
+    save: Callable[[int], None],
+    batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None = None,
+) -> None:
+    """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
+
+    batch_totals: counts of one part that are added over all parts of the effective batch before
+    the step and reach `step_fn` as `batch["totals"]`.
+    """
+    loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals)
+    window = Window(config.batch_size)
+    bar = tqdm(
+        total=total_steps,
+        initial=start_step,
+        disable=not who.is_main,
+        unit="step",
+        dynamic_ncols=True,
+        desc="train",
+    )
+    with catch_signals() as caught, bar:
+        for step in range(start_step, total_steps):
+            rate = learning_rate(config, step, total_steps)
+            fetch_start = time.perf_counter()
+            parts = [next(micro_batches) for _ in range(loop.parts_per_step)]
+            window.data_seconds += time.perf_counter() - fetch_start
+            window.add(loop.step(step, parts, rate))
+            bar.update()
+            done = step + 1
+            if done % config.log_every == 0 or done == total_steps:
+                terms = window.close(who, rate)
+                log(done, terms)
+                bar.set_postfix(loss=f"{terms['loss/total']:.4g}")
+            if done % evaluate_every == 0 or done == total_steps:
+                evaluate(done)
+                window.restart()
+            stop = _should_stop(caught, done, who)
+            if done % config.save_every == 0 or done == total_steps or stop:
+                save(done)
+            if stop:
+                raise Interrupted(done)
+
+
+def _should_stop(caught: list, done: int, who: Processes) -> bool:
+    """Whether a signal arrived; several processes agree on it every tenth step."""
+    if who.world_size > 1 and done % 10:
+        return False
+    return who.any(bool(caught))
+
+
+class _Loop:
+    """What one step needs, and the step itself: forward, backward, clip, update."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        step_fn: StepFn,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        seed: int,
+        who: Processes,
+        batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None,
+    ):
+        self.model, self.step_fn, self.optimizer = model, step_fn, optimizer
+        self.config, self.seed, self.who, self.batch_totals = config, seed, who, batch_totals
+        self.precision = choose_precision(config.precision, who.device)
+        self.scaler = torch.amp.GradScaler(who.device.type, enabled=self.precision == "fp16")
+        self.local_size = config.batch_size // who.world_size
+        self.part_size = config.micro_batch_size or self.local_size
+        self.parts_per_step = -(-self.local_size // self.part_size)
+        self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
+
+    def step(self, step: int, parts: list[dict], rate: float) -> dict[str, Tensor]:
+        """One optimiser update from the micro-batches `parts`; returns this process's shares."""
+        self.model.train()
+        parts = [to_device(p, self.who.device) for p in parts]
+        self._add_totals(parts)
+        terms: dict[str, Tensor] = {}
+        for index, part in enumerate(parts):
+            with self._no_sync(last=index == len(parts) - 1):
+                for name, value in self._part(step, index, part).items():
+                    terms[name] = terms[name] + value if name in terms else value
+        self.scaler.unscale_(self.optimizer)
+        limit = self.config.clip_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return terms | {"grad_norm": norm.detach() / self.who.world_size}
+
+    def _part(self, step: int, index: int, part: dict) -> dict[str, Tensor]:
+        count = len(part["position"])
+        first = self.who.rank * self.local_size + index * self.part_size
+        rng = StepRandom(self.seed, step, self.config.batch_size, first, count)
+        rng.seed_modules()
+        with autocast(self.precision, self.who.device):
+            losses = self.step_fn(self.model, part, rng)
+        # DDP averages gradients over processes; the loss is a sum of shares.
+        self.scaler.scale(losses["total"] * self.who.world_size).backward()
+        return {f"loss/{name}": value.detach() for name, value in losses.items()}
+
+    def _add_totals(self, parts: list[dict]) -> None:
+        if self.batch_totals is None:
+            return
+        with torch.no_grad(), autocast(self.precision, self.who.device):
+            counts = [self.batch_totals(self.model, part) for part in parts]
+        summed = {k: torch.stack([c[k].double() for c in counts]).sum() for k in counts[0]}
+        totals = self.who.sum(summed)
+        for part in parts:
+            part["totals"] = totals
+
+    def _no_sync(self, last: bool) -> Any:
+        no_sync: Any = getattr(self.model, "no_sync", nullcontext)
+        return nullcontext() if last else no_sync()
+
+
+class Window:
+    """Means of the named terms, and the speed, since the last log line."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything; time starts now."""
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.data_seconds = 0.0
+        self.start = time.perf_counter()
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add one step's terms, without waiting for the device."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+
+    def close(self, who: Processes, rate: float) -> dict[str, float]:
+        """Means over the window, summed over processes; opens the next window."""
+        means = {k: v.item() / self.steps for k, v in who.sum(self.sums).items()}
+        seconds = time.perf_counter() - self.start
+        means |= {
+            "lr": rate,
+            "step_seconds": seconds / self.steps,
+            "data_seconds": self.data_seconds / self.steps,
+            "images_per_s": self.steps * self.batch_size / seconds,
+            "memory_gb": memory_gb(who.device),
+        }
+        self.restart()
+        return means
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory so far: of the GPU's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """The batch with its tensors on `device`; strings and lists stay."""
+    return {
+        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
+    }
+
+
+@contextmanager
+def catch_signals() -> Iterator[list]:
+    """Collect SIGINT and SIGTERM in a list; in one process, a second Ctrl-C stops at once."""
+    caught: list[int] = []
+
+    def note(number: int, _frame: Any) -> None:
+        if caught and number == signal.SIGINT and not torch.distributed.is_initialized():
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,68 @@
+"""Start a training program once, or once per GPU, or on several machines (called by `train.sh`).
+
+NPROC: processes on this machine (default: one per visible GPU, else 1). NNODES, NODE_RANK,
+MASTER_ADDR and MASTER_PORT are torchrun's own. The exit code is the program's: 0, 2 for a user's
+mistake, 130 after a saved Ctrl-C.
+"""
+
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.run import config_from_args, get_args_parser
+
+
+def main() -> None:
+    """Run `launch.py PROGRAM [arguments]`."""
+    program, arguments = sys.argv[1], sys.argv[2:]
+    nodes = _positive("NNODES", 1)
+    per_node = _positive("NPROC", max(torch.cuda.device_count(), 1))
+    if nodes * per_node == 1:
+        sys.argv = [program, *arguments]
+        sys.path[0] = str(Path(program).parent)
+        runpy.run_path(program, run_name="__main__")
+    else:
+        sys.exit(_launch(program, arguments, nodes, per_node))
+
+
+def _positive(name: str, default: int) -> int:
+    text = os.environ.get(name, "") or str(default)
+    if not text.isdigit() or int(text) < 1:
+        print(f"error: {name}={text}: must be a whole number of at least 1", file=sys.stderr)
+        sys.exit(2)
+    return int(text)
+
+
+def _launch(program: str, arguments: list[str], nodes: int, per_node: int) -> int:
+    """torchrun's own launcher; returns the exit code of the first process that failed."""
+    words = [f"--nnodes={nodes}", f"--nproc-per-node={per_node}"]
+    words += (
+        ["--standalone"]
+        if nodes == 1
+        else [
+            f"--node-rank={os.environ.get('NODE_RANK', '0')}",
+            f"--master-addr={os.environ.get('MASTER_ADDR', '127.0.0.1')}",
+            f"--master-port={os.environ.get('MASTER_PORT', '29500')}",
+        ]
+    )
+    threads = max(1, (os.cpu_count() or 1) // per_node)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    config, command, command_arguments = config_from_args(
+        get_args_parser().parse_args([*words, program, *arguments])
+    )
+    try:
+        elastic_launch(config, command)(*command_arguments)
+    except ChildFailedError as error:
+        return error.get_first_failure()[1].exitcode
+    except SignalException:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    main()

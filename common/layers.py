@@ -1,0 +1,66 @@
+"""Small building blocks shared by the networks."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+def mlp(*sizes: int) -> nn.Sequential:
+    """Linear layers of the given sizes with LeakyReLU (0.01) between and none after the last."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = False) -> nn.Conv2d:
+    """3x3 convolution, stride 1, padding 1 (zeros, or replicated borders)."""
+    mode: Literal["replicate", "zeros"] = "replicate" if replicate else "zeros"
+    return nn.Conv2d(fan_in, fan_out, 3, padding=1, groups=groups, padding_mode=mode)
+
+
+def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
+    """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> metres.
+
+    `prior_mean` is the mean log-depth of the data set (SPEC: 1.54 for NYU, 2.54 for KITTI).
+    """
+    scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
+    return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std per feature, with statistics of the training set; the identity until `fit`.
+
+    The statistics are buffers, so a checkpoint carries them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and standard deviation of `features` [N, dim]; constant features keep std 1."""
+        std = features.std(dim=0, correction=0)
+        self.mean.copy_(features.mean(dim=0))
+        self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def trainable_parameters(*modules: nn.Module) -> list[nn.Parameter]:
+    """Every parameter of the modules that asks for a gradient, each once."""
+    unique = {id(p): p for m in modules for p in m.parameters() if p.requires_grad}
+    return list(unique.values())
+
+
+def check_divisible(size: Sequence[int], divisor: int = 32) -> None:
+    """Raise ValueError unless height and width are multiples of the network's stride."""
+    if any(s % divisor for s in size):
+        raise ValueError(f"height and width must be divisible by {divisor}, got {tuple(size)}")

@@ -1,0 +1,147 @@
+"""Swin Transformer encoder on timm, with the published depth networks' padding (Liu et al. 2021).
+
+Data flow: image [B, 3, H, W] -> patches at stride 4 -> four stages -> x2, x3, x4, x5 with embed_dim
+times 1, 2, 4, 8 channels at strides 4, 8, 16, 32, each through a LayerNorm of its own.
+
+Two things differ from timm, so that published weights give published numbers: windows are padded
+first and rolled then (timm: the other way round), and the window keeps its size where the grid is
+smaller (`always_partition`). An absolute position embedding is added after the patch embedding.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import (
+    SwinTransformer,
+    SwinTransformerBlock,
+    window_partition,
+    window_reverse,
+)
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from common.layers import check_divisible
+
+STRIDES = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Swin-L by default. `weights`: what to start from (null: random), see `swin_weights.py`."""
+
+    embed_dim: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    num_heads: tuple[int, ...] = (6, 12, 24, 48)
+    window_size: int = 12
+    drop_path: float = 0.2
+    absolute_position: bool = True
+    activation_checkpointing: bool = False
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.depths) != 4 or len(self.num_heads) != 4:
+            raise ValueError("depths: Swin has four stages, so give four depths and four num_heads")
+        if any(self.embed_dim * 2**i % heads for i, heads in enumerate(self.num_heads)):
+            raise ValueError("num_heads: each must divide its stage's channels embed_dim * 2^i")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path: must be in [0, 1), not {self.drop_path}")
+
+
+class SwinEncoder(nn.Module):
+    """Image features at strides 4, 8, 16 and 32; `channels` tells their sizes."""
+
+    def __init__(self, config: SwinConfig, image_size: tuple[int, int]):
+        super().__init__()
+        check_divisible(image_size)
+        self.config = config
+        self.channels = tuple(config.embed_dim * 2**i for i in range(4))
+        self.body = _timm_swin(config, image_size)
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
+        self.position: nn.Parameter | None = None
+        if config.absolute_position:
+            grid = (image_size[0] // 4, image_size[1] // 4)
+            self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *grid))
+            nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """image: [B, 3, H, W] ImageNet-normalised, H and W divisible by 32 -> x2, x3, x4, x5."""
+        check_divisible(image.shape[-2:])
+        x = self.body.patch_embed(image)  # [B, H/4, W/4, C]
+        if self.position is not None:
+            x = x + self._position_for(x.shape[1:3])
+        features = []
+        for stage, norm in zip(self.body.layers, self.norms, strict=True):
+            x = stage.downsample(x)  # type: ignore[operator]
+            for block in stage.blocks:  # type: ignore[union-attr]
+                x = self._run_block(block, x)
+            features.append(norm(x).permute(0, 3, 1, 2))  # [B, C_i, H_i, W_i]
+        return tuple(features)
+
+    def _position_for(self, grid: torch.Size) -> Tensor:
+        assert self.position is not None
+        position: Tensor = self.position
+        if position.shape[-2:] != grid:
+            position = F.interpolate(position, size=tuple(grid), mode="bicubic")
+        return position.permute(0, 2, 3, 1)  # [1, H/4, W/4, C]
+
+    def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.config.activation_checkpointing and self.training:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+
+class PadThenRollBlock(SwinTransformerBlock):
+    """timm's block with the original order: pad (bottom, right), roll, attend, roll back, crop."""
+
+    def _attn(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        window = self.window_size
+        x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
+        padded = x.shape[1:3]
+        shift = self.shift_size
+        mask = None
+        if any(shift):
+            x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
+            mask = shift_mask(tuple(padded), window, shift).to(x)
+        windows = window_partition(x, window).flatten(1, 2)  # [B * windows, window area, C]
+        windows = self.attn(windows, mask=mask).unflatten(1, window)
+        x = window_reverse(windows, window, *padded)  # [B, H', W', C]
+        if any(shift):
+            x = torch.roll(x, shift, dims=(1, 2))
+        return x[:, :height, :width]
+
+
+@lru_cache(maxsize=64)
+def shift_mask(grid: tuple, window: tuple, shift: tuple) -> Tensor:
+    """[windows, area, area]: 0 where two cells were neighbours before the roll, else -100."""
+    region = torch.zeros(1, *grid, 1)
+    slices = [
+        (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)
+    ]
+    for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
+        region[:, rows, columns] = index
+    label = window_partition(region, window).flatten(1)  # [windows, area]
+    different = label[:, None, :] != label[:, :, None]
+    return different.float() * -100.0
+
+
+def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
+    body = SwinTransformer(
+        img_size=image_size,
+        embed_dim=config.embed_dim,
+        depths=config.depths,
+        num_heads=config.num_heads,
+        window_size=config.window_size,
+        drop_path_rate=config.drop_path,
+        num_classes=0,
+        always_partition=True,
+        strict_img_size=False,
+    )
+    body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    for block in body.modules():
+        if isinstance(block, SwinTransformerBlock):
+            block.__class__ = PadThenRollBlock  # same weights and settings, another `_attn`
+            block.attn.fused_attn = True  # type: ignore[misc]
+    return body

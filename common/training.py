@@ -1,0 +1,184 @@
+"""What every stage's `train.py` shares: the command line, resuming, and the rhythm around `fit`."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common import checkpoint as ckpt
+from common.config import REPO_ROOT, find_yaml, load_config, to_dict
+from common.data.loading import Data, training_batches
+from common.distributed import Processes, wrap
+from common.engine import Interrupted, StepFn, fit
+from common.errors import UserError
+from common.evaluation import EvalResult
+from common.run import Run, RunConfig
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def read_command_line(config_type: type[C], words: list[str], default_yaml: str, doc: str) -> C:
+    """`[CONFIG.yaml] [key=value ...]` -> config; `--help` prints `doc`."""
+    if {"-h", "--help"} & set(words):
+        print(doc.strip())
+        raise SystemExit(0)
+    overrides = [w for w in words if "=" in w and not w.startswith("-")]
+    files = [w for w in words if w not in overrides]
+    if len(files) > 1 or any(f.startswith("-") for f in files):
+        raise UserError(f"command line: expected [CONFIG.yaml] [key=value ...], got {files}")
+    yaml_path = find_yaml(files[0]) if files else REPO_ROOT / default_yaml
+    return load_config(config_type, yaml_path, overrides)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators, which only the initial weights are drawn from."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def train(
+    run: Run,
+    config: RunConfig,
+    *,
+    model: nn.Module,
+    model_config: dict[str, Any],
+    optimizer: torch.optim.Optimizer,
+    data: Data,
+    step_fn: StepFn,
+    evaluate: Callable[[], EvalResult],
+    draw_panels: Callable[[], list[np.ndarray]],
+    batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None = None,
+    recipe: str = "staged",
+) -> None:
+    """Resume what is there, then train to the end; evaluates, logs and saves on the way.
+
+    evaluate: scores the model on the validation split. model_config: what rebuilds the model.
+    """
+    who = run.who
+    model.to(who.device)
+    total = config.train.total_steps(len(data.train))
+    state = _State(run, config, model, model_config, optimizer, recipe)
+    start = state.resume() if config.train.resume else 0
+    if start >= total:
+        run.log(f"already trained: {start} of {total} steps; nothing to do")
+        return
+    _log_plan(run, config, model, data, start, total)
+
+    def log(step: int, values: dict[str, float]) -> None:
+        run.scalars(step, "train", values)
+
+    def validate(step: int) -> None:
+        model.eval()
+        result = evaluate()
+        run.scalars(step, "val", result.metrics)
+        if who.is_main:
+            run.panels(step, "val", draw_panels())
+        state.keep_if_best(step, result.metrics["abs_rel"])
+        run.log(
+            f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
+            f"{result.metrics['rmse']:.4f} m, d1 {result.metrics['d1']:.4f} "
+            f"({result.num_images} images, protocol {result.protocol})"
+        )
+
+    try:
+        fit(
+            model=wrap(model, who), step_fn=step_fn,
+            micro_batches=_batches(config, data, who, start, total), optimizer=optimizer,
+            config=config.train, total_steps=total, start_step=start, seed=config.seed, who=who,
+            log=log, evaluate=validate, evaluate_every=config.eval.every, save=state.save,
+            batch_totals=batch_totals,
+        )  # fmt: skip
+    except Interrupted as stopped:
+        run.log(
+            f"interrupted; saved at step {stopped.step} of {total}. "
+            "The same command continues from there."
+        )
+        raise SystemExit(130) from None
+
+
+class _State:
+    """The part of a run that a checkpoint holds."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: RunConfig,
+        model: nn.Module,
+        model_config: dict[str, Any],
+        optimizer: torch.optim.Optimizer,
+        recipe: str,
+    ):
+        self.run, self.config, self.model, self.optimizer = run, config, model, optimizer
+        self.labels = {"stage": run.stage, "recipe": recipe}
+        self.model_config = model_config
+        self.best_metric = float("inf")
+
+    def resume(self) -> int:
+        """Load `last.pt` if there is one; returns the step to start from."""
+        if not self.run.last.exists():
+            return 0
+        saved = ckpt.load_checkpoint(self.run.last, **self.labels)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        ckpt.restore_random_states(saved["random_states"])
+        self.best_metric = saved["best_metric"]
+        self.run.rewind(saved["step"])
+        self.run.log(f"resuming at step {saved['step']}")
+        return saved["step"]
+
+    def save(self, step: int) -> None:
+        """Write `last.pt`, everything that resuming needs."""
+        if self.run.who.is_main:
+            ckpt.save_checkpoint(
+                self.run.last,
+                self._content(step)
+                | {
+                    "optimizer": self.optimizer.state_dict(),
+                    "random_states": ckpt.random_states(),
+                },
+            )
+
+    def keep_if_best(self, step: int, metric: float) -> None:
+        """Write `best.pt` when the validation metric (lower is better) has improved."""
+        if metric < self.best_metric:
+            self.best_metric = metric
+            if self.run.who.is_main:
+                ckpt.save_checkpoint(self.run.best, self._content(step))
+
+    def _content(self, step: int) -> dict[str, Any]:
+        return {
+            **self.labels,
+            "model": self.model.state_dict(),
+            "model_config": self.model_config,
+            "config": to_dict(self.config),
+            "step": step,
+            "sampler_position": step * self.config.train.batch_size,
+            "best_metric": self.best_metric,
+        }
+
+
+def _batches(
+    config: RunConfig, data: Data, who: Processes, start: int, total: int
+) -> Iterator[dict]:
+    return training_batches(
+        data.train, config.train, seed=config.seed, who=who, start_step=start, total_steps=total
+    )
+
+
+def _log_plan(
+    run: Run, config: RunConfig, model: nn.Module, data: Data, start: int, total: int
+) -> None:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+    everything = sum(p.numel() for p in model.parameters()) / 1e6
+    run.log(
+        f"{len(data.train)} training and {len(data.val)} validation images; "
+        f"{trained:.1f} of {everything:.1f} M parameters are trained"
+    )
+    run.log(
+        f"steps {start} to {total}, batch {config.train.batch_size} on "
+        f"{run.who.world_size} process(es), {run.who.device}"
+    )

@@ -1,0 +1,1 @@
+"""Stage 1: a caption becomes a distribution of scenes (text-VAE)."""

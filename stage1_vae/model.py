@@ -1,0 +1,97 @@
+"""Text-VAE: a caption's feature becomes a distribution of scenes, a latent becomes depth in metres.
+
+WorDepth stage 1 (Zeng et al., CVPR 2024). Data flow:
+text feature [B, 1024] -> mean, logvar [B, L] -> z = mean + eps * std -> scene decoder -> f0..f3
+-> depth head -> metres [B, 1, H, W]. The noise eps is an argument: the model draws nothing.
+
+Legend: L latent size (256), C code size (128).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from common.config import build_config
+from common.layers import Standardize, conv3x3, metric_depth, mlp
+from common.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
+from common.upsampling import folded_conv3x3
+
+
+@dataclass(frozen=True)
+class TextVAEConfig:
+    """Sizes of the published network. `prior_mean`: mean log-depth of the data set."""
+
+    text_dim: int = 1024
+    hidden_dims: tuple[int, ...] = (512, 256)
+    latent_dim: int = 256
+    code_channels: int = 128
+    metric_hidden: int = 64
+    prior_mean: float = 1.54
+    standardize_text: bool = False
+
+
+@dataclass(frozen=True)
+class TextVAEOutput:
+    """depth: [B, 1, H, W] metres; mean, logvar: [B, L]."""
+
+    depth: Tensor
+    mean: Tensor
+    logvar: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        return torch.exp(self.logvar / 2)
+
+
+class SceneDistribution(nn.Module):
+    """Caption feature -> Gaussian over scenes -> scene features; what later stages reuse."""
+
+    def __init__(self, config: TextVAEConfig):
+        super().__init__()
+        sizes = (config.text_dim, *config.hidden_dims, config.latent_dim)
+        self.standardize = Standardize(config.text_dim)
+        self.mean = mlp(*sizes)
+        self.logvar = mlp(*sizes)
+        self.decoder = SceneDecoder(config.latent_dim, config.code_channels)
+
+    def encode(self, text_feature: Tensor) -> tuple[Tensor, Tensor]:
+        """text_feature: [B, text_dim] -> mean, logvar: [B, L]."""
+        text = self.standardize(text_feature)
+        return self.mean(text), self.logvar(text)
+
+    def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> SceneFeatures:
+        """The scene at mean + eps * std; eps: [B, L]."""
+        mean, logvar = self.encode(text_feature)
+        return self.decoder(mean + eps * torch.exp(logvar / 2), size)
+
+
+class TextVAE(nn.Module):
+    """The whole of stage 1: distribution of scenes and a depth head of its own."""
+
+    needs_text_feature = True
+    needs_image_feature = False
+
+    def __init__(self, config: TextVAEConfig):
+        super().__init__()
+        self.config = config
+        self.scenes = SceneDistribution(config)
+        self.metric = mlp(config.latent_dim, config.metric_hidden, 2)
+        self.depth_conv = conv3x3(config.code_channels, 1)
+
+    def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> TextVAEOutput:
+        """text_feature: [B, text_dim], eps: [B, L] (zeros: the mean scene), size: (H, W)."""
+        mean, logvar = self.scenes.encode(text_feature)
+        z = mean + eps * torch.exp(logvar / 2)
+        levels = self.scenes.decoder(z, size).levels
+        logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)
+        return TextVAEOutput(
+            metric_depth(self.metric(z), logit, self.config.prior_mean), mean, logvar
+        )
+
+
+def load_text_vae(checkpoint: dict) -> TextVAE:
+    """Rebuild the text-VAE of a stage 1 checkpoint (see `common/checkpoint.py`)."""
+    model = TextVAE(build_config(TextVAEConfig, checkpoint["model_config"]))
+    model.load_state_dict(checkpoint["model"])
+    return model

@@ -1,0 +1,28 @@
+"""Stage 2's config: what every run has, the sampler, the loss weights, and where stage 1 is."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.run import RunConfig
+from common.vae_loss import VAELossConfig
+from stage2_sampler.model import SamplerConfig
+
+
+@dataclass(frozen=True)
+class Stage2InitConfig:
+    """Earlier stages: a run folder or file; null: the run of the same experiment.
+
+    experiment: where to look when this experiment has no such run.
+    """
+
+    stage1: Path | None = None
+    experiment: str | None = None
+
+
+@dataclass(frozen=True)
+class Stage2Config(RunConfig):
+    """`configs/*/stage2.yaml`."""
+
+    model: SamplerConfig = field(default_factory=SamplerConfig)
+    loss: VAELossConfig = field(default_factory=VAELossConfig)
+    init: Stage2InitConfig = field(default_factory=Stage2InitConfig)

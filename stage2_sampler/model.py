@@ -1,0 +1,97 @@
+"""Conditional sampler: the image picks one scene of the caption's distribution (WorDepth, stage 2).
+
+Data flow: evidence [B, E] -> MLP -> eps [B, L], which takes the place of stage 1's random draw; the
+frozen text-VAE turns (text feature, eps) into depth. The evidence is a CLIP image feature
+(`clip`, published) or the pooled last features of this project's Swin encoder (`swin`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from common.config import build_config, to_dict
+from common.layers import Standardize, mlp
+from common.swin import SwinConfig, SwinEncoder
+from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """`image_dim`: size of a CLIP image feature; `swin` takes it from the encoder."""
+
+    evidence: Literal["clip", "swin"] = "clip"
+    image_dim: int = 1024
+    hidden_dims: tuple[int, ...] = (512, 256)
+    standardize_image: bool = False
+    encoder: SwinConfig = field(default_factory=SwinConfig)
+
+
+class ConditionalSampler(nn.Module):
+    """Image evidence [B, E] -> eps [B, L]."""
+
+    def __init__(self, config: SamplerConfig, latent_dim: int, evidence_dim: int):
+        super().__init__()
+        self.standardize = Standardize(evidence_dim)
+        self.eps = mlp(evidence_dim, *config.hidden_dims, latent_dim)
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        return self.eps(self.standardize(evidence))
+
+
+class SampledVAE(nn.Module):
+    """The whole of stage 2: frozen text-VAE, sampler, and a Swin encoder if evidence is `swin`."""
+
+    needs_text_feature = True
+
+    def __init__(
+        self,
+        config: SamplerConfig,
+        vae_config: TextVAEConfig,
+        image_size: tuple[int, int],
+    ):
+        super().__init__()
+        self.config, self.image_size = config, image_size
+        self.needs_image_feature = config.evidence == "clip"
+        self.vae = TextVAE(vae_config).requires_grad_(False)
+        self.encoder: SwinEncoder | None = None
+        evidence_dim = config.image_dim
+        if config.evidence == "swin":
+            self.encoder = SwinEncoder(config.encoder, image_size)
+            self.encoder.norms[:3].requires_grad_(False)  # only the last features are read
+            evidence_dim = self.encoder.channels[-1]
+        self.sampler = ConditionalSampler(config, vae_config.latent_dim, evidence_dim)
+
+    def forward(
+        self, image: Tensor, text_feature: Tensor, image_feature: Tensor | None = None
+    ) -> TextVAEOutput:
+        """image: [B, 3, H, W]; text_feature: [B, text_dim]; image_feature: [B, E] for `clip`."""
+        if self.encoder is not None:
+            evidence = pool_evidence(self.encoder(image)[-1])
+        elif image_feature is not None:
+            evidence = image_feature
+        else:
+            raise ValueError("evidence 'clip' needs image_feature")
+        return self.vae(text_feature, self.sampler(evidence), tuple(image.shape[-2:]))
+
+    def describe(self) -> dict[str, Any]:
+        """What `load_sampled_vae` needs to rebuild this network."""
+        parts = {"sampler": to_dict(self.config), "vae": to_dict(self.vae.config)}
+        return {**parts, "image_size": list(self.image_size)}
+
+
+def pool_evidence(last_features: Tensor) -> Tensor:
+    """Mean over positions: [B, C, H/32, W/32] -> [B, C]."""
+    return last_features.mean(dim=(-2, -1))
+
+
+def load_sampled_vae(checkpoint: dict) -> SampledVAE:
+    """Rebuild the network of a stage 2 checkpoint, its text-VAE included."""
+    saved = checkpoint["model_config"]
+    model = SampledVAE(
+        build_config(SamplerConfig, saved["sampler"]),
+        build_config(TextVAEConfig, saved["vae"]),
+        tuple(saved["image_size"]),
+    )
+    model.load_state_dict(checkpoint["model"])
+    return model

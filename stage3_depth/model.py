@@ -1,0 +1,217 @@
+"""Depth estimator: a Swin encoder and a refining decoder, guided by the scene the words describe.
+
+WorDepth stage 3. Data flow: image -> x2..x5 (strides 4..32) -> decoder, where the code d is fused
+with the prior's scene features f0..f4 at every scale -> depth in metres [B, 1, H, W]. The prior is
+the text-VAE of stage 1 driven by stage 2's sampler; gradients reach both.
+
+Legend: x image features, d depth code (C = 128 channels), f scene features of the prior.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.config import build_config, to_dict
+from common.layers import check_divisible, conv3x3, metric_depth, mlp
+from common.scene_decoder import LEVEL_SCALES, SceneFeatures, refine
+from common.swin import SwinConfig, SwinEncoder
+from common.upsampling import folded_conv3x3, upsample
+from stage1_vae.model import SceneDistribution, TextVAEConfig
+from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Decoder sizes of the published network (Up4, Up3, Up2 outputs; code; metric MLP)."""
+
+    decoder_channels: tuple[int, ...] = (512, 256, 64)
+    metric_hidden: int = 384
+    prior_mean: float = 1.54
+    encoder: SwinConfig = field(default_factory=SwinConfig)
+
+    def __post_init__(self) -> None:
+        if len(self.decoder_channels) != 3:
+            raise ValueError("decoder_channels: give three sizes, for strides 16, 8 and 4")
+
+
+class Up(nn.Module):
+    """Up-sample x2, concatenate [skip, up], then a direct and a shuffled-group path, added."""
+
+    def __init__(self, skip_channels: int, up_channels: int, out_channels: int):
+        super().__init__()
+        both = skip_channels + up_channels
+        self.direct = conv3x3(both, out_channels)
+        self.mix = nn.Sequential(
+            nn.ChannelShuffle(4),
+            conv3x3(both, both, groups=4),
+            nn.InstanceNorm2d(both),
+            nn.LeakyReLU(),
+            conv3x3(both, out_channels),
+            nn.InstanceNorm2d(out_channels),
+            nn.LeakyReLU(),
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        both = torch.cat((skip, upsample(x, 2).to(skip.dtype)), dim=1)
+        return self.direct(both) + self.mix(both)
+
+
+class Refine(nn.Module):
+    """cat[x, d] -> a new d, and a new x unless this is the last one (nothing reads it there)."""
+
+    def __init__(self, x_channels: int, code_channels: int, new_x: bool = True):
+        super().__init__()
+        both = x_channels + code_channels
+        self.to_code = refine(both, code_channels)
+        self.to_x = refine(both, x_channels) if new_x else None
+
+    def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        both = torch.cat((x, d.to(x.dtype)), dim=1)
+        return (self.to_x(both) if self.to_x is not None else x), self.to_code(both)
+
+
+class Fuse(nn.Conv2d):
+    """1x1 convolution of cat[d, f] to the code's channels; without f, the same with f = 0."""
+
+    def __init__(self, code_channels: int, scene_channels: int):
+        super().__init__(code_channels + scene_channels, code_channels, 1)
+
+    def forward(self, d: Tensor, f: Tensor | None) -> Tensor:
+        if f is None:
+            return F.conv2d(d, self.weight[:, : d.shape[1]], self.bias)
+        return super().forward(torch.cat((d, f.to(d.dtype)), dim=1))
+
+
+class DepthEstimator(nn.Module):
+    """Image features x2..x5 and scene features (or None) -> metric depth."""
+
+    def __init__(
+        self,
+        config: EstimatorConfig,
+        latent_dim: int,
+        code_channels: int,
+        image_size: tuple[int, int],
+    ):
+        super().__init__()
+        self.prior_mean = config.prior_mean
+        self.encoder = SwinEncoder(config.encoder, image_size)
+        c2, c3, c4, c5 = self.encoder.channels
+        u4, u3, u2 = config.decoder_channels
+        code = code_channels
+        self.metric = mlp(c5, config.metric_hidden, 2)
+        self.up4, self.up3, self.up2 = Up(c4, c5, u4), Up(c3, u4, u3), Up(c2, u3, u2)
+        self.first_code = nn.Sequential(
+            nn.Conv2d(u4, u4 // 2, 1), nn.LeakyReLU(), nn.Conv2d(u4 // 2, 16, 1), nn.Sigmoid(),
+            nn.Conv2d(16, code, 1), nn.LeakyReLU(), conv3x3(code, code),
+        )  # fmt: skip
+        self.refine4, self.refine3 = Refine(u4, code), Refine(u3, code)
+        self.refine2 = Refine(u2, code, new_x=False)
+        self.fuse0 = Fuse(code, latent_dim)
+        self.fuse1, self.fuse2, self.fuse3 = (Fuse(code, code) for _ in range(3))
+        self.fuse4 = Fuse(code, code)
+        self.depth_conv = conv3x3(code, 1)
+
+    def forward(self, features: tuple[Tensor, ...], scene: SceneFeatures | None) -> Tensor:
+        """features: x2..x5 of the encoder. Returns depth [B, 1, H, W] in metres, float32."""
+        x2, x3, x4, x5 = features
+        f0, f1, f2, f3 = (scene.f0, *scene.levels) if scene else (None,) * 4
+        metric = self.metric(x5.amax(dim=(-2, -1)))
+        x = self.up4(x5, x4)  # [B, u4, H/16, W/16]
+        d = self.fuse0(self.first_code(x), f0)
+        x, d4 = self.refine4(x, d)
+        d4 = self.fuse1(d4, f1)
+        x = self.up3(x, x3)  # [B, u3, H/8, W/8]
+        x, d3 = self.refine3(x, upsample(d4, 2))
+        d3 = self.fuse2(d3, f2)
+        x = self.up2(x, x2)  # [B, u2, H/4, W/4]
+        x, d2 = self.refine2(x, upsample(d3, 2))
+        d2 = self.fuse3(d2, f3)
+        return metric_depth(metric, self.depth_logit((d4, d3, d2), scene), self.prior_mean)
+
+    def depth_logit(self, codes: tuple[Tensor, ...], scene: SceneFeatures | None) -> Tensor:
+        """conv3x3(F4(sum of up-sampled codes, f4)), folded to low resolution: [B, 1, H, W]."""
+        zero = torch.zeros_like
+        levels = scene.levels if scene else tuple(zero(d) for d in codes)
+        both = tuple(
+            torch.cat((d.float(), f.float()), dim=1) for d, f in zip(codes, levels, strict=True)
+        )
+        return folded_conv3x3(self.depth_conv, both, LEVEL_SCALES, mix=self.fuse4)
+
+
+class LanguageDepth(nn.Module):
+    """The whole of stage 3: prior (stages 1 and 2) and estimator, trained together.
+
+    `language="none"` is the same network without the prior's features: the control.
+    With evidence `swin` the sampler reads the estimator's own encoder, which starts from stage 2's.
+    """
+
+    def __init__(
+        self,
+        config: EstimatorConfig,
+        sampler_config: SamplerConfig,
+        vae_config: TextVAEConfig,
+        image_size: tuple[int, int],
+        language: Literal["caption", "none"] = "caption",
+    ):
+        super().__init__()
+        self.configs = {"estimator": config, "sampler": sampler_config, "vae": vae_config}
+        self.image_size, self.language = image_size, language
+        self.evidence = sampler_config.evidence
+        self.needs_text_feature = language == "caption"
+        self.needs_image_feature = self.needs_text_feature and self.evidence == "clip"
+        self.estimator = DepthEstimator(
+            config, vae_config.latent_dim, vae_config.code_channels, image_size
+        )
+        swin = self.evidence == "swin"
+        evidence_dim = self.estimator.encoder.channels[-1] if swin else sampler_config.image_dim
+        self.scenes = SceneDistribution(vae_config)
+        self.sampler = ConditionalSampler(sampler_config, vae_config.latent_dim, evidence_dim)
+        if language == "none":
+            self.scenes.requires_grad_(False)
+            self.sampler.requires_grad_(False)
+
+    def take_prior(self, stage2: SampledVAE) -> None:
+        """Start from stage 2's weights; its Swin encoder, if any, starts the estimator's."""
+        self.scenes.load_state_dict(stage2.vae.scenes.state_dict())
+        self.sampler.load_state_dict(stage2.sampler.state_dict())
+        if stage2.encoder is not None:
+            self.estimator.encoder.load_state_dict(stage2.encoder.state_dict())
+
+    def describe(self) -> dict[str, Any]:
+        """What `load_language_depth` needs to rebuild this network."""
+        parts = {name: to_dict(config) for name, config in self.configs.items()}
+        return {**parts, "image_size": list(self.image_size), "language": self.language}
+
+    def forward(
+        self,
+        image: Tensor,
+        text_feature: Tensor | None,
+        image_feature: Tensor | None = None,
+    ) -> Tensor:
+        """image: [B, 3, H, W], H and W divisible by 32 -> depth [B, 1, H, W], metres."""
+        check_divisible(image.shape[-2:])
+        features = self.estimator.encoder(image)
+        scene = None
+        if self.language == "caption":
+            evidence = pool_evidence(features[-1]) if self.evidence == "swin" else image_feature
+            if evidence is None or text_feature is None:
+                raise ValueError("the prior needs text_feature, and image_feature for 'clip'")
+            scene = self.scenes(text_feature, self.sampler(evidence), tuple(image.shape[-2:]))
+        return self.estimator(features, scene)
+
+
+def load_language_depth(checkpoint: dict) -> LanguageDepth:
+    """Rebuild the network of a stage 3 checkpoint, prior included."""
+    saved = checkpoint["model_config"]
+    model = LanguageDepth(
+        build_config(EstimatorConfig, saved["estimator"]),
+        build_config(SamplerConfig, saved["sampler"]),
+        build_config(TextVAEConfig, saved["vae"]),
+        tuple(saved["image_size"]),
+        saved["language"],
+    )
+    model.load_state_dict(checkpoint["model"])
+    return model

@@ -1,0 +1,95 @@
+"""Train stage 3: metric depth from the image, guided by the scene the words describe.
+
+Learns the Swin depth estimator, and goes on training stages 1 and 2 through the features they give
+it. `language.mode=none` trains the same network without these features: the control.
+
+    sh stage3_depth/train.sh configs/demo/stage3.yaml             minutes on 2 CPU cores
+    sh stage3_depth/train.sh configs/nyu/stage3.yaml init.stage2=runs/nyu/stage2
+    sh stage3_depth/train.sh configs/nyu/stage3.yaml language.mode=none experiment=nyu_control
+
+Hardware, hours and expected numbers stand in each YAML file and in docs/results.md.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch import Tensor, nn
+
+from common.checkpoint import earlier_stage
+from common.data.loading import load_data
+from common.distributed import processes
+from common.engine import StepRandom, adam
+from common.errors import run_program
+from common.layers import trainable_parameters
+from common.losses import silog_loss, silog_valid
+from common.run import open_run
+from common.swin_weights import start_from
+from common.training import read_command_line, seed_everything, train
+from stage2_sampler.model import load_sampled_vae
+from stage3_depth.config import Stage3Config
+from stage3_depth.eval import draw_panels, evaluate
+from stage3_depth.model import LanguageDepth
+
+
+def step_fn(
+    model: nn.Module, batch: dict, rng: StepRandom, silog_lambda: float, max_depth: float
+) -> dict[str, Tensor]:
+    """SILog of the prediction, a sum over images."""
+    pred_depth = model(batch["image"], batch.get("text_feature"), batch.get("image_feature"))
+    gt_depth = batch["gt_depth"]
+    valid = silog_valid(gt_depth, max_depth)
+    silog = silog_loss(pred_depth, gt_depth, valid, silog_lambda)
+    return {"total": silog, "silog": silog}
+
+
+def main() -> None:
+    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    words = sys.argv[1:]
+    config = read_command_line(Stage3Config, words, "configs/nyu/stage3.yaml", __doc__ or "")
+    with processes() as who:
+        stage2 = load_sampled_vae(
+            earlier_stage(
+                config.output_root,
+                "stage2",
+                config.init.stage2,
+                (config.experiment, config.init.experiment),
+            )
+        )
+        run = open_run(config, "stage3", who, sys.argv)
+        seed_everything(config.seed)
+        model = LanguageDepth(
+            config.model,
+            stage2.config,
+            stage2.vae.config,
+            (config.data.height, config.data.width),
+            config.language.mode,
+        )
+        data = load_data(config, model, who)
+        model.take_prior(stage2)
+        start_from(model.estimator.encoder, config.model.encoder.weights, run.log)
+        train(
+            run,
+            config,
+            model=model,
+            model_config=model.describe(),
+            optimizer=adam(trainable_parameters(model), config.train),
+            data=data,
+            step_fn=partial(
+                step_fn, silog_lambda=config.loss.silog_lambda, max_depth=config.data.max_depth
+            ),
+            evaluate=lambda: evaluate(
+                model,
+                dataset=data.val,
+                config=config.eval,
+                max_depth=config.data.max_depth,
+                who=who,
+            ),
+            draw_panels=lambda: draw_panels(model, dataset=data.val),
+        )
+
+
+if __name__ == "__main__":
+    run_program(main)

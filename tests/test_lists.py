@@ -1,0 +1,113 @@
+"""List files: what is tolerated, what is refused, and validation carved by scene."""
+
+import pytest
+
+from common.data.lists import Pair, carve_validation, find_file, read_list, scene_of
+from common.errors import UserError
+
+
+def write(path, text):
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_reads_published_spellings(tmp_path):
+    path = write(
+        tmp_path / "list.txt",
+        "# a comment\r\n"
+        "/kitchen_0028b/rgb_00045.jpg /kitchen_0028b/sync_depth_00045.png 518.8579\r\n"
+        "\r\n"
+        "a/b.png None 721.5377\n"
+        "c/d.png  e/f.png",
+    )
+    assert read_list(path) == [
+        Pair("kitchen_0028b/rgb_00045.jpg", "kitchen_0028b/sync_depth_00045.png", 518.8579),
+        Pair("a/b.png", None, 721.5377),
+        Pair("c/d.png", "e/f.png", None),
+    ]
+
+
+def test_byte_order_mark_is_not_part_of_the_first_path(tmp_path):
+    path = write(tmp_path / "list.txt", "\ufeffa.jpg b.png\n")
+    assert read_list(path)[0].image == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("only_one.jpg", "1 columns"),
+        ("a b c d", "4 columns"),
+        ("a.jpg b.png wide", "focal length 'wide'"),
+        ("a.jpg b.png -3", "focal length '-3'"),
+        ("a.jpg b.png nan", "focal length 'nan'"),
+        ("a.jpg / 518", "empty"),
+    ],
+)
+def test_malformed_line_names_file_and_line(tmp_path, line, problem):
+    path = write(tmp_path / "list.txt", f"a.jpg b.png 518\n\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        read_list(path)
+    assert f"{path}:3: " in str(caught.value)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_empty_and_binary_lists(tmp_path):
+    with pytest.raises(UserError, match="no list file .*nowhere.txt"):
+        read_list(tmp_path / "nowhere.txt")
+    with pytest.raises(UserError, match="no images"):
+        read_list(write(tmp_path / "empty.txt", "# nothing\n"))
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(UserError, match="cannot read"):
+        read_list(tmp_path / "binary.txt")
+
+
+def test_find_file_prefers_the_root(tmp_path, monkeypatch):
+    root = tmp_path / "root"
+    root.mkdir()
+    here = write(tmp_path / "list.txt", "")
+    monkeypatch.chdir(tmp_path)
+    assert find_file("list.txt", root).resolve() == here
+    assert find_file("list.txt", root) != root / "list.txt"
+    write(root / "list.txt", "")
+    assert find_file("list.txt", root) == root / "list.txt"
+    assert find_file("README-not-there", root).name == "README-not-there"
+
+
+def test_scene_of_known_layouts():
+    drive = "2011_09_26/2011_09_26_drive_0002_sync"
+    assert scene_of(f"{drive}/image_02/data/0000000069.png") == drive
+    assert scene_of(f"{drive}/image_03/data/0000000001.png") == drive
+    assert scene_of("kitchen_0028a/rgb_1.jpg") == scene_of("kitchen_0028b/rgb_7.jpg")
+    assert scene_of("kitchen_0028/rgb_1.jpg") == "kitchen_0028"
+    assert scene_of("kitchen_0029/rgb_1.jpg") != scene_of("kitchen_0028/rgb_1.jpg")
+    assert scene_of("train/basement/rgb_1.jpg") == "train/basement"
+
+
+def scenes(counts):
+    return [Pair(f"room_{s:04d}/{i}.jpg", "d", None) for s, n in enumerate(counts) for i in range(n)]
+
+
+def test_carved_validation_shares_no_scene_and_keeps_every_pair():
+    pairs = scenes([10] * 40 + [50, 70])
+    train, val = carve_validation(pairs, 0.1, seed=3)
+    assert sorted(p.image for p in train + val) == sorted(p.image for p in pairs)
+    assert not {scene_of(p.image) for p in train} & {scene_of(p.image) for p in val}
+    assert 0.08 * len(pairs) <= len(val) <= 0.1 * len(pairs)
+
+
+def test_carving_depends_on_the_seed_and_not_on_list_order():
+    pairs = scenes([5] * 30)
+    first = {p.image for p in carve_validation(pairs, 0.2, seed=0)[1]}
+    assert first == {p.image for p in carve_validation(pairs[::-1], 0.2, seed=0)[1]}
+    assert first != {p.image for p in carve_validation(pairs, 0.2, seed=1)[1]}
+
+
+def test_carving_edge_cases():
+    pairs = scenes([30, 20, 40])
+    train, val = carve_validation(pairs, 0.01, seed=0)  # no scene fits: the smallest
+    assert len(val) == 20
+    assert len(train) == 70
+    assert carve_validation(pairs, 0.0, seed=0) == (pairs, [])
+    with pytest.raises(UserError, match="one scene"):
+        carve_validation(scenes([30]), 0.1, seed=0)
