@@ -16,6 +16,7 @@ import torch
 from common.errors import UserError
 
 FORMAT_VERSION = 1
+TRAINED_BY = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -60,10 +61,10 @@ def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[s
     return content
 
 
-def find_checkpoint(place: Path, made_by: str) -> Path:
+def find_checkpoint(place: Path, stage: str, option: str) -> Path:
     """A checkpoint file: `place` itself, or the best (else last) one of the run folder `place`.
 
-    made_by: the command that makes it, for the error message.
+    stage, option: what makes such a checkpoint and what names another, for the error message.
     """
     if place.is_file():
         return place
@@ -71,7 +72,10 @@ def find_checkpoint(place: Path, made_by: str) -> Path:
         for folder in (place / "checkpoints", place):
             if (folder / name).is_file():
                 return folder / name
-    raise UserError(f"no checkpoint in {place}; make one with: {made_by}")
+    raise UserError(
+        f"no {stage} checkpoint in {place}; make one with sh {TRAINED_BY[stage]}/train.sh, "
+        f"or name another with {option}"
+    )
 
 
 def random_states() -> dict[str, Any]:
@@ -96,14 +100,10 @@ def restore_random_states(states: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-TRAINED_BY = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
-
-
 def earlier_stage(
     output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
 ) -> dict[str, Any]:
     """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
     folders = [place] if place else [output_root / e / stage for e in experiments if e]
     folder = next((f for f in folders if f.exists()), folders[0])
-    command = f"sh {TRAINED_BY[stage]}/train.sh, or name another with init.{stage}=PATH"
-    return load_checkpoint(find_checkpoint(folder, command), stage=stage)
+    return load_checkpoint(find_checkpoint(folder, stage, f"init.{stage}=PATH"), stage=stage)

@@ -28,7 +28,7 @@ def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[st
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if yaml_path is not None:
-        _merge(tree, sources, read_yaml(yaml_path), str(yaml_path))
+        merge(tree, sources, read_yaml(yaml_path), str(yaml_path))
     apply_overrides(tree, sources, overrides)
     return build_config(config_type, tree, sources)
 
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if base is None:
         return tree
     merged = read_yaml((path.parent / str(base)).resolve())
-    _merge(merged, {}, tree, str(path))
+    merge(merged, {}, tree, str(path))
     return merged
 
 
@@ -76,7 +76,20 @@ def apply_overrides(tree: dict, sources: dict[str, str], overrides: list[str]) -
             raise UserError(f"command line: {key}: cannot read the value '{text}'") from error
         for part in reversed(key.split(".")):
             value = {part: value}
-        _merge(tree, sources, value, "command line")
+        merge(tree, sources, value, "command line")
+
+
+def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: str = "") -> None:
+    """Overlay `new` on `tree`, key by key, and note in `sources` where each key came from."""
+    for name, value in new.items():
+        key = f"{prefix}{name}"
+        sources[key] = source
+        if isinstance(value, dict):
+            if not isinstance(tree.get(name), dict):
+                tree[name] = {}
+            merge(tree[name], sources, value, source, f"{key}.")
+        else:
+            tree[name] = value
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -92,18 +105,6 @@ def valid_keys(config_type: type, prefix: str = "") -> list[str]:
         if dataclasses.is_dataclass(kind):
             keys += valid_keys(typing.cast(type, kind), f"{prefix}{name}.")
     return keys
-
-
-def _merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: str = "") -> None:
-    for name, value in new.items():
-        key = f"{prefix}{name}"
-        sources[key] = source
-        if isinstance(value, dict):
-            if not isinstance(tree.get(name), dict):
-                tree[name] = {}
-            _merge(tree[name], sources, value, source, f"{key}.")
-        else:
-            tree[name] = value
 
 
 def _field_types(config_type: type) -> dict[str, Any]:
@@ -125,7 +126,9 @@ def _build(
     for name, kind in kinds.items():
         key = f"{prefix}{name}"
         if dataclasses.is_dataclass(kind):
-            values[name] = _build(typing.cast(type, kind), tree.get(name, {}), f"{key}.", sources, keys)
+            values[name] = _build(
+                typing.cast(type, kind), tree.get(name, {}), f"{key}.", sources, keys
+            )
         elif name in tree:
             values[name] = _convert(kind, tree[name], key, sources)
     try:

@@ -82,9 +82,7 @@ def wrap(model: nn.Module, who: Processes) -> nn.Module:
     if who.world_size == 1:
         return model
     ids = [who.device.index] if who.device.type == "cuda" else None
-    return DistributedDataParallel(
-        model, device_ids=ids, gradient_as_bucket_view=True, broadcast_buffers=False
-    )
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -2,60 +2,97 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import nn
 
 from common.checkpoint import find_checkpoint, load_checkpoint
-from common.config import apply_overrides, build_config, find_yaml, read_yaml, resolve_path
-from common.data.dataset import DepthDataset
+from common.config import apply_overrides, build_config, find_yaml, merge, read_yaml, resolve_path
+from common.data.dataset import Split
 from common.data.loading import load_split
-from common.distributed import processes
+from common.distributed import Processes, processes
 from common.errors import UserError
 from common.evaluation import (
-    EvalConfig,
     EvalResult,
     format_table,
     result_dict,
     write_csv,
     write_json,
 )
-from common.inference import DepthWriter
+from common.inference import DepthWriter, Predict, evaluate_dataset
 from common.protocols import PROTOCOLS
 from common.run import RunConfig
 
-C = TypeVar("C", bound=RunConfig)
-Evaluate = Callable[..., EvalResult]
+
+@dataclass(frozen=True)
+class StageProgram:
+    """What a stage's evaluation is made of."""
+
+    stage: str
+    config_type: type[RunConfig]
+    load_model: Callable[[dict[str, Any]], nn.Module]  # of a checkpoint
+    predict: Predict
+    recipe: str = "staged"
 
 
-def run_evaluation(
-    doc: str,
-    *,
-    stage: str,
-    config_type: type[C],
-    load_model: Callable[[dict], nn.Module],
-    evaluate: Evaluate,
-    recipe: str = "staged",
-) -> None:
+def run_evaluation(program: StageProgram, doc: str) -> None:
     """Parse the command line, score the checkpoint, print the table, write what was asked for."""
     arguments = _parse(doc)
-    path = find_checkpoint(resolve_path(arguments.checkpoint, True), f"sh {stage}*/train.sh")
-    saved = load_checkpoint(path, stage=stage, recipe=recipe)
-    config = _config(config_type, saved["config"], arguments)
-    eval_config = _eval_config(config.eval, arguments)
+    place = resolve_path(arguments.checkpoint, True)
+    path = find_checkpoint(place, program.stage, "--checkpoint PATH")
+    changes = read_yaml(find_yaml(arguments.config)) if arguments.config else {}
     with processes() as who:
-        model = load_model(saved).to(who.device)
-        dataset = load_split(config, arguments.split, model, who)
-        result = evaluate(
-            model, dataset=dataset, config=eval_config, max_depth=config.data.max_depth, who=who,
-            on_prediction=_writer(arguments, dataset),
+        result, config = evaluate_checkpoint(
+            program, path, arguments.split, who, changes, _override_words(arguments),
+            arguments.save_predictions,
         )  # fmt: skip
         if who.is_main:
-            labels = {"checkpoint": str(path), "recipe": recipe, "stage": stage,
-                      "data": str(config.data.root), "split": arguments.split}  # fmt: skip
-            _report(result, labels, arguments)
+            _report(result, result_labels(program, path, config, arguments.split), arguments)
+
+
+def evaluate_checkpoint(
+    program: StageProgram,
+    path: Path,
+    split: Split,
+    who: Processes,
+    changes: dict[str, Any] | None = None,
+    overrides: list[str] | None = None,
+    save_predictions: str | None = None,
+) -> tuple[EvalResult, RunConfig]:
+    """Score a checkpoint on a split with its own config, `changes` (a tree) and overrides applied.
+
+    save_predictions: folder for 16-bit depth PNG files. Returns the result and the config used.
+    """
+    saved = load_checkpoint(path, stage=program.stage, recipe=program.recipe)
+    tree, sources = saved["config"], {"": str(path)}
+    tree["eval"].pop("max_images", None)  # limits validation while training, not this
+    merge(tree, sources, changes or {}, "--config")
+    apply_overrides(tree, sources, overrides or [])
+    config = build_config(program.config_type, tree, sources)
+    model = program.load_model(saved).to(who.device)
+    dataset = load_split(config, split, model, who)
+    writer = None
+    if save_predictions is not None:
+        writer = DepthWriter(Path(save_predictions), dataset.layout.depth_scale)
+    result = evaluate_dataset(
+        model, program.predict, dataset, config.eval, config.data.max_depth, who, writer
+    )
+    return result, config
+
+
+def result_labels(
+    program: StageProgram, path: Path, config: RunConfig, split: str
+) -> dict[str, str]:
+    """What a result file says beside the numbers."""
+    return {
+        "checkpoint": str(path),
+        "recipe": program.recipe,
+        "stage": program.stage,
+        "data": str(config.data.root),
+        "split": split,
+    }
 
 
 def _parse(doc: str) -> argparse.Namespace:
@@ -75,37 +112,15 @@ def _parse(doc: str) -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def _config(config_type: type[C], saved: dict[str, Any], arguments: argparse.Namespace) -> C:
-    sources: dict[str, str] = {"": str(arguments.checkpoint)}
-    tree = saved
-    if arguments.config:
-        _overlay(tree, read_yaml(find_yaml(arguments.config)))
+def _override_words(arguments: argparse.Namespace) -> list[str]:
     if any(word.startswith("model.") for word in arguments.overrides):
         raise UserError("command line: model.* cannot be changed; a checkpoint fixes its network")
-    apply_overrides(tree, sources, arguments.overrides)
-    return build_config(config_type, tree, sources)
-
-
-def _overlay(tree: dict, new: dict) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _overlay(tree[key], value)
-        else:
-            tree[key] = value
-
-
-def _eval_config(config: EvalConfig, arguments: argparse.Namespace) -> EvalConfig:
-    protocol = arguments.protocol or config.protocol
-    try:
-        return replace(config, protocol=protocol, flip=arguments.flip or config.flip)
-    except ValueError as error:
-        raise UserError(f"--protocol: {str(error).removeprefix('protocol: ')}") from None
-
-
-def _writer(arguments: argparse.Namespace, dataset: DepthDataset) -> DepthWriter | None:
-    if not arguments.save_predictions:
-        return None
-    return DepthWriter(Path(arguments.save_predictions), dataset.layout.depth_scale)
+    words = list(arguments.overrides)
+    if arguments.protocol:
+        words.append(f"eval.protocol={arguments.protocol}")
+    if arguments.flip:
+        words.append("eval.flip=true")
+    return words
 
 
 def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:

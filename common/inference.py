@@ -52,22 +52,27 @@ def evaluate_dataset(
     )  # fmt: skip
 
 
-@torch.no_grad()
 def draw_prediction_panels(
     model: nn.Module, predict: Predict, dataset: DepthDataset, count: int = 4
 ) -> list[np.ndarray]:
-    """RGB, ground truth, prediction and error of `count` images spread over the data set."""
+    """Panels of `count` images spread over the data set, see `draw_prediction_panel`."""
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    return [draw_prediction_panel(model, predict, dataset, int(i)) for i in indices]
+
+
+@torch.no_grad()
+def draw_prediction_panel(
+    model: nn.Module, predict: Predict, dataset: DepthDataset, index: int, title: str = ""
+) -> np.ndarray:
+    """RGB, ground truth, prediction and error map of one image, with its caption; uint8 RGB."""
     model.eval()
-    device = next(model.parameters()).device
-    panels = []
-    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
-        item = dataset[int(index)]
-        gt = item["gt_depth"][0].numpy()
-        batch = to_device(collate_eval([item]), device)
-        pred = predict(model, batch)[0, 0].float().cpu().numpy()
-        panels.append(panel(denormalize(item["image"]), in_frame_of(pred, gt), pred,
-                            item["caption"], title=item["image_path"]))  # fmt: skip
-    return panels
+    item = dataset[index]
+    gt = item["gt_depth"][0].numpy()
+    batch = to_device(collate_eval([item]), next(model.parameters()).device)
+    pred = predict(model, batch)[0, 0].float().cpu().numpy()
+    image = denormalize(item["image"])
+    title = title or item["image_path"]
+    return panel(image, in_frame_of(pred, gt), pred, item["caption"], title=title)
 
 
 def in_frame_of(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:

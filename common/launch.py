@@ -13,8 +13,7 @@ from pathlib import Path
 import torch
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import elastic_launch
-from torch.distributed.run import config_from_args, get_args_parser
+from torch.distributed.run import get_args_parser, run
 
 
 def main() -> None:
@@ -52,11 +51,8 @@ def _launch(program: str, arguments: list[str], nodes: int, per_node: int) -> in
     )
     threads = max(1, (os.cpu_count() or 1) // per_node)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    config, command, command_arguments = config_from_args(
-        get_args_parser().parse_args([*words, program, *arguments])
-    )
     try:
-        elastic_launch(config, command)(*command_arguments)
+        run(get_args_parser().parse_args([*words, program, *arguments]))
     except ChildFailedError as error:
         return error.get_first_failure()[1].exitcode
     except SignalException:

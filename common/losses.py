@@ -150,7 +150,7 @@ def _weighted_steps(pred: Tensor, image: Tensor, mask: Tensor, dim: int) -> Tens
     weight = (-image.diff(dim=dim).abs().mean(1, keepdim=True)).exp()
     mask = mask.narrow(dim, 0, mask.shape[dim] - 1)
     step = torch.where(mask, pred.diff(dim=dim), 0.0)
-    return (step.abs() * torch.where(mask, weight, 0.0)).sum()
+    return (step.abs() * weight).sum()
 
 
 def _at_least_one(count: Tensor) -> Tensor:

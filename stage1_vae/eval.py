@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.errors import run_program
-from common.eval_program import run_evaluation
+from common.eval_program import StageProgram, run_evaluation
 from common.inference import draw_prediction_panels, evaluate_dataset
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import load_text_vae
@@ -28,14 +28,12 @@ def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 evaluate = partial(evaluate_dataset, predict=predict)
 draw_panels = partial(draw_prediction_panels, predict=predict)
+PROGRAM = StageProgram("stage1", Stage1Config, load_text_vae, predict)
 
 
 def main() -> None:
     """See the module's docstring."""
-    run_evaluation(
-        __doc__ or "", stage="stage1", config_type=Stage1Config, load_model=load_text_vae,
-        evaluate=evaluate,
-    )  # fmt: skip
+    run_evaluation(PROGRAM, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.errors import run_program
-from common.eval_program import run_evaluation
+from common.eval_program import StageProgram, run_evaluation
 from common.inference import draw_prediction_panels, evaluate_dataset
 from stage2_sampler.config import Stage2Config
 from stage2_sampler.model import load_sampled_vae
@@ -26,14 +26,12 @@ def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 evaluate = partial(evaluate_dataset, predict=predict)
 draw_panels = partial(draw_prediction_panels, predict=predict)
+PROGRAM = StageProgram("stage2", Stage2Config, load_sampled_vae, predict)
 
 
 def main() -> None:
     """See the module's docstring."""
-    run_evaluation(
-        __doc__ or "", stage="stage2", config_type=Stage2Config, load_model=load_sampled_vae,
-        evaluate=evaluate,
-    )  # fmt: skip
+    run_evaluation(PROGRAM, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.errors import run_program
-from common.eval_program import run_evaluation
+from common.eval_program import StageProgram, run_evaluation
 from common.inference import draw_prediction_panels, evaluate_dataset
 from stage3_depth.config import Stage3Config
 from stage3_depth.model import load_language_depth
@@ -26,14 +26,12 @@ def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
 
 evaluate = partial(evaluate_dataset, predict=predict)
 draw_panels = partial(draw_prediction_panels, predict=predict)
+PROGRAM = StageProgram("stage3", Stage3Config, load_language_depth, predict)
 
 
 def main() -> None:
     """See the module's docstring."""
-    run_evaluation(
-        __doc__ or "", stage="stage3", config_type=Stage3Config, load_model=load_language_depth,
-        evaluate=evaluate,
-    )  # fmt: skip
+    run_evaluation(PROGRAM, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ def test_scene_of_known_layouts():
 
 
 def scenes(counts):
-    return [Pair(f"room_{s:04d}/{i}.jpg", "d", None) for s, n in enumerate(counts) for i in range(n)]
+    return [
+        Pair(f"room_{s:04d}/{i}.jpg", "d", None) for s, n in enumerate(counts) for i in range(n)
+    ]
 
 
 def test_carved_validation_shares_no_scene_and_keeps_every_pair():

@@ -57,7 +57,9 @@ def rotation_source(height, width, degrees):
     cy, cx, angle = (height - 1) / 2, (width - 1) / 2, np.deg2rad(degrees)
     y, x = np.mgrid[:height, :width].astype(float)
     dx, dy = x - cx, y - cy
-    return cy + np.sin(angle) * dx + np.cos(angle) * dy, cx + np.cos(angle) * dx - np.sin(angle) * dy
+    return cy + np.sin(angle) * dx + np.cos(angle) * dy, cx + np.cos(angle) * dx - np.sin(
+        angle
+    ) * dy
 
 
 @pytest.mark.parametrize("degrees", [2.5, -1.3, 20.0])

@@ -3,14 +3,15 @@
 Neither the number of processes, of workers, nor an interruption changes a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from common.data.dataset import DepthDataset, collate_eval, collate_train
 from common.errors import UserError
@@ -79,15 +80,42 @@ def eval_indices(num_samples: int, rank: int, world_size: int) -> list[int]:
 
 
 class DepthLoader(DataLoader):
-    """A DataLoader whose workers' user errors stay one line."""
+    """A DataLoader in which a user's error stays one line: workers return it instead of raising.
+
+    torch would hand a raised one on with the worker's whole traceback as its message.
+    """
+
+    def __init__(
+        self, dataset: DepthDataset | Subset, collate: Callable[[list], dict], **options: Any
+    ) -> None:
+        super().__init__(
+            _ErrorsAsItems(dataset), collate_fn=partial(_collate_or_error, collate), **options
+        )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _ErrorsAsItems(Dataset):
+    def __init__(self, dataset: DepthDataset | Subset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: Any) -> dict[str, Any] | UserError:
         try:
-            yield from super().__iter__()
+            return self.dataset[key]
         except UserError as error:
-            # torch hands a worker's error on with the worker's whole traceback as its message.
-            message = str(error).rstrip().rsplit("UserError: ", 1)[-1]
-            raise UserError(message) from None
+            return error
+
+
+def _collate_or_error(collate: Callable[[list], dict], items: list) -> dict | UserError:
+    errors = [item for item in items if isinstance(item, UserError)]
+    return errors[0] if errors else collate(items)
 
 
 def train_loader(
@@ -97,11 +125,11 @@ def train_loader(
     pin_memory: bool = False,
     prefetch: int = 4,
 ) -> DepthLoader:
-    """Micro-batches in the sampler's order; `prefetch` of them wait ready per worker."""
+    """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready."""
     return DepthLoader(
         dataset,
+        collate_train,
         batch_sampler=sampler,
-        collate_fn=collate_train,
         **_worker_options(num_workers, pin_memory, prefetch),
     )
 
@@ -118,9 +146,9 @@ def eval_loader(
     """This rank's share of the images in list order; `gt_depth` comes as a list."""
     return DepthLoader(
         dataset,
+        collate_eval,
         batch_size=batch_size,
         sampler=eval_indices(len(dataset), rank, world_size),
-        collate_fn=collate_eval,
         **_worker_options(num_workers, pin_memory, prefetch),
     )
 
@@ -130,7 +158,6 @@ def _worker_options(num_workers: int, pin_memory: bool, prefetch: int) -> dict[s
         "num_workers": num_workers,
         "pin_memory": pin_memory,
         "prefetch_factor": prefetch if num_workers else None,
-        "persistent_workers": num_workers > 0,
         "worker_init_fn": _use_one_thread,
         # Its own generator: a DataLoader otherwise draws from torch's global one, and a resumed
         # run would not see the same random numbers as an uninterrupted one.
