@@ -66,16 +66,21 @@ def find_checkpoint(place: Path, stage: str, option: str) -> Path:
 
     stage, option: what makes such a checkpoint and what names another, for the error message.
     """
+    path = _checkpoint_in(place)
+    if path is None:
+        raise UserError(
+            f"no {stage} checkpoint in {place}; make one with sh {TRAINED_BY[stage]}/train.sh, "
+            f"or name another with {option}"
+        )
+    return path
+
+
+def _checkpoint_in(place: Path) -> Path | None:
     if place.is_file():
         return place
-    for name in ("best.pt", "last.pt"):
-        for folder in (place / "checkpoints", place):
-            if (folder / name).is_file():
-                return folder / name
-    raise UserError(
-        f"no {stage} checkpoint in {place}; make one with sh {TRAINED_BY[stage]}/train.sh, "
-        f"or name another with {option}"
-    )
+    folders = (place / "checkpoints", place)
+    paths = [folder / name for name in ("best.pt", "last.pt") for folder in folders]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def random_states() -> dict[str, Any]:
@@ -105,5 +110,5 @@ def earlier_stage(
 ) -> dict[str, Any]:
     """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
     folders = [place] if place else [output_root / e / stage for e in experiments if e]
-    folder = next((f for f in folders if f.exists()), folders[0])
+    folder = next((f for f in folders if _checkpoint_in(f)), folders[0])
     return load_checkpoint(find_checkpoint(folder, stage, f"init.{stage}=PATH"), stage=stage)

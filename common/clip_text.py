@@ -1,13 +1,15 @@
 """CLIP text and image towers by one word, `<open_clip model>:<weights>`, and an untrained stand-in.
 
-`RN50:openai` and `ViT-B-32:laion2b_s34b_b79k` name open_clip's weights (downloaded once), `RN50-
-quickgelu:/path/RN50.pt` a file. `untrained:<seed>` is a small random tower that needs no download.
+`RN50:openai` and `ViT-B-32:laion2b_s34b_b79k` name open_clip's weights, downloaded once.
+`RN50-quickgelu:/path/RN50.pt` names a file; OpenAI's weights need a `-quickgelu` model then.
+`untrained:<seed>` is a small random tower that needs no download.
 """
 
 import difflib
 import logging
 import pickle
 import socket
+import textwrap
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -186,7 +188,7 @@ def _one_line_failure(model: str, weights: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0][:200]
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
         raise UserError(
             f"cannot load CLIP weights {model}:{weights}: {reason}; {_ALTERNATIVES}"
         ) from error

@@ -28,7 +28,7 @@ def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[st
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if yaml_path is not None:
-        merge(tree, sources, read_yaml(yaml_path), str(yaml_path))
+        merge_yaml(tree, sources, yaml_path)
     apply_overrides(tree, sources, overrides)
     return build_config(config_type, tree, sources)
 
@@ -38,8 +38,20 @@ def build_config(config_type: type[T], tree: dict, sources: dict[str, str] | Non
     return _build(config_type, tree, "", sources or {}, tuple(valid_keys(config_type)))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The file's mapping with its `base:` files merged underneath."""
+def merge_yaml(
+    tree: dict, sources: dict[str, str], path: Path, named_by: tuple[Path, ...] = ()
+) -> None:
+    """Overlay the file's keys on `tree`, those of its `base:` file before its own."""
+    if path.resolve() in named_by:
+        raise UserError(f"{path}: base: the files name each other in a circle")
+    new = _read_yaml(path)
+    base = new.pop("base", None)
+    if base is not None:
+        merge_yaml(tree, sources, path.parent / str(base), (*named_by, path.resolve()))
+    merge(tree, sources, new, str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
@@ -48,12 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
-    base = tree.pop("base", None)
-    if base is None:
-        return tree
-    merged = read_yaml((path.parent / str(base)).resolve())
-    merge(merged, {}, tree, str(path))
-    return merged
+    return tree
 
 
 def find_yaml(name: str) -> Path:
@@ -90,6 +97,15 @@ def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: s
             merge(tree[name], sources, value, source, f"{key}.")
         else:
             tree[name] = value
+
+
+def require_at_least(minimum: int, config: Any, *names: str) -> None:
+    """ValueError unless each named value (null apart), or each entry of it, is large enough."""
+    for name in names:
+        value = getattr(config, name)
+        entries = value if isinstance(value, tuple) else (value,)
+        if any(entry is not None and not entry >= minimum for entry in entries):
+            raise ValueError(f"{name}: must be at least {minimum}, not {_plain(value)}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

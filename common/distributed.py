@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -68,7 +69,8 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     if use_cuda:
         torch.cuda.set_device(place)
     if world_size > 1:
-        dist.init_process_group("nccl" if use_cuda else "gloo")
+        # Others wait while the main process encodes captions or images, which may take hours.
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
     try:
         yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
     finally:
@@ -76,13 +78,13 @@ def processes(device: str = "auto") -> Iterator[Processes]:
             dist.destroy_process_group()
 
 
-def wrap(model: nn.Module, who: Processes) -> nn.Module:
-    """`model` on its device, in DDP when there are several processes."""
+def wrap(model: nn.Module, who: Processes, compiled: bool = False) -> nn.Module:
+    """`model` on its device, in DDP when there are several processes, compiled if asked for."""
     model = model.to(who.device)
-    if who.world_size == 1:
-        return model
-    ids = [who.device.index] if who.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    if who.world_size > 1:
+        ids = [who.device.index] if who.device.type == "cuda" else None
+        model = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    return cast(nn.Module, torch.compile(model)) if compiled else model
 
 
 def unwrap(model: nn.Module) -> nn.Module:

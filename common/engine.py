@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common.config import require_at_least
 from common.distributed import Processes
 from common.precision import Precision, autocast, choose_precision
 
@@ -46,25 +47,13 @@ class TrainConfig:
     resume: bool = True
 
     def __post_init__(self) -> None:
-        for name in (
-            "batch_size",
-            "micro_batch_size",
-            "epochs",
-            "max_steps",
-            "log_every",
-            "save_every",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: must be at least 1, not {value}")
+        require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
+        require_at_least(1, self, "log_every", "save_every")
+        require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
         for name in ("lr", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: must be positive, not {value}")
-        if min(self.final_lr, self.weight_decay, self.warmup_steps, self.num_workers) < 0:
-            raise ValueError(
-                "final_lr: neither it nor weight_decay, warmup_steps, num_workers may be negative"
-            )
         if self.epochs is None and self.max_steps is None:
             raise ValueError("max_steps: give train.max_steps or train.epochs")
 

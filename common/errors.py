@@ -1,6 +1,8 @@
 """A user's mistake is one line and exit code 2; a programmer's mistake stays an exception."""
 
+import os
 import sys
+import time
 from collections.abc import Callable
 
 
@@ -9,9 +11,15 @@ class UserError(Exception):
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Run `main`; print a `UserError` as one `error:` line on stderr and exit with code 2."""
+    """Run `main`; print a `UserError` as one `error:` line on stderr and exit with code 2.
+
+    Most mistakes stop every process of a run. The main one speaks first; when it exits, the
+    launcher ends the others, and only a mistake that it did not run into is told by them.
+    """
     try:
         main()
     except UserError as error:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(3)
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

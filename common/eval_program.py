@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from common.checkpoint import find_checkpoint, load_checkpoint
-from common.config import apply_overrides, build_config, find_yaml, merge, read_yaml, resolve_path
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
 from common.data.dataset import Split
 from common.data.loading import load_split
 from common.distributed import Processes, processes
@@ -42,10 +42,10 @@ def run_evaluation(program: StageProgram, doc: str) -> None:
     arguments = _parse(doc)
     place = resolve_path(arguments.checkpoint, True)
     path = find_checkpoint(place, program.stage, "--checkpoint PATH")
-    changes = read_yaml(find_yaml(arguments.config)) if arguments.config else {}
+    config_file = find_yaml(arguments.config) if arguments.config else None
     with processes() as who:
         result, config = evaluate_checkpoint(
-            program, path, arguments.split, who, changes, _override_words(arguments),
+            program, path, arguments.split, who, config_file, _override_words(arguments),
             arguments.save_predictions,
         )  # fmt: skip
         if who.is_main:
@@ -57,18 +57,19 @@ def evaluate_checkpoint(
     path: Path,
     split: Split,
     who: Processes,
-    changes: dict[str, Any] | None = None,
+    config_file: Path | None = None,
     overrides: list[str] | None = None,
     save_predictions: str | None = None,
 ) -> tuple[EvalResult, RunConfig]:
-    """Score a checkpoint on a split with its own config, `changes` (a tree) and overrides applied.
+    """Score a checkpoint on a split with its own config; `config_file` and overrides change it.
 
     save_predictions: folder for 16-bit depth PNG files. Returns the result and the config used.
     """
     saved = load_checkpoint(path, stage=program.stage, recipe=program.recipe)
     tree, sources = saved["config"], {"": str(path)}
     tree["eval"].pop("max_images", None)  # limits validation while training, not this
-    merge(tree, sources, changes or {}, "--config")
+    if config_file is not None:
+        merge_yaml(tree, sources, config_file)
     apply_overrides(tree, sources, overrides or [])
     config = build_config(program.config_type, tree, sources)
     model = program.load_model(saved).to(who.device)

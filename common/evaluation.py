@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common.config import require_at_least
 from common.errors import UserError
 from common.metrics import (
     METRIC_NAMES,
@@ -37,13 +38,7 @@ class EvalConfig:
     max_images: int | None = None
 
     def __post_init__(self) -> None:
-        for key, value in (
-            ("every", self.every),
-            ("batch_size", self.batch_size),
-            ("max_images", self.max_images),
-        ):
-            if value is not None and value < 1:
-                raise ValueError(f"{key}: must be at least 1, got {value}")
+        require_at_least(1, self, "every", "batch_size", "max_images")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
 
@@ -97,6 +92,7 @@ def evaluate_depth(
     flip: bool = False,
     num_skipped: int = 0,
     gather: Callable[[list[Row]], list[Row]] | None = None,
+    on_prediction: Callable[[str, Tensor], None] | None = None,
     description: str = "evaluate",
 ) -> EvalResult:
     """Score the predictions for every batch of an evaluation loader.
@@ -105,7 +101,8 @@ def evaluate_depth(
     evaluation batches: `image` [B, 3, H, W], `gt_depth` B maps [1, h, w] in metres, `image_path`,
     `position`. flip: average with the prediction for the mirrored image. num_skipped: images the
     data set has left out already. gather: merges the rows of all processes into one list, on each
-    of them; an image that a sampler gave to two processes counts once.
+    of them; an image that a sampler gave to two processes counts once. on_prediction: called with
+    each image's name and the prediction [H, W] that is scored, as it comes from the network.
     """
     rule = find_protocol(protocol)
     rows: list[Row] = []
@@ -115,6 +112,9 @@ def evaluate_depth(
             mirrored = {**batch, "image": batch["image"].flip(-1)}
             pred_depth = flip_average(pred_depth.float(), predict(mirrored).float())
         rows += _score_batch(pred_depth, batch, rule, max_depth)
+        if on_prediction is not None:
+            for name, pred in zip(batch["image_path"], pred_depth[:, 0], strict=True):
+                on_prediction(name, pred)
     if gather is not None:
         rows = gather(rows)
     return _summarize(rows, protocol, flip, num_skipped)

@@ -34,21 +34,17 @@ def evaluate_dataset(
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
-    on_prediction: called with each image's key and its plain prediction [H, W] in metres.
+    on_prediction: called with each image's key and its scored prediction [H, W] in metres.
     """
     model.eval()
 
     def predict_batch(batch: dict[str, Any]) -> Tensor:
-        depth = predict(model, to_device(batch, who.device)).float()
-        if on_prediction is not None:
-            for key, one in zip(batch["image_path"], depth, strict=True):
-                on_prediction(key, one[0])
-        return depth
+        return predict(model, to_device(batch, who.device)).float()
 
     loader = evaluation_batches(dataset, config, who)
     return evaluate_depth(
         predict_batch, loader, protocol=config.protocol, max_depth=max_depth, flip=config.flip,
-        num_skipped=dataset.num_without_gt, gather=who.gather,
+        num_skipped=dataset.num_without_gt, gather=who.gather, on_prediction=on_prediction,
     )  # fmt: skip
 
 

@@ -5,8 +5,10 @@ MASTER_ADDR and MASTER_PORT are torchrun's own. The exit code is the program's: 
 mistake, 130 after a saved Ctrl-C.
 """
 
+import logging
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def _positive(name: str, default: int) -> int:
 
 
 def _launch(program: str, arguments: list[str], nodes: int, per_node: int) -> int:
-    """torchrun's own launcher; returns the exit code of the first process that failed."""
+    """Start the processes with torchrun's launcher and wait; returns their exit code."""
     words = [f"--nnodes={nodes}", f"--nproc-per-node={per_node}"]
     words += (
         ["--standalone"]
@@ -51,13 +53,24 @@ def _launch(program: str, arguments: list[str], nodes: int, per_node: int) -> in
     )
     threads = max(1, (os.cpu_count() or 1) // per_node)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    for part in ("agent.server.api", "multiprocessing.api"):  # the programs speak for themselves
+        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
     try:
         run(get_args_parser().parse_args([*words, program, *arguments]))
     except ChildFailedError as error:
-        return error.get_first_failure()[1].exitcode
+        return _exit_code(error)
     except SignalException:
         return 130
     return 0
+
+
+def _exit_code(error: ChildFailedError) -> int:
+    """That of a process which ended by itself; the launcher ends the others with SIGTERM."""
+    codes = [failure.exitcode for failure in error.failures.values()]
+    for rank, failure in error.failures.items():
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
+            print(f"error: process {rank} died: {failure.message}", file=sys.stderr)
+    return max(codes) if max(codes) > 0 else 1
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from common.config import REPO_ROOT, to_dict, valid_keys
+from common.config import REPO_ROOT, require_at_least, to_dict, valid_keys
 from common.data.dataset import DataConfig
 from common.data.text_features import TextConfig
 from common.distributed import Processes
@@ -32,7 +32,7 @@ from common.visualize import write_png
 FREE_KEYS = (
     "output_root", "data.root", "data.gt_root", "text.features", "text.captions",
     "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
-    "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval", "init",
+    "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",
 )  # fmt: skip
 
 
@@ -49,10 +49,9 @@ class RunConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
     def __post_init__(self) -> None:
-        if not self.experiment or self.experiment != Path(self.experiment).name:
+        if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:
             raise ValueError(f"experiment: '{self.experiment}' must be a plain folder name")
-        if self.seed < 0:
-            raise ValueError(f"seed: must not be negative, got {self.seed}")
+        require_at_least(0, self, "seed")
 
 
 class Run:

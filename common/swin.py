@@ -22,6 +22,7 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from common.config import require_at_least
 from common.layers import check_divisible
 
 STRIDES = (4, 8, 16, 32)
@@ -41,6 +42,7 @@ class SwinConfig:
     weights: str | None = None
 
     def __post_init__(self) -> None:
+        require_at_least(1, self, "embed_dim", "depths", "num_heads", "window_size")
         if len(self.depths) != 4 or len(self.num_heads) != 4:
             raise ValueError("depths: Swin has four stages, so give four depths and four num_heads")
         if any(self.embed_dim * 2**i % heads for i, heads in enumerate(self.num_heads)):

@@ -63,6 +63,7 @@ def train(
     total = config.train.total_steps(len(data.train))
     state = _State(run, config, model, model_config, optimizer, recipe)
     start = state.resume() if config.train.resume else 0
+    run.rewind(start)
     if start >= total:
         run.log(f"already trained: {start} of {total} steps; nothing to do")
         return
@@ -86,7 +87,7 @@ def train(
 
     try:
         fit(
-            model=wrap(model, who), step_fn=step_fn,
+            model=wrap(model, who, config.train.compile), step_fn=step_fn,
             micro_batches=_batches(config, data, who, start, total), optimizer=optimizer,
             config=config.train, total_steps=total, start_step=start, seed=config.seed, who=who,
             log=log, evaluate=validate, evaluate_every=config.eval.every, save=state.save,
@@ -126,7 +127,6 @@ class _State:
         self.optimizer.load_state_dict(saved["optimizer"])
         ckpt.restore_random_states(saved["random_states"])
         self.best_metric = saved["best_metric"]
-        self.run.rewind(saved["step"])
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 

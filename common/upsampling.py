@@ -87,8 +87,20 @@ def folded_conv3x3(
         kernel = taps[:, :, None, None]
         projected = tuple(F.conv2d(m.float(), kernel) for m in maps)  # [B, 9, H/s, W/s]
         full = sum_upsampled(projected, scales) + bias[:, None, None]
-        shift = torch.eye(9, device=full.device).view(1, 9, 3, 3)
-        return F.conv2d(full, shift, padding=1) + _bias(conv).float()[:, None, None]
+        return add_shifted(full) + _bias(conv).float()[:, None, None]
+
+
+def add_shifted(taps: Tensor) -> Tensor:
+    """Sum the nine taps of a 3x3 kernel, each shifted to its place: [B, 9, H, W] -> [B, 1, H, W].
+
+    Tap 3i + j at (y + i - 1, x + j - 1) belongs to output (y, x); outside the map taps are zero.
+    """
+    height, width = taps.shape[-2:]
+    wide = F.pad(taps.unflatten(1, (3, 3)), (1, 1))  # [B, 3, 3, H, W + 2]
+    left, middle, right = (wide[:, :, j, :, j : j + width] for j in range(3))
+    tall = F.pad(left + middle + right, (0, 0, 1, 1))  # [B, 3, H + 2, W]
+    upper, centre, lower = (tall[:, i, i : i + height] for i in range(3))
+    return (upper + centre + lower)[:, None]
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

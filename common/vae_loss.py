@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.config import require_at_least
 from common.losses import edge_aware_smoothness, masked_l1, smoothness_counts, std_floor
 
 
@@ -17,6 +18,9 @@ class VAELossConfig:
 
     smoothness_weight: float = 0.01
     std_floor: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "smoothness_weight", "std_floor")
 
 
 def measured(gt_depth: Tensor, max_depth: float) -> Tensor:

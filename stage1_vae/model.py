@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config
+from common.config import build_config, require_at_least
 from common.layers import Standardize, conv3x3, metric_depth, mlp
 from common.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
 from common.upsampling import folded_conv3x3
@@ -29,6 +29,12 @@ class TextVAEConfig:
     metric_hidden: int = 64
     prior_mean: float = 1.54
     standardize_text: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = ("text_dim", "hidden_dims", "latent_dim", "code_channels", "metric_hidden")
+        require_at_least(1, self, *sizes)
+        if self.latent_dim % 4:
+            raise ValueError(f"latent_dim: {self.latent_dim} is not divisible by 4 (position code)")
 
 
 @dataclass(frozen=True)

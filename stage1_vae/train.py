@@ -53,10 +53,10 @@ def main() -> None:
     words = sys.argv[1:]
     config = read_command_line(Stage1Config, words, "configs/nyu/stage1.yaml", __doc__ or "")
     with processes() as who:
-        run = open_run(config, "stage1", who, sys.argv)
         seed_everything(config.seed)
         model = TextVAE(config.model)
         data = load_data(config, model, who)
+        run = open_run(config, "stage1", who, sys.argv)
         if config.model.standardize_text:
             model.scenes.standardize.fit(data.train_text_features())
         train(

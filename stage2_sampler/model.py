@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from common.config import build_config, to_dict
+from common.config import build_config, require_at_least, to_dict
 from common.layers import Standardize, mlp
 from common.swin import SwinConfig, SwinEncoder
 from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
@@ -25,6 +25,9 @@ class SamplerConfig:
     hidden_dims: tuple[int, ...] = (512, 256)
     standardize_image: bool = False
     encoder: SwinConfig = field(default_factory=SwinConfig)
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "image_dim", "hidden_dims")
 
 
 class ConditionalSampler(nn.Module):

@@ -60,10 +60,10 @@ def main() -> None:
                 (config.experiment, config.init.experiment),
             )
         )
-        run = open_run(config, "stage2", who, sys.argv)
         seed_everything(config.seed)
         model = SampledVAE(config.model, vae.config, (config.data.height, config.data.width))
         data = load_data(config, model, who)
+        run = open_run(config, "stage2", who, sys.argv)
         model.vae.load_state_dict(vae.state_dict())
         if config.model.standardize_image:
             model.sampler.standardize.fit(data.train_image_features())

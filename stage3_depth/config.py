@@ -21,6 +21,10 @@ class DepthLossConfig:
 
     silog_lambda: float = 0.85
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.silog_lambda <= 1:
+            raise ValueError(f"silog_lambda: must be in [0, 1], not {self.silog_lambda}")
+
 
 @dataclass(frozen=True)
 class Stage3InitConfig:

@@ -58,7 +58,6 @@ def main() -> None:
                 (config.experiment, config.init.experiment),
             )
         )
-        run = open_run(config, "stage3", who, sys.argv)
         seed_everything(config.seed)
         model = LanguageDepth(
             config.model,
@@ -68,6 +67,7 @@ def main() -> None:
             config.language.mode,
         )
         data = load_data(config, model, who)
+        run = open_run(config, "stage3", who, sys.argv)
         model.take_prior(stage2)
         start_from(model.estimator.encoder, config.model.encoder.weights, run.log)
         train(

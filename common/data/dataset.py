@@ -4,7 +4,7 @@ Everything a list names is checked when the data set is built, so that a missing
 caption ends a run in its first second and not in its third hour.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ class DepthDataset(Dataset):
         keys = [sample.key for sample in samples]
         _check_features(keys, text_features, "text", "text.features or text.captions")
         _check_features(keys, image_features, "image", "the image features")
-        self.captions = _captions_of(keys, captions)
+        check_captions(keys, captions)
+        self.captions = {key: captions[key] for key in keys} if captions else {}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -177,16 +178,15 @@ def _check_features(
         )
 
 
-def _captions_of(keys: list[str], captions: dict[str, str] | None) -> dict[str, str]:
-    if captions is None:
-        return {}
-    missing = [key for key in keys if key not in captions]
+def check_captions(keys: Iterable[str], captions: dict[str, str] | None) -> None:
+    """Raise a `UserError` unless every image has a caption; None: no captions are configured."""
+    keys = list(keys)
+    missing = [key for key in keys if captions is not None and key not in captions]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(keys)} images have no caption, first "
             f"{', '.join(missing[:3])}; check that text.captions covers this list"
         )
-    return {key: captions[key] for key in keys}
 
 
 def _kb_crop(image: np.ndarray, sample: Sample) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -84,20 +85,19 @@ def carve_validation(pairs: list[Pair], share: float, seed: int) -> tuple[list[P
     """
     if share == 0:
         return list(pairs), []
-    counts: dict[str, int] = {}
-    for pair in pairs:
-        counts[scene_of(pair.image)] = counts.get(scene_of(pair.image), 0) + 1
+    scenes = [scene_of(pair.image) for pair in pairs]
+    counts = Counter(scenes)
     if len(counts) < 2:
         raise UserError(
             f"cannot carve a validation split: all {len(pairs)} training images are of one scene; "
             "set data.val_list, or data.val_share=0 to go without"
         )
     chosen = _choose_scenes(counts, round(share * len(pairs)), seed)
-    train = [pair for pair in pairs if scene_of(pair.image) not in chosen]
-    return train, [pair for pair in pairs if scene_of(pair.image) in chosen]
+    train = [pair for pair, scene in zip(pairs, scenes, strict=True) if scene not in chosen]
+    return train, [pair for pair, scene in zip(pairs, scenes, strict=True) if scene in chosen]
 
 
-def _choose_scenes(counts: dict[str, int], room: int, seed: int) -> set[str]:
+def _choose_scenes(counts: Counter[str], room: int, seed: int) -> set[str]:
     scenes = np.random.default_rng(seed).permutation(sorted(counts)).tolist()
     chosen = set()
     for scene in scenes:

@@ -3,13 +3,19 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from common.data.dataset import DepthDataset, Split, build_dataset, image_files
+from common.data.dataset import (
+    DepthDataset,
+    Split,
+    build_dataset,
+    check_captions,
+    image_files,
+)
 from common.data.lists import find_file
 from common.data.sampling import StepSampler, eval_loader, train_loader
 from common.data.text_features import (
@@ -57,24 +63,25 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold.
     """
     resolve = partial(find_file, root=config.data.root)
-    cache = partial(_cached, cache_dir=config.output_root / "features", who=who, resolve=resolve)
+    files = image_files(config.data, split)
+    captions = load_captions(config.text, resolve)
+    check_captions(files, captions)
+    cache: dict[str, Any] = {
+        "resolve": resolve,
+        "cache_dir": config.output_root / "features",
+        "is_main": who.is_main,
+        "barrier": who.barrier,
+        "device": who.device,
+    }
     text = image = None
     if model.needs_text_feature:
-        text = cache(load_text_features, config.text)
+        text = load_text_features(config.text, keys=files, label=f"text_{split}", **cache)
     if model.needs_image_feature:
-        files = image_files(config.data, split)
-        image = cache(load_image_features, config.text.image_features, config.text.encoder, files)
+        named, encoder = config.text.image_features, config.text.encoder
+        image = load_image_features(named, encoder, files, **cache)
     return build_dataset(
-        config.data, split, text, image, load_captions(config.text, resolve), config.seed,
-        augment=split == "train",
-    )  # fmt: skip
-
-
-def _cached(load, *arguments, cache_dir: Path, who: Processes, resolve) -> FeatureStore:
-    return load(
-        *arguments, resolve=resolve, cache_dir=cache_dir, is_main=who.is_main, barrier=who.barrier,
-        device=who.device,
-    )  # fmt: skip
+        config.data, split, text, image, captions, config.seed, augment=split == "train"
+    )
 
 
 def training_batches(

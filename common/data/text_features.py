@@ -182,12 +182,17 @@ def load_text_features(
     is_main: bool = True,
     barrier: Callable[[], None] = lambda: None,
     device: str | torch.device = "cpu",
+    keys: Iterable[str] | None = None,
+    label: str = "text",
 ) -> FeatureStore:
     """The configured feature files; without them, the captions encoded once into `cache_dir`.
 
     Every process calls this; only the main one encodes and writes, the others wait at `barrier`.
+    keys: the images (of one split) whose captions are meant; None: all. label: starts the file name.
     """
     captions = load_captions(text, resolve)
+    if captions is not None and keys is not None:
+        captions = {key: captions[key] for key in keys if key in captions}
     files = _existing(text.features, resolve)
     if captions is None:
         if not files:
@@ -196,7 +201,7 @@ def load_text_features(
     wanted = {"encoder": text.encoder, "captions_sha256": captions_sha256(captions)}
     if files and not all(cache_dir.resolve() in path.resolve().parents for path in files):
         return _open_matching(files, wanted)
-    path = cache_dir / _cache_name("text", text.encoder, wanted["captions_sha256"])
+    path = cache_dir / _cache_name(label, text.encoder, wanted["captions_sha256"])
     if is_main and not path.is_file():
         _encode_captions(path, captions, wanted, device)
     barrier()

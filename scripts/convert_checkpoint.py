@@ -1,0 +1,207 @@
+"""Convert the authors' checkpoints to this project's format, and back bit for bit.
+
+The three files that staged training wrote, in any order:
+  python scripts/convert_checkpoint.py --dataset nyu --output runs/published/nyu.pt \\
+      --from model-best model-best_stage_1 model-best_stage_2
+  python stage3_depth/eval.py --checkpoint runs/published/nyu.pt data.root=PATH
+Back, to runs/authors/nyu, nyu_stage_1 and nyu_stage_2:
+  python scripts/convert_checkpoint.py --to published --from runs/published/nyu.pt \\
+      --output runs/authors/nyu
+
+A stage 1 file alone, or stages 1 and 2, become checkpoints of these stages. A joint file becomes a
+joint checkpoint, or with --recipe joint-legacy one that keeps the skip connections: the weights
+have the same names. Any other file with `backbone.` weights (VA-DepthNet) becomes a Swin file for
+model.encoder.weights. Weights that are not used are listed with the reason and kept in the new
+file. Nothing pickled in a file is run.
+"""
+
+import argparse
+import sys
+import textwrap
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch import nn
+
+from common import published as pub
+from common.checkpoint import FORMAT_VERSION, save_checkpoint
+from common.config import resolve_path
+from common.errors import UserError, run_program
+from common.published import Kind, State
+from scripts.published_networks import DATASETS, PARTS, build_target
+
+RECIPES = ("staged", "joint", "joint-legacy")
+SUFFIXES = {"stage1": "_stage_1", "prior": "_stage_1", "stage2": "_stage_2"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file."""
+
+    path: Path
+    kind: Kind
+    file: pub.PublishedFile
+
+
+def main() -> None:
+    """See the module's docstring."""
+    arguments = _parse()
+    paths = [resolve_path(name, True) for name in arguments.sources]
+    output = resolve_path(arguments.output, True)
+    if output in paths:
+        raise UserError(f"--output {output} is also an input; choose another name")
+    contents = [pub.read_safely(path) for path in paths]
+    if arguments.to == "published":
+        to_published(paths, contents, output)
+    else:
+        files = [_recognise(path, content) for path, content in zip(paths, contents, strict=True)]
+        from_published(files, output, arguments.recipe, arguments.dataset)
+
+
+def from_published(
+    files: list[Source], output: Path, recipe: str | None, dataset: str | None
+) -> None:
+    """Write the one checkpoint that the files make together."""
+    layout, recipe = _layout_and_recipe(files, recipe)
+    if layout == "stage3":
+        files = [replace(s, kind="prior") if s.kind == "stage1" else s for s in files]
+    try:
+        target = build_target(layout, recipe, {s.kind: s.file.weights for s in files}, dataset)
+    except (UserError, ValueError) as error:
+        raise UserError(f"{', '.join(str(s.path) for s in files)}: {error}") from error
+    model: State = {}
+    aside: dict[str, State] = {}
+    for source in files:
+        part, unused = _convert(source, target.network, PARTS[layout][source.kind])
+        model |= part
+        aside[source.kind] = {name: source.file.weights[name] for name in unused}
+        _report(source, unused)
+    entries = {source.kind: source.file.entries for source in files}
+    content = {
+        "stage": "stage3" if layout == "joint" else layout,
+        "recipe": recipe,
+        "model": _microsoft_names(model) if layout == "encoder" else model,
+        "model_config": target.model_config,
+        "config": target.config,
+        "step": max(int(e.get("global_step", 0)) for e in entries.values()),
+        "best_metric": float("inf"),
+        "published_unused": aside,
+        "published_entries": entries,
+    }
+    save_checkpoint(output, content)
+    print(f"wrote {output} ({content['stage']}, {recipe})")
+
+
+def to_published(paths: list[Path], contents: list[dict[str, Any]], output: Path) -> None:
+    """Write the published files that one checkpoint of this project stands for."""
+    if len(paths) > 1:
+        raise UserError("--to published converts one checkpoint at a time")
+    path, content = paths[0], contents[0]
+    layout = _layout_of(content, path)
+    model = content["model"]
+    if layout == "encoder":
+        model = _own_names(model)
+    for kind, prefix in PARTS[layout].items():
+        own = {n.removeprefix(prefix): w for n, w in model.items() if n.startswith(prefix)}
+        aside = content.get("published_unused", {}).get(kind, {})
+        entries = content.get("published_entries", {}).get(kind, {"global_step": content["step"]})
+        suffix = SUFFIXES[kind] if len(PARTS[layout]) > 1 and kind in SUFFIXES else ""
+        place = output.with_name(output.name + suffix)
+        pub.write_published(place, pub.PublishedFile(pub.to_published(own, aside, kind), entries))
+        print(f"wrote {place} ({kind}): {len(own)} weights and {len(aside)} kept aside")
+        if not aside and pub.UNUSED[kind]:
+            print("  weights that nobody reads are not in it: load it with strict=False")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--from", dest="sources", nargs="+", required=True, metavar="FILE", help="1 to 3 files")
+    add("--output", required=True, metavar="NAME", help="the file to write")
+    add("--to", choices=("langdepth", "published"), default="langdepth", help="default: langdepth")
+    add("--recipe", choices=RECIPES, help="default: recognised by the weights' names (or: joint)")
+    add("--dataset", choices=DATASETS, help="whose prior mean, depth range and settings")
+    return parser.parse_args()
+
+
+def _recognise(path: Path, content: dict[str, Any]) -> Source:
+    if "format_version" in content:
+        raise UserError(f"{path} is in this project's format; for the way back add --to published")
+    file = pub.published_file(content, path)
+    kind = pub.detect_kind(file.weights)
+    if kind is None:
+        first = next(iter(file.weights))
+        raise UserError(f"{path} holds none of the published networks; its first weight: {first}")
+    return Source(path, kind, file)
+
+
+def _layout_and_recipe(files: list[Source], asked: str | None) -> tuple[str, str]:
+    """What the files make together; `asked` is the --recipe option."""
+    kinds = sorted(source.kind for source in files)
+    if kinds == ["joint"] and asked != "staged":
+        return "joint", asked or "joint"
+    if asked in (None, "staged"):
+        if kinds == ["backbone"]:
+            return "encoder", "swin"
+        for last in (1, 2, 3):
+            if kinds == [f"stage{i}" for i in range(1, last + 1)]:
+                return f"stage{last}", "staged"
+    raise UserError(
+        f"--from: {', '.join(kinds)} make no {asked or ''} checkpoint; give one joint file, or the "
+        "staged files of stage 1, of stages 1 and 2, or of stages 1, 2 and 3"
+    )
+
+
+def _convert(source: Source, network: nn.Module, prefix: str) -> tuple[State, dict[str, str]]:
+    """The file's share of the network's weights, and why each of its other weights is unused."""
+    own, unused = pub.from_published(source.file.weights, source.kind)
+    whole = network.state_dict()
+    wanted = {n.removeprefix(prefix): w for n, w in whole.items() if n.startswith(prefix)}
+    part, unknown = pub.complete(own, wanted, source.kind, str(source.path))
+    return {prefix + name: weight for name, weight in part.items()}, unused | unknown
+
+
+def _report(source: Source, unused: dict[str, str]) -> None:
+    total = len(source.file.weights)
+    print(f"{source.path} ({source.kind}): {total - len(unused)} of {total} weights used")
+    for reason in dict.fromkeys(unused.values()):
+        names = [name for name, why in unused.items() if why == reason]
+        print(f"  {len(names)} unused, {reason}:")
+        print(textwrap.fill(", ".join(names), 96, initial_indent="    ", subsequent_indent="    "))
+
+
+def _layout_of(content: dict[str, Any], path: Path) -> str:
+    """Which of `PARTS` a checkpoint of this project is, if it has a published form."""
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UserError(f"{path} is not a checkpoint of this project (format {FORMAT_VERSION})")
+    layout = "joint" if content["recipe"].startswith("joint") else content["stage"]
+    settings = content["model_config"]
+    if layout not in PARTS:
+        raise UserError(f"{path}: a {layout} checkpoint has no published form")
+    if settings.get("sampler", {}).get("evidence", "clip") != "clip":
+        raise UserError(f"{path}: a sampler with evidence 'swin' has no published form")
+    if settings.get("language", "caption") != "caption":
+        raise UserError(f"{path}: the control without language has no published form")
+    return layout
+
+
+def _microsoft_names(encoder: State) -> State:
+    """The names of every published Swin file, which `model.encoder.weights` reads."""
+    return {
+        pub.published_name(name, "backbone").removeprefix("backbone."): weight
+        for name, weight in encoder.items()
+    }
+
+
+def _own_names(microsoft: State) -> State:
+    """Undo `_microsoft_names`."""
+    return pub.from_published({f"backbone.{n}": w for n, w in microsoft.items()}, "backbone")[0]
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,267 @@
+"""Train all three stages on generated rooms, score them, and write a report.
+
+Runs the programs a user would type, prints each command, and reuses whatever is there already.
+Results: runs/demo/report.html and runs/demo/results.json.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.checkpoint import load_checkpoint
+from common.config import build_config, load_config
+from common.data.dataset import DepthDataset
+from common.data.loading import evaluation_batches, load_split
+from common.distributed import Processes, processes
+from common.errors import run_program
+from common.eval_program import StageProgram, evaluate_checkpoint, result_labels
+from common.evaluation import EvalResult, evaluate_depth, format_table, result_dict, write_json
+from common.inference import draw_prediction_panel
+from common.run import RunConfig, choose_folder, environment
+from common.visualize import stack_panels, write_png
+from scripts.report import write_report
+from stage1_vae.eval import PROGRAM as STAGE1
+from stage2_sampler.eval import PROGRAM as STAGE2
+from stage3_depth.eval import PROGRAM as STAGE3
+
+# A rehearsal runs everything in a minute; its numbers mean nothing.
+REHEARSAL = ("train.max_steps=4", "train.batch_size=4", "train.num_workers=0", "eval.every=4")
+REHEARSAL_DATA = ("--scenes", "12", "--val-scenes", "2", "--test-scenes", "4")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One row of the table: how it is trained, where it is, what scores it."""
+
+    name: str
+    folder: str  # stage folder of the repository
+    experiment: str
+    program: StageProgram
+    overrides: tuple[str, ...] = ()
+
+    def words(self, data_root: Path, earlier: Path | None, extra: tuple[str, ...]) -> list[str]:
+        """What follows `sh STAGE/train.sh`. earlier: the run folder of the stage before."""
+        words = [f"configs/demo/{self.program.stage}.yaml", f"experiment={self.experiment}"]
+        words.append(f"data.root={data_root / 'rooms'}")
+        if earlier is not None:
+            words.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
+        return [*words, *self.overrides, *extra]
+
+    def run_folder(self, words: list[str]) -> Path:
+        """Where these words' run is or will be."""
+        config = load_config(self.program.config_type, ROOT / words[0], words[1:])
+        return choose_folder(config, self.program.stage)
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model and the folder of its run."""
+
+    model: Model
+    folder: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "best.pt"
+
+
+def models(experiment: str) -> list[Model]:
+    """The four trained rows, in the order of training; the second last is the control."""
+    control = f"{experiment}_control"
+    no_language = ("language.mode=none",)
+    return [
+        Model("stage 1 (text only)", "stage1_vae", experiment, STAGE1),
+        Model("stage 2", "stage2_sampler", experiment, STAGE2),
+        Model("stage 3 without language", "stage3_depth", control, STAGE3, no_language),
+        Model("stage 3", "stage3_depth", experiment, STAGE3),
+    ]
+
+
+def main() -> None:
+    """Data, training, evaluation, report."""
+    arguments = _parse()
+    experiment = "rehearsal" if arguments.rehearsal else "demo"
+    data_root = ROOT / "data" / experiment
+    run_dir = ROOT / "runs" / experiment
+    rows = models(experiment)
+    if arguments.fresh:
+        for folder in (data_root, run_dir, ROOT / "runs" / f"{experiment}_control"):
+            shutil.rmtree(folder, ignore_errors=True)
+    start = time.monotonic()
+    small = REHEARSAL_DATA if arguments.rehearsal else ()
+    run_command([sys.executable, "scripts/make_demo_data.py", "--out", str(data_root), *small])
+    runs = train_all(rows, data_root, REHEARSAL if arguments.rehearsal else ())
+    with processes() as who:
+        results = score(runs, run_dir, who)
+    results["facts"]["minutes"]["this call"] = round((time.monotonic() - start) / 60, 1)
+    write_json(run_dir / "results.json", results)
+    print_summary(results, write_report(run_dir))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: sh scripts/quickstart.sh --fresh",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fresh", action="store_true", help="remove the demo's data and runs first"
+    )
+    parser.add_argument(
+        "--rehearsal",
+        action="store_true",
+        help="all of it in a minute on few pictures (runs/rehearsal)",
+    )
+    return parser.parse_args()
+
+
+def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> list[TrainedModel]:
+    """Run each stage's `train.sh` in one process: the networks are small."""
+    folders: dict[str, Path] = {}
+    trained = []
+    for model in rows:
+        earlier = folders.get({"stage2": "stage1", "stage3": "stage2"}.get(model.program.stage, ""))
+        words = model.words(data_root, earlier, extra)
+        folders[model.program.stage] = model.run_folder(words)
+        run_command(["sh", f"{model.folder}/train.sh", *words])
+        trained.append(TrainedModel(model, folders[model.program.stage]))
+    return trained
+
+
+def run_command(words: list[str]) -> None:
+    """Print and run one command from the repository root; stop where it stops."""
+    print(f"\n$ {' '.join(words).replace(str(ROOT) + '/', '')}", flush=True)
+    code = subprocess.run(words, cwd=ROOT, env={**os.environ, "NPROC": "1"}).returncode
+    if code == 130:
+        raise SystemExit("interrupted; the same command continues from here")
+    if code:
+        raise SystemExit(code)
+
+
+def score(rows: list[TrainedModel], run_dir: Path, who: Processes) -> dict[str, Any]:
+    """Score every row on the test split, draw the report's panels, and return results.json."""
+    print("\nScoring on the test split ...", flush=True)
+    table: list[dict[str, Any]] = []
+    for row in rows:
+        program, path = row.model.program, row.checkpoint
+        result, config = evaluate_checkpoint(program, path, "test", who)
+        labels = result_labels(program, path.relative_to(ROOT), config, "test")
+        entry = {"name": row.model.name, **result_dict(result, **labels)}
+        table.append({**entry, "mean_ratio": mean_ratio(result.per_image)})
+    table.insert(0, constant_guess_row(load_split(config, "test", _NeedsNothing(), who), config))
+    swapped = ["text.captions=captions_swapped.jsonl"]
+    result, _ = evaluate_checkpoint(STAGE3, rows[-1].checkpoint, "test", who, overrides=swapped)
+    draw_twins(rows[-2:], run_dir / "report_panels", who)
+    control = wrong_caption_ratios(result, config.data.root)
+    return {"rows": table, "caption_control": control, "facts": facts(rows)}
+
+
+class _NeedsNothing(torch.nn.Module):
+    """A predictor that looks at neither words nor image features."""
+
+    needs_text_feature = False
+    needs_image_feature = False
+
+
+def mean_ratio(rows: list[dict[str, Any]]) -> float:
+    """Geometric mean of predicted / true depth, over images."""
+    return float(np.exp(np.mean([row["log_ratio"] for row in rows])))
+
+
+def wrong_caption_ratios(result: EvalResult, data_root: Path) -> dict[str, float]:
+    """Predicted / true depth when every picture comes with the caption of the other scale."""
+    lines = (data_root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    scale = {entry["image"]: entry["scale"] for entry in map(json.loads, lines)}
+    full = [r for r in result.per_image if scale[r["image_path"]] == "full"]
+    small = [r for r in result.per_image if scale[r["image_path"]] == "miniature"]
+    return {
+        "full_size_with_miniature_caption": mean_ratio(full),
+        "miniature_with_full_size_caption": mean_ratio(small),
+    }
+
+
+def constant_guess_row(dataset: DepthDataset, config: RunConfig) -> dict[str, Any]:
+    """The one depth that has the lowest mean AbsRel on this very split, scored like a model."""
+    samples = [dataset[i]["gt_depth"][:, ::4, ::4].flatten() for i in range(len(dataset))]
+
+    def abs_rel(guess: Tensor) -> float:
+        return float(np.mean([((guess - s[s > 0]).abs() / s[s > 0]).mean() for s in samples]))
+
+    best = min(torch.logspace(-1, 1, 201), key=abs_rel)
+    alone = Processes(0, 1, torch.device("cpu"))
+    result = evaluate_depth(
+        lambda batch: best * torch.ones_like(batch["image"][:, :1]),
+        evaluation_batches(dataset, config.eval, alone),
+        protocol=config.eval.protocol,
+        max_depth=config.data.max_depth,
+    )
+    labels = {"split": "test", "note": "the best one for this very split"}
+    return {"name": f"constant guess ({best:.2f} m)", **result_dict(result, **labels)}
+
+
+def draw_twins(rows: list[TrainedModel], folder: Path, who: Processes, pictures: int = 3) -> None:
+    """The same picture with both captions, as the control and as the full model see it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for row in rows:
+        program = row.model.program
+        saved = load_checkpoint(row.checkpoint, stage=program.stage)
+        network = program.load_model(saved).to(who.device)
+        dataset = load_split(
+            build_config(program.config_type, saved["config"]), "test", network, who
+        )
+        for number in range(min(pictures, len(dataset) // 2)):
+            first = number * (len(dataset) // 2 // pictures) * 2  # twins are neighbours in the list
+            panels = [
+                draw_prediction_panel(network, program.predict, dataset, index, row.model.name)
+                for index in (first, first + 1)
+            ]
+            name = f"same_pixels_{number + 1}_{row.model.name.replace(' ', '_')}.png"
+            write_png(folder / name, stack_panels(panels))
+
+
+def facts(rows: list[TrainedModel]) -> dict[str, Any]:
+    """Where the numbers come from, for the report."""
+    minutes = {row.model.name: training_minutes(row.folder) for row in rows}
+    return {**environment(), "minutes": minutes, "commands": ["sh scripts/quickstart.sh"]}
+
+
+def training_minutes(folder: Path) -> float:
+    """Minutes of training steps, from the run's own log."""
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    logged = [entry for entry in map(json.loads, lines) if entry["kind"] == "train"]
+    steps = np.diff([0, *(entry["step"] for entry in logged)])
+    seconds = sum(s * entry["step_seconds"] for s, entry in zip(steps, logged, strict=True))
+    return round(float(seconds) / 60, 1)
+
+
+def print_summary(results: dict[str, Any], report: Path) -> None:
+    """The table, the wrong-caption ratios, and where to look."""
+    print("\n" + format_table([(row["name"], row) for row in results["rows"]]))
+    ratios = results["caption_control"]
+    print(
+        f"\nWith the caption of the other scale, stage 3 predicts "
+        f"{ratios['full_size_with_miniature_caption']:.2f} x the depth of full-size rooms "
+        f"and {ratios['miniature_with_full_size_caption']:.2f} x that of miniatures."
+    )
+    print(f"\nReport:  {report}\nNumbers: {report.with_name('results.json')}"
+          f"\nCurves:  .venv/bin/tensorboard --logdir {report.parent}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        run_program(main)
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted; the same command continues from here") from None

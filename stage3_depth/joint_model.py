@@ -1,0 +1,194 @@
+"""Joint network: a text branch and an image branch share one decoder (WorDepth, CVPR 2024).
+
+Data flow: text feature -> mean, std [B, C], the same in every cell of the grid at stride 16; code
+d = mean + std * eps -> three refinements, up-sampled in between -> metres [B, 1, H, W]. In the text
+step eps is noise, drawn by the caller for every cell. In the image step the image predicts eps;
+evaluation uses this step. The decoder's skips are Up4's output, x3 and x2; recipes differ in them:
+
+    dropped             joint: spatial image evidence reaches the decoder through eps alone
+    kept                joint-legacy: kept in both steps (the paper's tables)
+    kept_in_image_step  dropped in the text step only (the paper's text, as users quote it)
+
+Legend: x image features, x2..x5 those of the encoder (strides 4..32), d depth code (C = 128).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from common.config import build_config, to_dict
+from common.layers import check_divisible, conv3x3, metric_depth, mlp
+from common.scene_decoder import LEVEL_SCALES
+from common.swin import SwinConfig, SwinEncoder
+from common.upsampling import folded_conv3x3, upsample
+from stage3_depth.model import Refine, Up
+
+Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """Sizes of the published network; `skips`: see the module's docstring.
+
+    prior_mean: mean log-depth of the data set.
+    """
+
+    decoder_channels: tuple[int, ...] = (512, 256, 64)
+    code_channels: int = 128
+    text_dim: int = 1024
+    hidden_dims: tuple[int, ...] = (512, 256)
+    metric_hidden: int = 384
+    prior_mean: float = 1.54
+    skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
+    encoder: SwinConfig = field(default_factory=SwinConfig)
+
+    def __post_init__(self) -> None:
+        if len(self.decoder_channels) != 3:
+            raise ValueError("decoder_channels: give three sizes, for strides 16, 8 and 4")
+
+
+@dataclass(frozen=True)
+class JointOutput:
+    """depth: [B, 1, H, W] metres; mean, logvar: [B, C]; eps: [B, C, H/16, W/16].
+
+    Gradients reach the text branch through mean and logvar in the text step only.
+    """
+
+    depth: Tensor
+    mean: Tensor
+    logvar: Tensor
+    eps: Tensor
+
+
+class TextDistribution(nn.Module):
+    """Text feature [B, text_dim] -> mean, logvar [B, C] of every cell's code."""
+
+    def __init__(self, text_dim: int, hidden_dims: tuple[int, ...], code_channels: int):
+        super().__init__()
+        self.mean = mlp(text_dim, *hidden_dims, code_channels)
+        self.logvar = mlp(text_dim, *hidden_dims, code_channels)
+
+    def forward(self, text_feature: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean(text_feature), self.logvar(text_feature)
+
+
+class CellSampler(nn.Module):
+    """What the image says about every cell: cat[x, mean, std] -> eps; no activation anywhere."""
+
+    def __init__(self, x_channels: int, code_channels: int):
+        super().__init__()
+        self.mix = nn.Conv2d(x_channels + 2 * code_channels, x_channels, 1)
+        self.eps = conv3x3(x_channels, code_channels)
+
+    def forward(self, x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """x: [B, u4, H/16, W/16]; mean, std: [B, C] -> [B, C, H/16, W/16]."""
+        cells = [t[:, :, None, None].expand(-1, -1, *x.shape[-2:]) for t in (mean, std)]
+        return self.eps(self.mix(torch.cat((x, *cells), dim=1)))
+
+
+class JointDepth(nn.Module):
+    """The joint network: text step with noise, image step without."""
+
+    needs_text_feature = True
+    needs_image_feature = False
+
+    def __init__(self, config: JointConfig, image_size: tuple[int, int]):
+        super().__init__()
+        self.config, self.image_size = config, image_size
+        self.encoder = SwinEncoder(config.encoder, image_size)
+        c2, c3, c4, c5 = self.encoder.channels
+        u4, u3, u2 = config.decoder_channels
+        code = config.code_channels
+        self.text = TextDistribution(config.text_dim, config.hidden_dims, code)
+        self.metric = mlp(c5, config.metric_hidden, 2)
+        self.up4, self.up3, self.up2 = Up(c4, c5, u4), Up(c3, u4, u3), Up(c2, u3, u2)
+        self.sampler = CellSampler(u4, code)
+        self.refine4, self.refine3 = Refine(u4, code), Refine(u3, code)
+        self.refine2 = Refine(u2, code, new_x=False)
+        self.depth_conv = conv3x3(code, 1)
+
+    def forward(
+        self, image: Tensor, text_feature: Tensor, eps: Tensor | None = None
+    ) -> JointOutput:
+        """One step: with noise `eps` the text step, without it the image step.
+
+        image: [B, 3, H, W], H and W divisible by 32; a text step without skips reads its size only.
+        text_feature: [B, text_dim]. eps: [B, C, H/16, W/16].
+        """
+        check_divisible(image.shape[-2:])
+        mean, logvar = self.text(text_feature)
+        if eps is None:
+            return self.image_step(image, mean.detach(), logvar.detach())
+        self.check_noise(eps, image)
+        return self.text_step(image, mean, logvar, eps)
+
+    def image_step(self, image: Tensor, mean: Tensor, logvar: Tensor) -> JointOutput:
+        """The image chooses eps and scales the depth; shapes as in `forward`, mean [B, C]."""
+        skips, x5 = self.see(image)
+        std = torch.exp(logvar / 2)
+        eps = self.sampler(skips[0], mean, std)
+        if self.config.skips == "dropped":
+            skips = self.no_skips(image)
+        logit = self.decode(code_of(mean, std, eps), skips)
+        metric = self.metric(x5.amax(dim=(-2, -1)))
+        return JointOutput(metric_depth(metric, logit, self.config.prior_mean), mean, logvar, eps)
+
+    def text_step(self, image: Tensor, mean: Tensor, logvar: Tensor, eps: Tensor) -> JointOutput:
+        """A scene drawn from the words' distribution; no metric head."""
+        kept = self.config.skips == "kept"
+        skips = self.see(image)[0] if kept else self.no_skips(image)
+        logit = self.decode(code_of(mean, torch.exp(logvar / 2), eps), skips)
+        depth = torch.exp(logit.float() + self.config.prior_mean)
+        return JointOutput(depth, mean, logvar, eps)
+
+    def see(self, image: Tensor) -> tuple[Skips, Tensor]:
+        """The skips (x, x3, x2), and x5 for the metric head."""
+        x2, x3, x4, x5 = self.encoder(image)
+        return (self.up4(x5, x4), x3, x2), x5
+
+    def no_skips(self, image: Tensor) -> Skips:
+        """Zeros in place of x, x3 and x2; of the image only the size matters."""
+        c2, c3 = self.encoder.channels[:2]
+        channels = (self.config.decoder_channels[0], c3, c2)
+        batch, height, width = len(image), *image.shape[-2:]
+        x, x3, x2 = (
+            image.new_zeros(batch, c, height // s, width // s)
+            for c, s in zip(channels, LEVEL_SCALES, strict=True)
+        )
+        return x, x3, x2
+
+    def decode(self, d: Tensor, skips: Skips) -> Tensor:
+        """d: [B, C, H/16, W/16] -> log-depth relative to the prior mean, [B, 1, H, W]."""
+        x, x3, x2 = skips
+        x, d4 = self.refine4(x, d)
+        x = self.up3(x, x3)  # [B, u3, H/8, W/8]
+        x, d3 = self.refine3(x, upsample(d4, 2))
+        x = self.up2(x, x2)  # [B, u2, H/4, W/4]
+        _, d2 = self.refine2(x, upsample(d3, 2))
+        return folded_conv3x3(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
+
+    def check_noise(self, eps: Tensor, image: Tensor) -> None:
+        """Raise ValueError unless eps has one value per image, code channel and cell."""
+        height, width = image.shape[-2:]
+        wanted = (len(image), self.config.code_channels, height // 16, width // 16)
+        if tuple(eps.shape) != wanted:
+            raise ValueError(f"eps must be {wanted}, got {tuple(eps.shape)}")
+
+    def describe(self) -> dict[str, Any]:
+        """What `load_joint` needs to rebuild this network."""
+        return {"joint": to_dict(self.config), "image_size": list(self.image_size)}
+
+
+def code_of(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
+    """mean + std * eps in every cell: [B, C], [B, C], [B, C, h, w] -> [B, C, h, w]."""
+    return mean[:, :, None, None] + std[:, :, None, None] * eps
+
+
+def load_joint(checkpoint: dict) -> JointDepth:
+    """Rebuild the network of a joint or joint-legacy checkpoint."""
+    saved = checkpoint["model_config"]
+    model = JointDepth(build_config(JointConfig, saved["joint"]), tuple(saved["image_size"]))
+    model.load_state_dict(checkpoint["model"])
+    return model

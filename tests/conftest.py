@@ -1,0 +1,206 @@
+"""A tiny data set in the NYU layout, three tiny stages, and ways to run a program."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import stage1_vae.eval
+import stage1_vae.train
+import stage2_sampler.eval
+import stage2_sampler.train
+import stage3_depth.eval
+import stage3_depth.train
+from common.config import REPO_ROOT
+from common.data.text_features import write_features
+from common.errors import run_program
+
+TEXT_DIM, IMAGE_DIM = 16, 12
+COUNTS = {"train": 12, "val": 4, "test": 4}
+FOLDERS = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
+MAINS = {
+    "stage1": stage1_vae.train.main,
+    "stage2": stage2_sampler.train.main,
+    "stage3": stage3_depth.train.main,
+}
+EVAL_MAINS = {
+    "stage1": stage1_vae.eval.main,
+    "stage2": stage2_sampler.eval.main,
+    "stage3": stage3_depth.eval.main,
+}
+SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2,
+        "drop_path": 0.0}  # fmt: skip
+SETTINGS = {
+    "stage1": {"model": {"text_dim": TEXT_DIM, "hidden_dims": [16], "latent_dim": 16,
+                         "code_channels": 8, "metric_hidden": 8}},
+    "stage2": {"model": {"evidence": "swin", "hidden_dims": [16], "encoder": SWIN}},
+    "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def errors(self) -> list[str]:
+        """The `error:` lines on stderr."""
+        return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`data`: a data root. `configs`: one YAML file for each stage."""
+
+    data: Path
+    configs: Path
+
+    def words(self, stage: str, runs: Path, *overrides: str) -> list[str]:
+        """What follows `sh STAGE/train.sh`."""
+        return [str(self.configs / f"{stage}.yaml"), f"output_root={runs}", *overrides]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """The networks are tiny: threads would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory) -> Workspace:
+    """Twelve training, four validation and four test images of 64x96, and the YAML files."""
+    root = tmp_path_factory.mktemp("tiny")
+    place = Workspace(write_rooms(root / "data"), root / "configs")
+    place.configs.mkdir()
+    base = {
+        "experiment": "tiny",
+        "data": {"name": "nyu", "root": str(place.data), "height": 64, "width": 96,
+                 "max_depth": 10.0, **{f"{split}_list": f"{split}.txt" for split in COUNTS}},
+        "text": {"features": "text.safetensors", "captions": "captions.jsonl"},
+        "train": {"batch_size": 4, "max_steps": 2, "lr": 1e-3, "precision": "fp32",
+                  "num_workers": 0, "log_every": 1},
+        "eval": {"every": 2, "protocol": "none", "batch_size": 4},
+    }  # fmt: skip
+    write_yaml(place.configs / "base.yaml", base)
+    for stage, settings in SETTINGS.items():
+        write_yaml(place.configs / f"{stage}.yaml", {"base": "base.yaml", **settings})
+    return place
+
+
+def write_rooms(root: Path) -> Path:
+    """A data root in the NYU layout with captions, text features and image features."""
+    rng = np.random.default_rng(0)
+    keys = []
+    for split, count in COUNTS.items():
+        lines = []
+        for index in range(count):
+            folder = f"{split}/room_{index // 2:04d}"
+            key, depth = f"{folder}/rgb_{index:05d}.png", f"{folder}/sync_depth_{index:05d}.png"
+            write_pair(root / key, root / depth, rng)
+            lines.append(f"/{key} /{depth} 518.8579")
+            keys.append(key)
+        (root / f"{split}.txt").write_text("\n".join(lines))
+    captions = [json.dumps({"image": key, "caption": f"A room, seen from {key}."}) for key in keys]
+    (root / "captions.jsonl").write_text("\n".join(captions))
+    for kind, dim in (("text", TEXT_DIM), ("image", IMAGE_DIM)):
+        features = torch.from_numpy(rng.standard_normal((len(keys), dim)))
+        write_features(root / f"{kind}.safetensors", keys, features, {"kind": kind})
+    return root
+
+
+def write_pair(image: Path, depth: Path, rng: np.random.Generator) -> None:
+    """A smooth picture, and a floor that rises to a wall with a hole in the measurement."""
+    image.parent.mkdir(parents=True, exist_ok=True)
+    coarse = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    cv2.imwrite(str(image), cv2.resize(coarse, (96, 64), interpolation=cv2.INTER_CUBIC))
+    metres = np.linspace(rng.uniform(3, 8), 1, 64)[:, None].repeat(96, axis=1)
+    metres[10:20, 30:50] = 0
+    cv2.imwrite(str(depth), (metres * 1000).astype(np.uint16))
+
+
+def write_yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.safe_dump(content))
+
+
+def call(main: Callable[[], None], *words: str) -> Outcome:
+    """Run a program's `main` in this process, as `run_program` would."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), arguments("program.py", *words):
+        try:
+            run_program(main)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def arguments(*words: str) -> Iterator[None]:
+    before, sys.argv = sys.argv, list(words)
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def train(stage: str, *words: str) -> Outcome:
+    """Train a stage in this process."""
+    return call(MAINS[stage], *words)
+
+
+def evaluate(stage: str, *words: str) -> Outcome:
+    """Run a stage's `eval.py` in this process."""
+    return call(EVAL_MAINS[stage], *words)
+
+
+def start_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> subprocess.Popen:
+    """A real process in a process group of its own, with nothing inherited from torchrun."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.Popen(
+        command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def run_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> Outcome:
+    """Run a real process to its end."""
+    process = start_process(*command, cwd=cwd, **variables)
+    out, err = process.communicate(timeout=300)
+    return Outcome(process.returncode, out, err)
+
+
+def train_process(stage: str, *words: str, **variables: str) -> Outcome:
+    """`sh stageN/train.sh words` from the repository root; NPROC=2 as a keyword."""
+    variables = {"NPROC": "1", **variables}
+    return run_process("sh", f"{FOLDERS[stage]}/train.sh", *words, **variables)
+
+
+def metrics_of(run: Path, kind: str) -> list[dict]:
+    """The lines of one kind of a run's metrics.jsonl."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+@pytest.fixture(scope="session")
+def trained(workspace, tmp_path_factory) -> Path:
+    """Runs of all three stages, two steps each, trained by real processes: `tiny/stageN`."""
+    runs = tmp_path_factory.mktemp("runs")
+    for stage in FOLDERS:
+        outcome = train_process(stage, *workspace.words(stage, runs))
+        assert outcome.code == 0, outcome.err
+    return runs
