@@ -5,7 +5,6 @@ optimizer, step, sampler_position, random_states, best_metric.
 """
 
 import os
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,9 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     try:
         torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch.save's own writer knows no OSError
         raise UserError(
-            f"cannot write checkpoint {path}: {error.strerror}; free some disk space "
+            f"cannot write checkpoint {path}: {str(error).splitlines()[0]}; free some disk space "
             "or choose another output_root"
         ) from error
     finally:
@@ -41,10 +40,10 @@ def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[s
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # reading damaged bytes fails in many ways
         raise UserError(
             f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
-            f"({type(error).__name__})"
+            f"({type(error).__name__}); copy it again, or delete it to start over"
         ) from error
     if not isinstance(content, dict) or "format_version" not in content:
         raise UserError(f"{path} is not a checkpoint of this project")
@@ -53,9 +52,9 @@ def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[s
             f"{path} has format {content['format_version']}, this program reads "
             f"{FORMAT_VERSION}; use the version that wrote it"
         )
-    if (content["stage"], content["recipe"]) != (stage, recipe):
+    if (content.get("stage"), content.get("recipe")) != (stage, recipe):
         raise UserError(
-            f"{path} is a checkpoint of {content['stage']} ({content['recipe']} "
+            f"{path} is a checkpoint of {content.get('stage')} ({content.get('recipe')} "
             f"recipe); a {stage} ({recipe}) checkpoint is needed here"
         )
     return content

@@ -61,7 +61,10 @@ class Processes:
 
 @contextmanager
 def processes(device: str = "auto") -> Iterator[Processes]:
-    """Join the other processes (if any) for the length of the block."""
+    """Join the other processes (if any) for the length of the block.
+
+    An error leaves the connections open until the process ends: the others only wait until then.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
@@ -71,11 +74,9 @@ def processes(device: str = "auto") -> Iterator[Processes]:
     if world_size > 1:
         # Others wait while the main process encodes captions or images, which may take hours.
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
-    try:
-        yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
-    finally:
-        if world_size > 1:
-            dist.destroy_process_group()
+    yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    if world_size > 1:
+        dist.destroy_process_group()
 
 
 def wrap(model: nn.Module, who: Processes, compiled: bool = False) -> nn.Module:

@@ -35,7 +35,8 @@ class TrainConfig:
     max_steps: int | None = None
     lr: float = 3e-5
     final_lr: float = 1e-5
-    schedule: Literal["constant", "polynomial"] = "polynomial"
+    schedule: Literal["constant", "polynomial", "step"] = "polynomial"
+    drop_at: float = 0.5  # schedule `step`: share of training after which lr becomes final_lr
     warmup_steps: int = 0
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
@@ -50,6 +51,8 @@ class TrainConfig:
         require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
         require_at_least(1, self, "log_every", "save_every")
         require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
+        if not 0 <= self.drop_at <= 1:
+            raise ValueError(f"drop_at: must be in [0, 1], not {self.drop_at}")
         for name in ("lr", "clip_norm"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -66,10 +69,12 @@ class TrainConfig:
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
-    """Linear warm-up, then constant or (1 - progress)^0.9 from `lr` down to `final_lr`."""
+    """Linear warm-up, then constant, (1 - progress)^0.9 down to `final_lr`, or one step to it."""
     warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
     if config.schedule == "constant":
         return config.lr * warmup
+    if config.schedule == "step":
+        return (config.lr if step < config.drop_at * total_steps else config.final_lr) * warmup
     remaining = (1 - step / total_steps) ** 0.9
     return ((config.lr - config.final_lr) * remaining + config.final_lr) * warmup
 

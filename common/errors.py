@@ -13,13 +13,19 @@ class UserError(Exception):
 def run_program(main: Callable[[], None]) -> None:
     """Run `main`; print a `UserError` as one `error:` line on stderr and exit with code 2.
 
-    Most mistakes stop every process of a run. The main one speaks first; when it exits, the
-    launcher ends the others, and only a mistake that it did not run into is told by them.
+    When one process of several exits with an error, the launcher ends the others. So most mistakes,
+    which all of them run into, are told by the first process alone: the others wait before they
+    speak. And whoever fails because it lost contact waits longer, for the cause to be told.
     """
     try:
         main()
     except UserError as error:
         if os.environ.get("RANK", "0") != "0":
-            time.sleep(3)
+            time.sleep(5)
+            print(file=sys.stderr)  # leave the first process's progress bar
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except RuntimeError:
+        if "RANK" in os.environ:
+            time.sleep(5)
+        raise

@@ -17,6 +17,7 @@ from common.data.loading import evaluation_batches
 from common.data.transforms import kb_crop
 from common.distributed import Processes
 from common.engine import to_device
+from common.errors import UserError
 from common.evaluation import EvalConfig, EvalResult, evaluate_depth
 from common.visualize import denormalize, panel
 
@@ -82,6 +83,10 @@ class DepthWriter:
 
     def __init__(self, folder: Path, depth_scale: float):
         self.folder, self.depth_scale = folder, depth_scale
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}; name another") from error
 
     def __call__(self, key: str, depth: Tensor) -> None:
         """depth: [H, W], metres, stored as metres * depth_scale."""

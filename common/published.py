@@ -8,7 +8,6 @@ are kept aside, so that the way back gives every bit again.
 """
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -192,18 +191,19 @@ def detect_kind(state: Mapping[str, Tensor]) -> Kind | None:
 
 
 def read_safely(path: Path) -> dict[str, Any]:
-    """Load a file of tensors, plain values and numpy scalars; no pickled code runs."""
+    """Load a file of tensors, plain values and numpy numbers; no pickled code runs."""
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(_numpy_types()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"no file {path}") from None
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # reading damaged bytes fails in many ways
         code = re.search(r"GLOBAL (\S+)", str(error))
         raise UserError(
             f"{path} holds pickled code ({code[1]}); it was not run and the file is refused"
             if code
-            else f"cannot read {path}: it is damaged or not a checkpoint ({type(error).__name__})"
+            else f"cannot read {path}: it is damaged, or holds more than tensors and numbers "
+            f"({type(error).__name__})"
         ) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
@@ -231,8 +231,8 @@ def write_published(path: Path, file: PublishedFile) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"model": weights, **file.entries}, temporary)
         temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # torch.save's own writer knows no OSError
+        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -263,18 +263,24 @@ def _refuse_statistics(name: str, weight: Tensor) -> None:
         )
 
 
-def _numpy_scalars() -> list[Any]:
-    """What pickled numpy scalars are made of, under the module names of numpy 1 and 2."""
-    make_scalar = np.float64(0).__reduce__()[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+def _numpy_types() -> list[Any]:
+    """What pickled numbers and arrays are made of, under the module names of numpy 1 and 2.
+
+    Arrays of objects stay forbidden, as their type is not named.
+    """
+    makers = {"scalar": np.float64(0).__reduce__()[0], "_reconstruct": np.zeros(0).__reduce__()[0]}
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    named = [(make, f"{module}.{name}") for name, make in makers.items() for module in modules]
     kinds = [type(np.dtype(code)) for code in "?bhilqBHILQefd"]
-    return [*((make_scalar, name) for name in names), np.dtype, *kinds]
+    return [*named, np.ndarray, np.dtype, *kinds]
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars as Python numbers, through lists, tuples and dicts."""
+    """Numpy numbers as Python's and arrays as tensors, through lists, tuples and dicts."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
     if isinstance(value, list | tuple):
         return type(value)(_plain(v) for v in value)
     if isinstance(value, dict):

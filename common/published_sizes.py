@@ -7,6 +7,7 @@ named when the network is checked, instead of everything else not fitting to it.
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import count, takewhile
 from typing import Any
 
 from torch import Tensor
@@ -85,11 +86,11 @@ def encoder_sizes(state: State) -> dict[str, Any]:
     }
 
 
-def image_size(state: State) -> tuple[int, int] | None:
-    """Height and width the position embedding was trained for; None without one."""
+def image_size(state: State) -> tuple[int, int]:
+    """Height and width the position embedding was trained for."""
     position = state.get("backbone.absolute_pos_embed")
     if position is None:
-        return None
+        raise UserError("the weight backbone.absolute_pos_embed is missing")
     if position.ndim != 4 or any(side % 8 or not side for side in position.shape[2:]):
         raise UserError(
             f"backbone.absolute_pos_embed is {list(position.shape)}, not [1, C, H/4, W/4] of an "
@@ -101,10 +102,8 @@ def image_size(state: State) -> tuple[int, int] | None:
 def mlp_sizes(state: State, *prefixes: str) -> list[int]:
     """Sizes of MLPs that are alike: input, hidden layers, output."""
     pattern = re.compile(rf"({'|'.join(map(re.escape, prefixes))})\.(\d+)\.(weight|bias)")
-    found = [int(m[2]) for m in map(pattern.fullmatch, state) if m]
-    if not found:
-        raise UserError(f"the weight {prefixes[0]}.0.weight is missing")
-    layers = range(0, max(found) + 1, 2)  # an activation between two layers
+    found = {int(m[2]) for m in map(pattern.fullmatch, state) if m}
+    layers = takewhile(found.__contains__, count(0, 2))  # an activation between two layers
     first = _size(state, *((f"{p}.0.weight", 1) for p in prefixes))
     return [first, *(_output_size(state, prefixes, i) for i in layers)]
 

@@ -64,7 +64,7 @@ def _from_file(name: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(f"encoder.weights: cannot read {path}: {type(error).__name__}") from error
-    state = content.get("model", content)
+    state = content.get("model", content) if isinstance(content, dict) else {}
     return dict(_rename(k, v) for k, v in state.items() if not _is_not_a_weight(k))
 
 

@@ -36,9 +36,9 @@ def upsample_to(x: Tensor, size: tuple[int, int]) -> Tensor:
 @lru_cache(maxsize=256)
 def interpolation_matrix(source: int, target: int) -> Tensor:
     """[target, source] weights of one-dimensional linear interpolation, `align_corners=True`."""
-    position = torch.linspace(0, source - 1, target) if target > 1 else torch.zeros(1)
+    position = torch.linspace(0, source - 1 if target > 1 else 0, target, dtype=torch.float64)
     lower = position.floor().long().clamp(max=max(source - 2, 0))
-    weight = (position - lower)[:, None]
+    weight = (position - lower)[:, None].float()
     matrix = torch.zeros(target, source)
     matrix.scatter_(1, lower[:, None], 1 - weight)
     return matrix.scatter_add_(1, (lower[:, None] + 1).clamp(max=source - 1), weight)

@@ -131,7 +131,9 @@ def _parse() -> argparse.Namespace:
 
 def _recognise(path: Path, content: dict[str, Any]) -> Source:
     if "format_version" in content:
-        raise UserError(f"{path} is in this project's format; for the way back add --to published")
+        raise UserError(
+            f"{path} is already in this project's format; for the way back: --to published"
+        )
     file = pub.published_file(content, path)
     kind = pub.detect_kind(file.weights)
     if kind is None:
@@ -152,8 +154,8 @@ def _layout_and_recipe(files: list[Source], asked: str | None) -> tuple[str, str
             if kinds == [f"stage{i}" for i in range(1, last + 1)]:
                 return f"stage{last}", "staged"
     raise UserError(
-        f"--from: {', '.join(kinds)} make no {asked or ''} checkpoint; give one joint file, or the "
-        "staged files of stage 1, of stages 1 and 2, or of stages 1, 2 and 3"
+        f"--from: {', '.join(kinds)} do not make a {asked or 'whole'} checkpoint; give one joint "
+        "file, or the staged files of stage 1, of stages 1 and 2, or of stages 1, 2 and 3"
     )
 
 
@@ -179,8 +181,8 @@ def _layout_of(content: dict[str, Any], path: Path) -> str:
     """Which of `PARTS` a checkpoint of this project is, if it has a published form."""
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path} is not a checkpoint of this project (format {FORMAT_VERSION})")
-    layout = "joint" if content["recipe"].startswith("joint") else content["stage"]
-    settings = content["model_config"]
+    stage, recipe, settings = (content[key] for key in ("stage", "recipe", "model_config"))
+    layout = "joint" if recipe.startswith("joint") else stage
     if layout not in PARTS:
         raise UserError(f"{path}: a {layout} checkpoint has no published form")
     if settings.get("sampler", {}).get("evidence", "clip") != "clip":

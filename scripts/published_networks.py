@@ -62,7 +62,7 @@ def build_target(layout: str, recipe: str, states: States, dataset: str | None) 
 
 def _encoder(states: States) -> Target:
     config = SwinConfig(**sizes.encoder_sizes(states["backbone"]))
-    size = sizes.image_size(states["backbone"]) or (32, 32)
+    size = sizes.image_size(states["backbone"]) if config.absolute_position else (32, 32)
     return Target(SwinEncoder(config, size), to_dict(config), {})
 
 
@@ -129,7 +129,7 @@ def _encoder_config(settings: SwinConfig, state: State) -> SwinConfig:
 def _image_size(state: State, config: RunConfig) -> tuple[int, int]:
     """The size the weights were trained for; UserError if it is another data set's."""
     own = (config.data.height, config.data.width)
-    size = sizes.image_size(state) or own
+    size = sizes.image_size(state)
     for name in DATASETS:
         data = _settings(Stage3Config, name, "stage3").data
         if size != own and size == (data.height, data.width):

@@ -28,6 +28,8 @@ class SamplerConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "image_dim", "hidden_dims")
+        if self.standardize_image and self.evidence != "clip":
+            raise ValueError("standardize_image: only for evidence clip; swin has norms of its own")
 
 
 class ConditionalSampler(nn.Module):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config, to_dict
+from common.config import build_config, require_at_least, to_dict
 from common.layers import check_divisible, conv3x3, metric_depth, mlp
 from common.scene_decoder import LEVEL_SCALES
 from common.swin import SwinConfig, SwinEncoder
@@ -47,6 +47,12 @@ class JointConfig:
     def __post_init__(self) -> None:
         if len(self.decoder_channels) != 3:
             raise ValueError("decoder_channels: give three sizes, for strides 16, 8 and 4")
+        require_at_least(1, self, "decoder_channels", "code_channels", "text_dim")
+        require_at_least(1, self, "hidden_dims", "metric_hidden")
+        if any(size % 4 for size in (*self.decoder_channels, self.encoder.embed_dim)):
+            raise ValueError(
+                "decoder_channels: each, and encoder.embed_dim, must be divisible by 4 (groups)"
+            )
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from common.checkpoint import earlier_stage
 from common.data.loading import load_data
 from common.distributed import processes
 from common.engine import StepRandom, adam
-from common.errors import run_program
+from common.errors import UserError, run_program
 from common.layers import trainable_parameters
 from common.losses import silog_loss, silog_valid
 from common.run import open_run
 from common.swin_weights import start_from
 from common.training import read_command_line, seed_everything, train
-from stage2_sampler.model import load_sampled_vae
+from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth.config import Stage3Config
 from stage3_depth.eval import draw_panels, evaluate
 from stage3_depth.model import LanguageDepth
@@ -45,6 +45,19 @@ def step_fn(
     return {"total": silog, "silog": silog}
 
 
+def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
+    """A sampler that reads `swin` evidence reads this stage's encoder, which starts from its own."""
+    if stage2.encoder is None:
+        return
+    ours, theirs = config.model.encoder, stage2.encoder.config
+    keys = ("embed_dim", "depths", "num_heads", "window_size", "absolute_position")
+    differing = [f"model.encoder.{k}" for k in keys if getattr(ours, k) != getattr(theirs, k)]
+    if (config.data.height, config.data.width) != stage2.image_size:
+        differing += ["data.height", "data.width"]
+    if differing:
+        raise UserError(f"{', '.join(differing)}: must be the same as in stage 2 (evidence swin)")
+
+
 def main() -> None:
     """Run folder, data, model, optimiser, training; see the module's docstring."""
     words = sys.argv[1:]
@@ -58,6 +71,7 @@ def main() -> None:
                 (config.experiment, config.init.experiment),
             )
         )
+        check_same_encoder(config, stage2)
         seed_everything(config.seed)
         model = LanguageDepth(
             config.model,

@@ -58,10 +58,10 @@ def visible_phrases(
 
     names: one per object, repeated where there are several; shares: [len(names)], each object's
     share of the pixels. A name is visible when its largest object covers `least`; it is plural
-    when a second one covers half of that.
+    when a second one covers half of that. Objects named "" are never mentioned.
     """
     phrases = {}
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(filter(None, names)):
         own = sorted((s for n, s in zip(names, shares, strict=True) if n == name), reverse=True)
         if own[0] < least:
             continue

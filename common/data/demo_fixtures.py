@@ -1,11 +1,11 @@
 """What is built into the demo rooms: kitchen, bathroom, school, and things that hang on walls.
 
-The frame is that of `demo_furniture`: back at z = 0, front towards +z, metres.
+The frame is that of `demo_pieces`: back at z = 0, front towards +z, metres.
 """
 
 from __future__ import annotations
 
-from common.data.demo_furniture import (
+from common.data.demo_pieces import (
     DARK,
     FABRICS,
     STEEL,

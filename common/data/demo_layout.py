@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from common.data.demo_furniture import Piece, Rng
+from common.data.demo_pieces import Piece, Rng
 from common.data.renderer import Solid
 
 Wall = Literal["back", "left", "right"]

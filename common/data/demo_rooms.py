@@ -13,22 +13,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.demo_captions import visible_phrases
-from common.data.demo_furnishing import (
-    Finish,
+from common.data.demo_finishes import Finish
+from common.data.demo_homes import (
     furnish_bathroom,
     furnish_bedroom,
-    furnish_classroom,
     furnish_dining_room,
-    furnish_hallway,
     furnish_kitchen,
-    furnish_library,
     furnish_living_room,
+)
+from common.data.demo_layout import Layout
+from common.data.demo_pieces import Rng
+from common.data.demo_public_rooms import (
+    furnish_classroom,
+    furnish_hallway,
+    furnish_library,
     furnish_meeting_room,
     furnish_office,
 )
-from common.data.demo_furniture import Rng
-from common.data.demo_layout import Layout
 from common.data.renderer import Camera, Light, Room, Scene, render_color, render_geometry
+from common.errors import UserError
 
 SPLITS = ("train", "val", "test")
 MINIATURE_DIVISOR = 4
@@ -116,7 +119,7 @@ def scene_rng(seed: int, split: str, index: int, purpose: int = 0) -> Rng:
 def draw_room(seed: int, split: str, index: int, height: int, width: int) -> DemoRoom:
     """Draw scene `index` of a split; room types take turns.
 
-    Raises ValueError when the picture is so tall that no room keeps the depth bounds.
+    Raises UserError when the picture is so small or tall that no room will do.
     """
     rng = scene_rng(seed, split, index)
     kind = ROOM_TYPES[index % len(ROOM_TYPES)]
@@ -128,9 +131,11 @@ def draw_room(seed: int, split: str, index: int, height: int, width: int) -> Dem
         shares = hits.object_pixels(scene) / hits.depth.size
         phrases = visible_phrases(scene.names, shares)
         if low >= MIN_DEPTH and high <= MAX_DEPTH and phrases:
-            rgb = _expose(rng, render_color(scene))
+            rgb = _expose(rng, render_color(scene, hits))
             return DemoRoom(kind.name, index, scene, rgb, quarter_mm.astype(np.uint16), phrases)
-    raise ValueError(f"no {kind.name} fits a picture of {width} x {height} pixels")
+    raise UserError(
+        f"no {kind.name} shows anything in {width} x {height} pixels; give a larger --width"
+    )
 
 
 def _build_scene(rng: Rng, kind: RoomType, height: int, width: int) -> Scene:

@@ -1,6 +1,6 @@
 """Colour of the surfaces that the demo renderer's rays meet: texture, point light, soft shadows.
 
-P is the number of rays of one picture; everything is computed for all of them at once.
+P is a number of rays, computed together; N solids; M materials.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _SHAPES = ("box", "cylinder", "ellipsoid")
 _TEXTURE_NAMES = tuple(TEXTURES)
+_CHUNK = 12288  # rays shaded at a time: their arrays stay in the cache
 
 
 def _solid_table(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
@@ -52,24 +53,31 @@ def _surface_uv(local: np.ndarray, half: np.ndarray, axis: np.ndarray) -> tuple:
     return u, v
 
 
-def _albedo(materials: list[Material], which: np.ndarray, u: np.ndarray, v: np.ndarray):
-    """Evaluate the materials: colour [3, P] of the surface, before light."""
-    first = np.array([m.color for m in materials], np.float32).T[:, which]
-    codes = np.array([_TEXTURE_NAMES.index(m.texture) for m in materials], np.uint8)
-    second = np.array([m.second for m in materials], np.float32).T
-    scale = np.array([m.scale for m in materials], np.float32)
-    salt = np.array([m.salt for m in materials], np.int32)
-    code = codes[which]
-    for kind in np.unique(codes):
-        if _TEXTURE_NAMES[kind] == "plain":
-            continue
-        at = np.flatnonzero(code == kind)
-        if at.size:
+class Palette:
+    """The materials of a scene as arrays, one column per material."""
+
+    def __init__(self, materials: list[Material]) -> None:
+        self.first = np.array([m.color for m in materials], np.float32).T.copy()  # [3, M]
+        self.second = np.array([m.second for m in materials], np.float32).T.copy()
+        self.scale = np.array([m.scale for m in materials], np.float32)
+        self.salt = np.array([m.salt for m in materials], np.int32)
+        self.glow = np.array([m.glow for m in materials], np.float32)
+        self.texture = np.array([_TEXTURE_NAMES.index(m.texture) for m in materials], np.uint8)
+
+    def colors(self, which: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Return the surfaces' own colours [3, P]; `which` [P] says whose, (u, v) where, metres."""
+        colors = self.first.take(which, axis=1)
+        texture = self.texture.take(which)
+        for kind in np.flatnonzero(np.bincount(texture)):
+            if _TEXTURE_NAMES[kind] == "plain":
+                continue
+            at = np.flatnonzero(texture == kind)
             owner = which[at]
-            texture = TEXTURES[_TEXTURE_NAMES[kind]]
-            su, sv = u[at] / scale[owner], v[at] / scale[owner]
-            first[:, at] = texture(su, sv, first[:, at], second[:, owner], salt[owner])
-    return first
+            su, sv = u[at] / self.scale[owner], v[at] / self.scale[owner]
+            second, salt = self.second.take(owner, axis=1), self.salt[owner]
+            paint = TEXTURES[_TEXTURE_NAMES[kind]]
+            colors[:, at] = paint(su, sv, colors.take(at, axis=1), second, salt)
+        return colors
 
 
 def _brightness(light: Light, point: np.ndarray, normal: np.ndarray) -> np.ndarray:
@@ -102,36 +110,52 @@ def _footprint_shadow(footprints, x: np.ndarray, z: np.ndarray) -> np.ndarray:
     return bright
 
 
-def shade(
-    scene: Scene, origin: np.ndarray, directions: np.ndarray, depth: np.ndarray, solid: np.ndarray
-) -> np.ndarray:
-    """Return linear colours [3, H, W] (mostly 0..1) of what the rays meet.
+class Shader:
+    """Colours of ray hits in one scene."""
 
-    directions: [3, H, W]; depth: [H, W]; solid: [H, W], 0 the room and i + 1 `scene.solids[i]`.
-    """
-    room, owner = scene.room, solid.ravel()
-    ray = directions.reshape(3, -1) * depth.ravel()  # [3, P]
-    point = ray + origin.astype(np.float32)[:, None]
-    table, shapes = _solid_table(scene)
-    placed = table[:, owner]  # [8, P]
-    half, cos, sin = placed[3:6], placed[6], placed[7]
-    offset = point - placed[:3]
-    local = np.stack(
-        [offset[0] * cos - offset[2] * sin, offset[1], offset[0] * sin + offset[2] * cos]
-    )
-    normal, axis = _local_normal(local / half, half, shapes[owner])
-    materials = [room.wall, room.floor, room.ceiling] + [s.material for s in scene.solids]
-    which = owner + 2
-    inside = np.flatnonzero(owner == 0)
-    normal[:, inside] *= -1
-    which[inside] = np.where(axis[inside] != 1, 0, np.where(normal[1, inside] > 0, 1, 2))
-    color = _albedo(materials, which, *_surface_uv(local, half, axis))
-    x, z = normal[0] * cos + normal[2] * sin, normal[2] * cos - normal[0] * sin
-    bright = _brightness(scene.light, point, np.stack([x, normal[1], z]))
-    bright[inside] *= _corner_darkening(room, local[:, inside], axis[inside])
-    floor = inside[which[inside] == 1]
-    bright[floor] *= _footprint_shadow(scene.footprints, point[0, floor], point[2, floor])
-    glow = np.array([material.glow for material in materials], np.float32)[which]
-    tint = np.asarray(scene.light.tint, np.float32)[:, None]
-    color *= np.where(glow > 0, glow, bright * tint)
-    return color.reshape(3, *depth.shape)
+    def __init__(self, scene: Scene) -> None:
+        room, solids = scene.room, scene.solids
+        self.scene = scene
+        self.solids, self.shapes = _solid_table(scene)
+        self.palette = Palette([room.wall, room.floor, room.ceiling, *(s.material for s in solids)])
+
+    def shade(self, ray: np.ndarray, solid: np.ndarray) -> np.ndarray:
+        """Return colours [3, P], mostly in 0..1.
+
+        ray: [3, P], metres from the camera to the surface; solid: [P], 0 the room and i + 1
+        `scene.solids[i]`.
+        """
+        scene, room = self.scene, self.scene.room
+        point = ray + np.asarray(scene.camera.position, np.float32)[:, None]
+        placed = self.solids.take(solid, axis=1)  # [8, P]
+        half, cos, sin = placed[3:6], placed[6], placed[7]
+        x, y, z = point - placed[:3]
+        local = np.stack([x * cos - z * sin, y, x * sin + z * cos])
+        normal, axis = _local_normal(local / half, half, self.shapes.take(solid))
+        inside = np.flatnonzero(solid == 0)
+        normal[:, inside] *= -1
+        which = solid + 2
+        which[inside] = np.where(axis[inside] != 1, 0, np.where(normal[1, inside] > 0, 1, 2))
+        color = self.palette.colors(which, *_surface_uv(local, half, axis))
+        x, z = normal[0] * cos + normal[2] * sin, normal[2] * cos - normal[0] * sin
+        bright = _brightness(scene.light, point, np.stack([x, normal[1], z]))
+        bright[inside] *= _corner_darkening(room, local.take(inside, axis=1), axis[inside])
+        floor = inside[which[inside] == 1]
+        bright[floor] *= _footprint_shadow(scene.footprints, point[0, floor], point[2, floor])
+        glow = self.palette.glow.take(which)
+        tint = np.asarray(scene.light.tint, np.float32)[:, None]
+        return color * np.where(glow > 0, glow, bright * tint)
+
+
+def shade_picture(
+    scene: Scene, directions: np.ndarray, depth: np.ndarray, solid: np.ndarray
+) -> np.ndarray:
+    """Return colours [3, H, W] of what rays [3, H, W] meet at `depth` [H, W] on `solid` [H, W]."""
+    shader, height = Shader(scene), depth.shape[0]
+    rows = max(1, _CHUNK // depth.shape[1])
+    color = np.empty_like(directions)
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        ray = (directions[:, part] * depth[part]).reshape(3, -1)
+        color[:, part] = shader.shade(ray, solid[part].ravel()).reshape(3, -1, depth.shape[1])
+    return color

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from common.data.demo_shading import shade
+from common.data.demo_shading import shade_picture
 from common.data.demo_textures import TextureName
 
 Vector = tuple[float, float, float]
@@ -25,7 +25,7 @@ NEAR = 1e-3  # metres; nothing nearer is drawn
 
 @dataclass(frozen=True)
 class Material:
-    """Surface colour (RGB, 0..1), its texture (scale in metres) and how much it shines by itself."""
+    """Surface colour (RGB, 0..1), its texture (scale in metres) and how much it glows."""
 
     color: Vector
     texture: TextureName = "plain"
@@ -240,14 +240,17 @@ def _screen_windows(solids: tuple[Solid, ...], camera: Camera) -> list[tuple[sli
     return [(slice(top, bottom), slice(left, right)) for top, bottom, left, right in limits]
 
 
-def trace(scene: Scene, rays: Rays, camera: Camera) -> Hits:
-    """Find the first surface along every ray; `camera` is the one the rays come from."""
+def trace(scene: Scene, rays: Rays, camera: Camera, drawn: set[int] | None = None) -> Hits:
+    """Find the first surface along every ray; `camera` is the one the rays come from.
+
+    drawn: numbers, as in `Hits.solid`, of the solids to look at; None: all of them.
+    """
     _, inverse = rays.turned(0.0)
     _, depth = _box_span(inverse, rays.start(scene.room.center, 0.0), scene.room.half)
     index = np.zeros(depth.shape, np.int32)
     windows = _screen_windows(scene.solids, camera)
     for number, (solid, window) in enumerate(zip(scene.solids, windows, strict=True), start=1):
-        if index[window].size == 0:
+        if index[window].size == 0 or (drawn is not None and number not in drawn):
             continue
         near = _hit(solid, rays, window)
         hit = (near > NEAR) & (near < depth[window])
@@ -261,13 +264,17 @@ def render_geometry(scene: Scene) -> Hits:
     return trace(scene, Rays(scene.camera), scene.camera)
 
 
-def render_color(scene: Scene, supersample: int = 2) -> np.ndarray:
-    """Draw the scene: RGB uint8 [H, W, 3], each pixel the mean of `supersample`^2 rays."""
-    camera = scene.camera
-    fine = camera.enlarged(supersample)
+def render_color(scene: Scene, seen: Hits, supersample: int = 2) -> np.ndarray:
+    """Draw what `seen` (of `render_geometry`) holds: RGB uint8 [H, W, 3].
+
+    Each pixel is the mean of `supersample`^2 rays.
+    """
+    fine = scene.camera.enlarged(supersample)
     rays = Rays(fine)
-    hits = trace(scene, rays, fine)
-    color = shade(scene, rays.origin, rays.directions, hits.depth, hits.solid)
-    split = color.reshape(3, camera.height, supersample, camera.width, supersample)
-    mean = split.mean(axis=(2, 4)).transpose(1, 2, 0)  # [H, W, 3]
-    return np.ascontiguousarray((np.clip(mean, 0, 1) * 255 + 0.5).astype(np.uint8))
+    drawn = set(np.flatnonzero(np.bincount(seen.solid.ravel())).tolist())
+    hits = trace(scene, rays, fine, drawn)
+    color = np.clip(shade_picture(scene, rays.directions, hits.depth, hits.solid), 0, 1)
+    step = range(supersample)
+    total = sum(color[:, i::supersample, j::supersample] for i in step for j in step)  # [3, H, W]
+    mean = total.transpose(1, 2, 0) * (255 / supersample**2)
+    return (mean + 0.5).astype(np.uint8, order="C")

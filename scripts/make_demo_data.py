@@ -1,0 +1,109 @@
+"""Make the demo data: rooms in NYU's layout and streets in KITTI's, drawn on the CPU.
+
+Every room exists twice: full-size, and as a miniature whose picture is the same file byte for
+byte, whose depths are a quarter and whose caption says so. Nothing is downloaded. A second call
+with the same settings changes nothing.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.data.demo_room_files import RoomsSettings, write_rooms
+from common.data.demo_street_files import StreetsSettings, write_streets
+from common.data.demo_writer import is_made
+from common.errors import run_program
+
+EXAMPLE = """examples:
+  python scripts/make_demo_data.py                          rooms at 96x128 in data/demo/rooms
+  python scripts/make_demo_data.py --what streets --street-frames 64 8 8
+  python scripts/make_demo_data.py --out /tmp/rooms --scenes 50 --height 480 --width 640
+"""
+
+
+def main() -> None:
+    """Make what was asked for, unless it is there already."""
+    arguments = _parse()
+    if arguments.what in ("rooms", "all"):
+        rooms = _rooms_settings(arguments)
+        _make(arguments.out / "rooms", rooms, write_rooms, arguments.workers, arguments.force)
+    if arguments.what in ("streets", "all"):
+        streets = _streets_settings(arguments)
+        _make(arguments.out / "streets", streets, write_streets, arguments.workers, arguments.force)
+
+
+def _make(folder: Path, settings, write, workers: int, force: bool) -> None:
+    if not force and is_made(folder, settings.to_dict()):
+        print(f"{folder}: already there")
+        return
+    write(folder, settings, workers)
+    print(f"{folder}: done")
+
+
+def _rooms_settings(arguments: argparse.Namespace) -> RoomsSettings:
+    return RoomsSettings(
+        train_scenes=arguments.scenes,
+        val_scenes=arguments.val_scenes,
+        test_scenes=arguments.test_scenes,
+        height=arguments.height or RoomsSettings.height,
+        width=arguments.width or RoomsSettings.width,
+        seed=arguments.seed,
+        miniature_share=arguments.miniature_share,
+    )
+
+
+def _streets_settings(arguments: argparse.Namespace) -> StreetsSettings:
+    return StreetsSettings(
+        *arguments.street_frames,
+        height=arguments.height or StreetsSettings.height,
+        width=arguments.width or StreetsSettings.width,
+        seed=arguments.seed,
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    rooms, streets = RoomsSettings, StreetsSettings
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("data/demo"), help="folder for rooms/ and streets/")
+    add("--what", choices=["rooms", "streets", "all"], default="rooms")
+    for option, split, default in (
+        ("--scenes", "training", rooms.train_scenes),
+        ("--val-scenes", "validation", rooms.val_scenes),
+        ("--test-scenes", "test", rooms.test_scenes),
+    ):
+        add(option, type=_count, default=default, help=f"{split} rooms (default {default})")
+    add("--height", type=_size, help=f"pixels (rooms {rooms.height}, streets {streets.height})")
+    add("--width", type=_size, help=f"pixels (rooms {rooms.width}, streets {streets.width})")
+    add("--seed", type=_count, default=0)
+    add("--miniature-share", type=float, default=rooms.miniature_share,
+        help="share of the training rooms that also appear as a miniature (default 1)")  # fmt: skip
+    frames = (streets.train_frames, streets.val_frames, streets.test_frames)
+    add("--street-frames", type=_count, nargs=3, default=frames, metavar=("TRAIN", "VAL", "TEST"),
+        help="street pictures per split (default {} {} {})".format(*frames))  # fmt: skip
+    add("--workers", type=_size, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add("--force", action="store_true", help="replace data made with other settings")
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _size(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+if __name__ == "__main__":
+    run_program(main)

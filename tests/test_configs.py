@@ -1,0 +1,120 @@
+"""Every YAML file under `configs/` loads with its program's dataclass."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import REPO_ROOT, load_config
+from common.run import RunConfig
+from stage1_vae.config import Stage1Config
+from stage2_sampler.config import Stage2Config
+from stage3_depth.config import Stage3Config
+
+FOLDER = REPO_ROOT / "configs"
+TYPES: dict[str, type[RunConfig]] = {
+    "stage1": Stage1Config,
+    "stage2": Stage2Config,
+    "stage3": Stage3Config,
+}
+
+
+def base_of(path: Path) -> Path | None:
+    name = yaml.safe_load(path.read_text(encoding="utf-8")).get("base")
+    return (path.parent / name).resolve() if name else None
+
+
+FILES = sorted(FOLDER.rglob("*.yaml"))
+BASES = {base_of(path) for path in FILES}
+CONFIGS = [path for path in FILES if path not in BASES]
+ids = [str(path.relative_to(FOLDER)) for path in CONFIGS]
+
+
+def kind_of(path: Path) -> str:
+    """`labeled_stage1` -> `stage1`."""
+    found = re.search(r"(stage\d)$", path.stem)
+    return found[1] if found else path.stem
+
+
+def load(path: Path):
+    return load_config(TYPES[kind_of(path)], path, [])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=ids)
+def test_it_loads(path):
+    config = load(path)
+    assert config.experiment.startswith(path.parent.name)
+    assert config.train.total_steps(1000) > 0
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=ids)
+def test_it_says_in_a_comment_what_it_is(path):
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=ids)
+def test_no_key_is_written_twice(path):
+    """PyYAML takes the last one in silence."""
+    node = yaml.compose(path.read_text(encoding="utf-8"))
+    stack = [node]
+    while stack:
+        mapping = stack.pop()
+        keys = [key.value for key, _ in mapping.value]
+        assert len(keys) == len(set(keys)), keys
+        stack += [value for _, value in mapping.value if isinstance(value, yaml.MappingNode)]
+
+
+def test_the_promised_files_are_there():
+    names = {str(path.relative_to(FOLDER)) for path in CONFIGS}
+    for data in ("demo", "nyu", "kitti"):
+        assert {f"{data}/stage{k}.yaml" for k in (1, 2, 3)} <= names
+    assert {f"nyu/labeled_stage{k}.yaml" for k in (1, 2, 3)} <= names
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in CONFIGS}), ids=lambda p: p.name)
+def test_the_stages_of_a_data_set_fit_each_other(folder):
+    """The same data and experiment; with `swin` evidence stage 3 starts from stage 2's encoder."""
+    for prefix in ("", "labeled_"):
+        paths = [folder / f"{prefix}stage{k}.yaml" for k in (1, 2, 3)]
+        if not all(path.is_file() for path in paths):
+            continue
+        one, two, three = map(load, paths)
+        assert one.data == two.data == three.data
+        assert one.experiment == two.experiment == three.experiment
+        assert one.text == two.text == three.text
+        if two.model.evidence == "swin":
+            for name in ("embed_dim", "depths", "num_heads", "window_size", "absolute_position"):
+                ours, theirs = (getattr(c.model.encoder, name) for c in (two, three))
+                assert ours == theirs, name
+
+
+def test_published_settings_of_nyu_and_kitti():
+    """SPEC 2 and 7: what the published runs used."""
+    nyu = [load(FOLDER / "nyu" / f"stage{k}.yaml") for k in (1, 2, 3)]
+    kitti = [load(FOLDER / "kitti" / f"stage{k}.yaml") for k in (1, 2, 3)]
+    assert [(c.data.height, c.data.width, c.data.max_depth) for c in nyu] == [(480, 640, 10.0)] * 3
+    assert [(c.data.height, c.data.width) for c in kitti] == [(352, 1216)] * 3
+    assert {c.data.max_depth for c in kitti} == {80.0}
+    assert [c.train.batch_size for c in nyu] == [20, 20, 4]
+    assert [nyu[0].train.lr, nyu[1].train.lr, nyu[2].train.lr] == [3e-5] * 3
+    assert (kitti[0].train.lr, kitti[0].train.batch_size, kitti[2].train.batch_size) == (
+        1e-4,
+        16,
+        3,
+    )
+    assert (nyu[2].train.weight_decay, nyu[2].train.clip_norm) == (1e-3, 1.0)
+    assert nyu[2].train.final_lr == 1e-5
+    assert nyu[0].model.prior_mean == nyu[2].model.prior_mean == 1.54
+    assert kitti[0].model.prior_mean == kitti[2].model.prior_mean == 2.54
+    for config in (nyu[2], kitti[2]):
+        encoder = config.model.encoder
+        assert (encoder.embed_dim, encoder.window_size) == (192, 12)
+        assert encoder.depths == (2, 2, 18, 2)
+        assert config.model.decoder_channels == (512, 256, 64)
+        assert config.loss.silog_lambda == 0.85
+    assert nyu[1].model.evidence == kitti[1].model.evidence == "clip"
+    assert nyu[0].model.hidden_dims == (512, 256)
+    assert nyu[0].model.latent_dim == 256
+    assert nyu[0].eval.protocol == "nyu_eigen"
+    assert kitti[0].eval.protocol.startswith("kitti_garg")

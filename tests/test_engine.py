@@ -1,0 +1,267 @@
+"""The training loop on a toy: schedule, random numbers, shares of a batch, rhythm, interruption."""
+
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from common.distributed import Processes, unwrap, wrap
+from common.engine import (
+    Interrupted,
+    StepRandom,
+    TrainConfig,
+    Window,
+    adam,
+    catch_signals,
+    fit,
+    learning_rate,
+)
+from common.errors import UserError
+from common.layers import trainable_parameters
+from common.precision import autocast, choose_precision
+
+CPU = torch.device("cpu")
+ALONE = Processes(rank=0, world_size=1, device=CPU)
+
+
+def config(**changes):
+    settings = {"batch_size": 8, "max_steps": 6, "lr": 0.1, "precision": "fp32"}
+    return TrainConfig(**{**settings, **changes})
+
+
+def test_polynomial_schedule():
+    plain = config(lr=1.0, final_lr=0.1, schedule="polynomial")
+    rates = [learning_rate(plain, step, 10) for step in range(10)]
+    assert rates[0] == 1.0
+    assert rates == sorted(rates, reverse=True)
+    assert rates[5] == pytest.approx(0.9 * 0.5**0.9 + 0.1)
+    assert learning_rate(plain, 10, 10) == pytest.approx(0.1)
+
+
+def test_warm_up_and_constant_schedule():
+    steady = config(lr=1.0, schedule="constant", warmup_steps=3)
+    assert [learning_rate(steady, s, 10) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_step_schedule_drops_once():
+    dropping = config(lr=1.0, final_lr=0.1, schedule="step", drop_at=0.5, warmup_steps=1)
+    assert [learning_rate(dropping, s, 6) for s in range(6)] == [0.5, 1.0, 1.0, 0.1, 0.1, 0.1]
+
+
+def test_total_steps():
+    assert config(max_steps=7, epochs=3).total_steps(80) == 7
+    assert config(max_steps=None, epochs=3).total_steps(20) == 7  # 60 samples in batches of 8
+    assert config(max_steps=None, epochs=1).total_steps(2) == 1
+
+
+def test_adam_has_the_published_settings():
+    parameters = [nn.Parameter(torch.ones(2))]
+    options = adam(parameters, config(lr=0.5, weight_decay=0.25)).param_groups[0]
+    assert (options["lr"], options["weight_decay"], options["eps"]) == (0.5, 0.25, 1e-8)
+    assert not options["decoupled_weight_decay"]
+
+
+def test_random_numbers_of_parts_are_rows_of_the_whole():
+    whole = StepRandom(seed=3, step=5, batch_size=8, first=0, count=8).normal(2, device=CPU)
+    assert whole.shape == (8, 2)
+    parts = [StepRandom(3, 5, 8, first, 3) for first in (0, 3, 6)]
+    assert torch.equal(torch.cat([p.normal(2, device=CPU) for p in parts]), whole)
+    for seed, step in ((4, 5), (3, 6)):
+        assert not torch.equal(StepRandom(seed, step, 8, 0, 8).normal(2, device=CPU), whole)
+
+
+def test_the_coin_is_shared_by_all_parts_of_a_step():
+    throws = [[StepRandom(0, s, 8, first, 4).coin(0.5) for first in (0, 4)] for s in range(200)]
+    assert all(a == b for a, b in throws)
+    assert 70 < sum(a for a, _ in throws) < 130
+    assert not any(StepRandom(0, s, 8, 0, 8).coin(0.0) for s in range(50))
+    assert all(StepRandom(0, s, 8, 0, 8).coin(1.0) for s in range(50))
+
+
+def test_modules_draw_by_seed_step_and_part():
+    def draw(step, first):
+        StepRandom(0, step, 8, first, 4).seed_modules()
+        return torch.rand(3).tolist()
+
+    assert draw(1, 0) == draw(1, 0)
+    assert draw(1, 0) != draw(1, 4)
+    assert draw(1, 0) != draw(2, 0)
+
+
+class Toy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def samples(step, batch_size):
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(batch_size, 4, generator=generator)
+    return {"x": x, "y": x.sum(1, keepdim=True) ** 2, "position": torch.arange(batch_size)}
+
+
+def parts_of(steps, settings):
+    size = settings.micro_batch_size or settings.batch_size
+    for step in steps:
+        whole = samples(step, settings.batch_size)
+        for first in range(0, settings.batch_size, size):
+            yield {k: v[first : first + size] for k, v in whole.items()}
+
+
+def step_fn(model, batch, rng):
+    """This part's share of the mean over the whole batch, with noise from the step's generator."""
+    noise = rng.normal(1, device=CPU)
+    share = ((model(batch["x"]) - batch["y"] + noise) ** 2).sum() / batch["totals"]["count"]
+    return {"total": 2 * share, "mse": share}
+
+
+def count(model, batch):
+    return {"count": torch.tensor(len(batch["x"]))}
+
+
+def train(settings, start=0, save=lambda step: None, evaluate=lambda step: None, every=1000):
+    """The trained model and what was logged."""
+    model, logged = Toy(), {}
+    fit(
+        model=model, step_fn=step_fn, optimizer=adam(trainable_parameters(model), settings),
+        micro_batches=parts_of(range(start, settings.max_steps), settings), config=settings,
+        total_steps=settings.max_steps, start_step=start, seed=1, who=ALONE, log=logged.__setitem__,
+        evaluate=evaluate, evaluate_every=every, save=save, batch_totals=count,
+    )  # fmt: skip
+    return model, logged
+
+
+@pytest.mark.parametrize("micro", [1, 3, 4, 8, 20])
+def test_micro_batches_take_the_same_steps(micro):
+    plain, logged = train(config(log_every=1))
+    split, split_logged = train(config(log_every=1, micro_batch_size=micro))
+    for ours, theirs in zip(split.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    for step, terms in logged.items():
+        for name in ("loss/total", "loss/mse", "grad_norm"):
+            assert split_logged[step][name] == pytest.approx(terms[name], rel=1e-5)
+
+
+def test_one_step_against_the_same_by_hand():
+    settings = config(max_steps=1, log_every=1, clip_norm=0.5, lr=0.1, schedule="constant")
+    model, logged = train(settings)
+    by_hand = Toy()
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.1)
+    batch = samples(0, 8)
+    noise = StepRandom(1, 0, 8, 0, 8).normal(1, device=CPU)
+    loss = 2 * ((by_hand(batch["x"]) - batch["y"] + noise) ** 2).mean()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
+    optimizer.step()
+    for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert logged[1]["loss/total"] == pytest.approx(loss.item())
+    assert logged[1]["grad_norm"] == pytest.approx(norm.item())
+    assert logged[1]["lr"] == 0.1
+
+
+def test_clipping_can_be_switched_off():
+    moved = [train(config(max_steps=1, clip_norm=c, weight_decay=0.0))[0] for c in (1e-12, None)]
+    start, clipped, free = (m.layer.weight for m in (Toy(), *moved))
+    assert (free - start).abs().min() > 0.05  # Adam's first step is the learning rate ...
+    assert (clipped - start).abs().max() < 0.01  # ... unless the gradient vanishes beside eps
+
+
+def test_rhythm_of_logging_evaluation_and_saving():
+    seen = []
+    _, logged = train(
+        config(max_steps=7, log_every=3, save_every=4),
+        save=lambda step: seen.append(("save", step)),
+        evaluate=lambda step: seen.append(("evaluate", step)),
+        every=2,
+    )
+    assert list(logged) == [3, 6, 7]
+    assert [s for what, s in seen if what == "evaluate"] == [2, 4, 6, 7]
+    assert [s for what, s in seen if what == "save"] == [4, 7]
+    assert seen.index(("evaluate", 4)) < seen.index(("save", 4))  # best metric is in the checkpoint
+    names = {"loss/total", "loss/mse", "grad_norm", "lr", "step_seconds", "data_seconds",
+             "images_per_s", "memory_gb"}  # fmt: skip
+    assert all(set(terms) == names for terms in logged.values())
+
+
+def test_logged_terms_are_means_over_the_window():
+    _, single = train(config(log_every=1))
+    _, windows = train(config(log_every=3))
+    for end in (3, 6):
+        mean = sum(single[step]["loss/mse"] for step in range(end - 2, end + 1)) / 3
+        assert windows[end]["loss/mse"] == pytest.approx(mean, rel=1e-6)
+
+
+def test_window_counts_images_and_forgets():
+    window = Window(batch_size=8)
+    window.add({"loss": torch.tensor(1.0)})
+    window.add({"loss": torch.tensor(3.0)})
+    means = window.close(ALONE, rate=0.5)
+    assert means["loss"] == 2.0
+    assert means["images_per_s"] == pytest.approx(8 / means["step_seconds"])
+    window.add({"loss": torch.tensor(7.0)})
+    assert window.close(ALONE, rate=0.5)["loss"] == 7.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops_after_the_step(number):
+    saved = []
+    before = signal.getsignal(number)
+
+    def evaluate(step):
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as caught:
+        train(config(), save=saved.append, evaluate=evaluate, every=2)
+    assert caught.value.step == 2
+    assert saved == [2]
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), catch_signals() as caught:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert caught == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_precision():
+    assert choose_precision("bf16", CPU) == "bf16"
+    assert choose_precision("auto", CPU) in ("fp32", "bf16")
+    with pytest.raises(UserError, match=r"train\.precision: fp16 needs a GPU"):
+        choose_precision("fp16", CPU)
+    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        with autocast(name, CPU):
+            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_bf16_trains_float32_weights():
+    model, logged = train(config(precision="bf16", log_every=1))
+    exact = train(config(log_every=1))[1]
+    assert model.layer.weight.dtype == torch.float32
+    assert logged[6]["loss/mse"] == pytest.approx(exact[6]["loss/mse"], rel=0.05)
+    assert logged[6]["loss/mse"] != exact[6]["loss/mse"]
+
+
+def test_wrap_compiles_only_when_asked_to(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    model = Toy()
+    assert wrap(model, ALONE) is model
+    assert not compiled
+    wrap(model, ALONE, compiled=True)
+    assert compiled == [model]
+
+
+def test_unwrap_finds_the_model_inside():
+    model = Toy()
+    assert unwrap(model) is model
+    assert unwrap(nn.DataParallel(model)) is model
+    assert unwrap(torch.compile(model, backend="eager")) is model

@@ -1,0 +1,100 @@
+"""The staged network at full size gives the published network's numbers (golden/staged_nyu.npz)."""
+
+import os
+
+import pytest
+import torch
+
+from common.losses import silog_loss, silog_valid
+from common.vae_loss import VAELossConfig, vae_loss, vae_totals
+from stage1_vae.model import TextVAE, TextVAEConfig
+from stage2_sampler.model import SamplerConfig
+from stage3_depth.model import EstimatorConfig, LanguageDepth
+from tests.golden.networks import build, load, read_arrays
+from tests.golden.recipe import image, unit_feature
+
+SIZE = (480, 640)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, torch.Tensor]:
+    return read_arrays("staged_nyu.npz")
+
+
+@pytest.fixture(scope="module")
+def vae() -> TextVAE:
+    network = build(lambda: TextVAE(TextVAEConfig()))
+    load(network, "staged_stage1", "stage1")
+    return network
+
+
+@pytest.fixture(scope="module")
+def estimator() -> LanguageDepth:
+    network = build(
+        lambda: LanguageDepth(EstimatorConfig(), SamplerConfig(), TextVAEConfig(), SIZE)
+    )
+    load(network.scenes, "staged_stage1", "prior")
+    load(network.sampler, "staged_stage2", "stage2")
+    load(network.estimator, "staged_stage3", "stage3")
+    return network
+
+
+def assert_close(value, reference, relative=1e-5):
+    """Within `relative` of the largest reference value."""
+    assert value.shape == reference.shape
+    worst = (value - reference).abs().max() / reference.abs().max()
+    assert worst < relative, f"off by {worst:.1e} of the largest value"
+
+
+def assert_depth(depth, reference):
+    assert (depth[:, :, ::8, ::8] - reference).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_stage1_distribution_scene_and_depth(vae, golden):
+    text, eps = unit_feature(2, 2), image(4, (2, 256))
+    mean, logvar = vae.scenes.encode(text)
+    assert_close(mean, golden["s1_mean"])
+    assert_close(logvar, golden["s1_logvar"])
+    scene = vae.scenes(text, eps, SIZE)
+    for index, level in enumerate((scene.f0, *scene.levels)):
+        assert_close(level[:, ::16, ::4, ::4], golden[f"s1_inter{index}"])
+    assert_close(scene.dense()[:, ::16, ::16, ::16], golden["s1_inter4"])
+    assert_depth(vae(text, eps, SIZE).depth, golden["s1_depth_eps4"])
+
+
+@torch.no_grad()
+def test_stage2_sampler_and_depth(vae, estimator, golden):
+    eps = estimator.sampler(unit_feature(3, 2))
+    assert_close(eps, golden["s2_eps"])
+    assert_depth(vae(unit_feature(2, 2), eps, SIZE).depth, golden["s2_depth"])
+
+
+@torch.no_grad()
+def test_stage3_encoder_and_depth(estimator, golden, monkeypatch):
+    features = estimator.estimator.encoder(image(1, (2, 3, *SIZE)))
+    for index, level in enumerate(features):
+        assert_close(level[:, ::48, ::6, ::6], golden[f"s3_swin{index}"])
+    monkeypatch.setattr(estimator.estimator.encoder, "forward", lambda _: features)
+    depth = estimator(image(1, (2, 3, *SIZE)), unit_feature(2, 2), unit_feature(3, 2))
+    assert_depth(depth, golden["s3_depth"])
+
+
+def test_losses(golden):
+    pred, gt = golden["loss_pred"], golden["loss_gt"]
+    silog = silog_loss(pred, gt, silog_valid(gt, 10.0))
+    torch.testing.assert_close(silog, golden["loss_silog_085_10"], rtol=1e-6, atol=0)
+    std = torch.full((3, 4), 3.0)  # above the floor: no term
+    batch = {"gt_depth": gt, "image": golden["loss_image"]}
+    batch["totals"] = vae_totals(std, batch, 10.0)
+    terms = vae_loss(pred, std, batch, VAELossConfig(), 10.0)
+    for ours, theirs in (("total", "total"), ("l1", "l1"), ("smoothness", "smooth")):
+        torch.testing.assert_close(terms[ours], golden[f"loss_vae_{theirs}"], rtol=1e-6, atol=0)

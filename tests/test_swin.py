@@ -1,0 +1,234 @@
+"""The Swin encoder against timm and against a slow rendering of its own; published weights."""
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer
+
+from common.errors import UserError
+from common.swin import PadThenRollBlock, SwinConfig, SwinEncoder
+from common.swin_weights import start_from
+
+SMALL = {
+    "embed_dim": 8, "depths": (1, 2, 2, 1), "num_heads": (1, 2, 2, 4), "window_size": 4,
+    "drop_path": 0.0,
+}  # fmt: skip
+
+
+def encoder(size=(64, 96), seed=0, **changes):
+    torch.manual_seed(seed)
+    model = SwinEncoder(SwinConfig(**{**SMALL, **changes}), size).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("relative_position_bias_table"):
+            torch.nn.init.normal_(parameter)  # timm starts it so small that no test would notice it
+    return model
+
+
+def naive_attention(block, x):
+    """Pad, roll, attend in loops over windows; two cells see each other unless the roll joined
+    them: then their distance in the window differs from their distance in the padded grid."""
+    attn, window, shift = block.attn, block.window_size[0], block.shift_size[0]
+    batch, height, width, channels = x.shape
+    heads = attn.num_heads
+    x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
+    rows, columns = x.shape[1:3]
+    out = torch.zeros_like(x)
+    for top in range(0, rows, window):
+        for left in range(0, columns, window):
+            rolled = [(top + i, left + j) for i in range(window) for j in range(window)]
+            cells = [((r + shift) % rows, (c + shift) % columns) for r, c in rolled]
+            tokens = torch.stack([x[:, r, c] for r, c in cells], 1)  # [B, N, C]
+            q, k, v = attn.qkv(tokens).reshape(batch, len(cells), 3, heads, -1).unbind(2)
+            bias = torch.empty(heads, len(cells), len(cells))
+            for a, (ra, ca) in enumerate(cells):
+                for b, (rb, cb) in enumerate(cells):
+                    dr, dc = rolled[a][0] - rolled[b][0], rolled[a][1] - rolled[b][1]
+                    row = (dr + window - 1) * (2 * window - 1) + dc + window - 1
+                    joined = (ra - rb, ca - cb) != (dr, dc)
+                    bias[:, a, b] = attn.relative_position_bias_table[row] - 1e9 * joined
+            scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * (channels // heads) ** -0.5
+            mixed = torch.einsum("bhqk,bkhd->bqhd", (scores + bias).softmax(-1), v)
+            mixed = attn.proj(mixed.flatten(2))
+            for index, (r, c) in enumerate(cells):
+                out[:, r, c] = mixed[:, index]
+    return out[:, :height, :width]
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (8, 4), (5, 7), (3, 6), (2, 2), (1, 9)])
+@pytest.mark.parametrize("index", [0, 1])
+@torch.no_grad()
+def test_attention_pads_first_and_rolls_then(grid, index):
+    block = encoder().body.layers[1].blocks[index]
+    assert isinstance(block, PadThenRollBlock)
+    assert block.shift_size == ((0, 0), (2, 2))[index]
+    x = torch.randn(2, *grid, 16)
+    torch.testing.assert_close(block._attn(x), naive_attention(block, x), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_equals_timm_where_the_windows_fit():
+    """128x256 with window 4: every grid, down to 4x8, is a multiple of the window."""
+    model = encoder((128, 256), absolute_position=False)
+    body = SwinTransformer(
+        img_size=(128, 256), embed_dim=8, depths=SMALL["depths"], num_heads=SMALL["num_heads"],
+        window_size=4, num_classes=0, always_partition=True,
+    ).eval()  # fmt: skip
+    missing, unexpected = body.load_state_dict(model.body.state_dict(), strict=False)
+    assert not unexpected
+    assert set(missing) <= {"norm.weight", "norm.bias"}
+    image = torch.randn(2, 3, 128, 256)
+    x = body.patch_embed(image)
+    for stage, norm, ours in zip(body.layers, model.norms, model(image), strict=True):
+        x = stage(x)
+        torch.testing.assert_close(ours, norm(x).permute(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (96, 64), (160, 224), (352, 32)])
+@torch.no_grad()
+def test_any_size_divisible_by_32(size):
+    features = encoder((64, 96))(torch.randn(1, 3, *size))
+    assert [tuple(x.shape) for x in features] == [
+        (1, 8 * 2**i, size[0] // s, size[1] // s) for i, s in enumerate((4, 8, 16, 32))
+    ]
+    assert all(x.isfinite().all() for x in features)
+
+
+def test_other_sizes_are_refused():
+    with pytest.raises(ValueError, match="divisible by 32"):
+        encoder((64, 80))
+    with pytest.raises(ValueError, match="divisible by 32"):
+        encoder()(torch.randn(1, 3, 64, 100))
+
+
+@torch.no_grad()
+def test_position_embedding_is_added_and_resized():
+    model = encoder((64, 96))
+    with_it = model(torch.ones(1, 3, 64, 96))[0]
+    model.position.zero_()
+    assert not torch.allclose(with_it, model(torch.ones(1, 3, 64, 96))[0], atol=1e-3)
+    model.position.fill_(3.0)  # a constant stays one at any size
+    plain = encoder((64, 96), absolute_position=False)
+    plain.load_state_dict({k: v for k, v in model.state_dict().items() if k != "position"})
+    plain.body.patch_embed.register_forward_hook(lambda *call: call[2] + 3.0)
+    image = torch.randn(1, 3, 96, 64)
+    torch.testing.assert_close(model(image)[3], plain(image)[3], rtol=1e-4, atol=1e-4)
+
+
+def test_state_keys_do_not_depend_on_the_image_size():
+    keys = [set(encoder(size).state_dict()) for size in ((64, 96), (352, 1216))]
+    assert keys[0] == keys[1]
+    groups = {key.partition(".")[0] for key in keys[0]}
+    assert groups == {"body", "norms", "position"}
+    assert not any("index" in key or "mask" in key or "head" in key for key in keys[0])
+    assert "body.layers.1.downsample.reduction.weight" in keys[0]
+    assert set(encoder(absolute_position=False).state_dict()) == keys[0] - {"position"}
+
+
+def test_activation_checkpointing_gives_equal_gradients():
+    image = torch.randn(2, 3, 64, 96)
+    gradients = []
+    for saves_memory in (False, True):
+        model = encoder(drop_path=0.5, activation_checkpointing=saves_memory).train()
+        torch.manual_seed(1)
+        sum(x.square().sum() for x in model(image)).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_stochastic_depth_only_in_training():
+    model = encoder(drop_path=0.5)
+    image = torch.randn(1, 3, 64, 96)
+    assert torch.equal(model(image)[3], model(image)[3])
+    model.train()
+    assert not torch.equal(model(image)[3], model(image)[3])
+
+
+def microsoft_file(path, model, with_head):
+    """The state of a Microsoft checkpoint: down-sampling one stage earlier, tables and masks."""
+    state = {}
+    for key, value in model.body.state_dict().items():
+        parts = key.split(".")
+        if "downsample" in parts:
+            parts[1] = str(int(parts[1]) - 1)
+        state[".".join(parts)] = value
+        if key.endswith("relative_position_bias_table"):
+            prefix = key.removesuffix("attn.relative_position_bias_table")
+            state[f"{prefix}attn.relative_position_index"] = torch.zeros(16, 16)
+            state[f"{prefix}attn_mask"] = torch.zeros(4, 16, 16)
+    assert "layers.0.downsample.norm.weight" in state
+    if with_head:
+        state |= {"norm.weight": torch.ones(64), "norm.bias": torch.ones(64),
+                  "head.weight": torch.ones(10, 64), "head.bias": torch.ones(10)}  # fmt: skip
+    torch.save({"model": state}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("with_head", [False, True])
+def test_microsoft_weights(tmp_path, with_head):
+    source, target = encoder(seed=1), encoder(seed=2)
+    before = {k: v.clone() for k, v in target.state_dict().items()}
+    log = []
+    start_from(target, microsoft_file(tmp_path / "swin.pth", source, with_head), log.append)
+    for key, value in target.state_dict().items():
+        wanted = source.state_dict()[key] if key.startswith("body.") else before[key]
+        assert torch.equal(value, wanted), key
+    assert len(log) == 1
+    assert f"{len(source.body.state_dict())} weights, 0 position tables resized" in log[0]
+    assert "unused: none" in log[0]
+
+
+def test_microsoft_weights_of_another_window(tmp_path):
+    source, target = encoder(seed=1, window_size=3), encoder(seed=2, window_size=4)
+    with torch.no_grad():
+        for name, parameter in source.body.named_parameters():
+            if name.endswith("bias_table"):
+                parameter.copy_(torch.arange(parameter.shape[1]).float())  # constant per head
+    log = []
+    start_from(target, microsoft_file(tmp_path / "swin.pth", source, True), log.append)
+    table = target.body.layers[3].blocks[0].attn.relative_position_bias_table
+    assert table.shape == (49, 4)
+    torch.testing.assert_close(table, torch.arange(4.0).expand(49, 4), rtol=1e-4, atol=1e-4)
+    assert torch.equal(target.body.patch_embed.proj.weight, source.body.patch_embed.proj.weight)
+    assert "6 position tables resized" in log[0]
+
+
+def test_weights_that_do_not_fit(tmp_path):
+    def refusal(weights, **changes):
+        with pytest.raises(UserError) as caught:
+            start_from(encoder(**changes), weights, lambda _: None)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    path = microsoft_file(tmp_path / "swin.pth", encoder(), True)
+    assert "of another shape, first " in refusal(path, embed_dim=16)
+    assert "weights missing" in refusal(path, depths=(1, 2, 4, 1))
+    assert "no file" in refusal(str(tmp_path / "nowhere.pth"))
+    for content in ({"state": 1}, [1, 2]):
+        torch.save(content, tmp_path / "other.pth")
+        assert "other.pth" in refusal(str(tmp_path / "other.pth"))
+    (tmp_path / "broken.pth").write_bytes(b"nothing")
+    assert "cannot read" in refusal(str(tmp_path / "broken.pth"))
+    assert "nearest: swin_tiny" in refusal("timm:swin_tiny_patch4_window7")
+    start_from(encoder(), None, pytest.fail)  # null: random weights, nothing to say
+
+
+def test_weights_of_timm_by_name(monkeypatch):
+    source = encoder(seed=1, absolute_position=False)
+    body = SwinTransformer(
+        img_size=(64, 96), embed_dim=8, depths=SMALL["depths"], num_heads=SMALL["num_heads"],
+        window_size=4, num_classes=10, always_partition=True,
+    )  # fmt: skip
+    body.load_state_dict(source.body.state_dict(), strict=False)
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: body)
+    target = encoder(seed=2, absolute_position=False)
+    start_from(target, "timm:swin_tiny_patch4_window7_224", lambda _: None)
+    image = torch.randn(1, 3, 64, 96)
+    torch.testing.assert_close(target(image)[3], source(image)[3])
+
+    def offline(name, pretrained):
+        raise OSError("no network\nand more")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(UserError, match=r"cannot download timm:swin_tiny.*OSError.*\.pth"):
+        start_from(target, "timm:swin_tiny_patch4_window7_224", lambda _: None)
