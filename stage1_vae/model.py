@@ -80,7 +80,7 @@ class TextVAE(nn.Module):
 
     def __init__(self, config: TextVAEConfig):
         super().__init__()
-        self.config = config
+        self.config, self.text_dim = config, config.text_dim
         self.scenes = SceneDistribution(config)
         self.metric = mlp(config.latent_dim, config.metric_hidden, 2)
         self.depth_conv = conv3x3(config.code_channels, 1)

@@ -58,6 +58,7 @@ class SampledVAE(nn.Module):
         super().__init__()
         self.config, self.image_size = config, image_size
         self.needs_image_feature = config.evidence == "clip"
+        self.text_dim, self.image_dim = vae_config.text_dim, config.image_dim
         self.vae = TextVAE(vae_config).requires_grad_(False)
         self.encoder: SwinEncoder | None = None
         evidence_dim = config.image_dim

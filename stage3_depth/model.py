@@ -167,6 +167,7 @@ class LanguageDepth(nn.Module):
         self.evidence = sampler_config.evidence
         self.needs_text_feature = language == "caption"
         self.needs_image_feature = self.needs_text_feature and self.evidence == "clip"
+        self.text_dim, self.image_dim = vae_config.text_dim, sampler_config.image_dim
         self.estimator = DepthEstimator(
             config, vae_config.latent_dim, vae_config.code_channels, image_size
         )

@@ -46,7 +46,7 @@ def step_fn(
 
 
 def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
-    """A sampler that reads `swin` evidence reads this stage's encoder, which starts from its own."""
+    """With evidence `swin` the sampler reads this stage's encoder, which starts from stage 2's."""
     if stage2.encoder is None:
         return
     ours, theirs = config.model.encoder, stage2.encoder.config

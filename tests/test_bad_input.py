@@ -65,12 +65,9 @@ def test_as_a_real_process(workspace, tmp_path):
         ("data.train_list=no.txt", ["no list file no.txt", "data.*_list"]),
         ("data.val_list=no.txt", ["no list file no.txt", "data.*_list"]),
         ("text.captions=no.jsonl", ["no caption file no.jsonl", "text.captions"]),
-        ("train.precision=fp16", ["train.precision: fp16 needs a GPU", "use bf16"]),
     ],
 )
 def test_settings(refused, override, parts):
-    if override == "train.precision=fp16" and torch.cuda.is_available():
-        pytest.skip("fp16 is fine on a GPU")
     message = refused(override)
     assert all(part in message for part in parts), message
 
@@ -206,9 +203,7 @@ def test_features_that_cannot_be_read(refused, data):
 
 def test_features_of_another_length(refused):
     message = refused("model.text_dim=24")
-    assert "text features have 16 numbers" in message
-    assert "24" in message
-    assert "text.features" in message
+    assert "the text features have 16 numbers, the model reads 24: check text.features" in message
 
 
 @pytest.mark.parametrize(("stage", "earlier"), [("stage2", "stage1"), ("stage3", "stage2")])

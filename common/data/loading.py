@@ -26,6 +26,7 @@ from common.data.text_features import (
 )
 from common.distributed import Processes
 from common.engine import TrainConfig
+from common.errors import UserError
 from common.evaluation import EvalConfig
 from common.run import RunConfig
 
@@ -60,7 +61,8 @@ def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
 def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes) -> DepthDataset:
     """One split; encodes captions or images first if their features are not there yet.
 
-    model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold.
+    model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
+    by `text_dim` and `image_dim` how long these features are.
     """
     resolve = partial(find_file, root=config.data.root)
     files = image_files(config.data, split)
@@ -76,12 +78,22 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     text = image = None
     if model.needs_text_feature:
         text = load_text_features(config.text, keys=files, label=f"text_{split}", **cache)
+        _check_length("text", text, model.text_dim)
     if model.needs_image_feature:
         named, encoder = config.text.image_features, config.text.encoder
         image = load_image_features(named, encoder, files, **cache)
+        _check_length("image", image, model.image_dim)
     return build_dataset(
         config.data, split, text, image, captions, config.seed, augment=split == "train"
     )
+
+
+def _check_length(kind: str, store: FeatureStore, wanted: Any) -> None:
+    if store.dim != wanted:
+        raise UserError(
+            f"the {kind} features have {store.dim} numbers, the model reads {wanted}: "
+            f"check text.features, text.image_features, text.encoder and model.{kind}_dim"
+        )
 
 
 def training_batches(
