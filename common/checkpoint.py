@@ -34,10 +34,15 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[str, Any]:
-    """Read a checkpoint of `stage` and `recipe`; no pickled code runs."""
+def load_checkpoint(
+    path: Path, *, stage: str, recipes: tuple[str, ...] = ("staged",)
+) -> dict[str, Any]:
+    """Read a checkpoint of `stage` and one of `recipes`; no pickled code runs.
+
+    The weights are mapped from the file: nothing is read before it is used.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except Exception as error:  # reading damaged bytes fails in many ways
@@ -52,10 +57,10 @@ def load_checkpoint(path: Path, *, stage: str, recipe: str = "staged") -> dict[s
             f"{path} has format {content['format_version']}, this program reads "
             f"{FORMAT_VERSION}; use the version that wrote it"
         )
-    if (content.get("stage"), content.get("recipe")) != (stage, recipe):
+    if content.get("stage") != stage or content.get("recipe") not in recipes:
         raise UserError(
             f"{path} is a checkpoint of {content.get('stage')} ({content.get('recipe')} "
-            f"recipe); a {stage} ({recipe}) checkpoint is needed here"
+            f"recipe); a {stage} ({' or '.join(recipes)}) checkpoint is needed here"
         )
     return content
 

@@ -35,12 +35,13 @@ class Processes:
             dist.barrier()
 
     def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add each named scalar over all processes (float64), in one message."""
+        """Add each named tensor over all processes (float64), in one message."""
         if self.world_size == 1 or not values:
             return values
-        packed = torch.stack([v.detach().double() for v in values.values()]).to(self.device)
+        packed = torch.cat([v.detach().double().flatten() for v in values.values()])
         dist.all_reduce(packed)
-        return dict(zip(values, packed.unbind(), strict=True))
+        parts = packed.split([v.numel() for v in values.values()])
+        return {k: p.view(v.shape) for (k, v), p in zip(values.items(), parts, strict=True)}
 
     def any(self, flag: bool) -> bool:
         """True on every process when it is True on one."""
@@ -79,12 +80,22 @@ def processes(device: str = "auto") -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def wrap(model: nn.Module, who: Processes, compiled: bool = False) -> nn.Module:
-    """`model` on its device, in DDP when there are several processes, compiled if asked for."""
+def wrap(
+    model: nn.Module, who: Processes, compiled: bool = False, has_branches: bool = False
+) -> nn.Module:
+    """`model` on its device, in DDP when there are several processes, compiled if asked for.
+
+    has_branches: a step may leave some trained parameters without a gradient.
+    """
     model = model.to(who.device)
     if who.world_size > 1:
         ids = [who.device.index] if who.device.type == "cuda" else None
-        model = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+        model = DistributedDataParallel(
+            model,
+            device_ids=ids,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=has_branches,
+        )
     return cast(nn.Module, torch.compile(model)) if compiled else model
 
 

@@ -23,6 +23,7 @@ from common.distributed import Processes
 from common.precision import Precision, autocast, choose_precision
 
 StepFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
+TotalsFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,13 @@ def fit(
     evaluate: Callable[[int], None],
     evaluate_every: int,
     save: Callable[[int], None],
-    batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None = None,
+    batch_totals: TotalsFn | None = None,
 ) -> None:
     """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
 
-    batch_totals: counts of one part that are added over all parts of the effective batch before
-    the step and reach `step_fn` as `batch["totals"]`.
+    batch_totals: sums of one part that, where the effective batch has several parts (processes or
+    micro-batches), are added over all of them before the step and reach `step_fn` as
+    `batch["totals"]`; a batch of one part has no such key.
     """
     loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals)
     window = Window(config.batch_size)
@@ -198,7 +200,7 @@ class _Loop:
         config: TrainConfig,
         seed: int,
         who: Processes,
-        batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None,
+        batch_totals: TotalsFn | None,
     ):
         self.model, self.step_fn, self.optimizer = model, step_fn, optimizer
         self.config, self.seed, self.who, self.batch_totals = config, seed, who, batch_totals
@@ -213,7 +215,7 @@ class _Loop:
         """One optimiser update from the micro-batches `parts`; returns this process's shares."""
         self.model.train()
         parts = [to_device(p, self.who.device) for p in parts]
-        self._add_totals(parts)
+        self._add_totals(step, parts)
         terms: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
             with self._no_sync(last=index == len(parts) - 1):
@@ -230,22 +232,30 @@ class _Loop:
         return terms | {"grad_norm": norm.detach() / self.who.world_size}
 
     def _part(self, step: int, index: int, part: dict) -> dict[str, Tensor]:
-        count = len(part["position"])
-        first = self.who.rank * self.local_size + index * self.part_size
-        rng = StepRandom(self.seed, step, self.config.batch_size, first, count)
-        rng.seed_modules()
+        rng = self._random(step, index, part)
         with autocast(self.precision, self.who.device):
             losses = self.step_fn(self.model, part, rng)
         # DDP averages gradients over processes; the loss is a sum of shares.
         self.scaler.scale(losses["total"] * self.who.world_size).backward()
         return {f"loss/{name}": value.detach() for name, value in losses.items()}
 
-    def _add_totals(self, parts: list[dict]) -> None:
-        if self.batch_totals is None:
+    def _random(self, step: int, index: int, part: dict) -> StepRandom:
+        """The random numbers of a part; also seeds the layers that draw their own."""
+        first = self.who.rank * self.local_size + index * self.part_size
+        count = len(part["position"])
+        rng = StepRandom(self.seed, step, self.config.batch_size, first, count)
+        rng.seed_modules()
+        return rng
+
+    def _add_totals(self, step: int, parts: list[dict]) -> None:
+        if self.batch_totals is None or len(parts) * self.who.world_size == 1:
             return
         with torch.no_grad(), autocast(self.precision, self.who.device):
-            counts = [self.batch_totals(self.model, part) for part in parts]
-        summed = {k: torch.stack([c[k].double() for c in counts]).sum() for k in counts[0]}
+            counts = [
+                self.batch_totals(self.model, part, self._random(step, index, part))
+                for index, part in enumerate(parts)
+            ]
+        summed = {k: torch.stack([c[k].double() for c in counts]).sum(0) for k in counts[0]}
         totals = self.who.sum(summed)
         for part in parts:
             part["totals"] = totals

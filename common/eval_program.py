@@ -37,11 +37,17 @@ class StageProgram:
     recipe: str = "staged"
 
 
-def run_evaluation(program: StageProgram, doc: str) -> None:
-    """Parse the command line, score the checkpoint, print the table, write what was asked for."""
+def run_evaluation(doc: str, *programs: StageProgram) -> None:
+    """Parse the command line, score the checkpoint, print the table, write what was asked for.
+
+    programs: one per recipe of the stage; the checkpoint says which it needs.
+    """
     arguments = _parse(doc)
+    stage = programs[0].stage
     place = resolve_path(arguments.checkpoint, True)
-    path = find_checkpoint(place, program.stage, "--checkpoint PATH")
+    path = find_checkpoint(place, stage, "--checkpoint PATH")
+    saved = load_checkpoint(path, stage=stage, recipes=tuple(p.recipe for p in programs))
+    program = next(p for p in programs if p.recipe == saved["recipe"])
     config_file = find_yaml(arguments.config) if arguments.config else None
     with processes() as who:
         result, config = evaluate_checkpoint(
@@ -65,7 +71,7 @@ def evaluate_checkpoint(
 
     save_predictions: folder for 16-bit depth PNG files. Returns the result and the config used.
     """
-    saved = load_checkpoint(path, stage=program.stage, recipe=program.recipe)
+    saved = load_checkpoint(path, stage=program.stage, recipes=(program.recipe,))
     tree, sources = saved["config"], {"": str(path)}
     tree["eval"].pop("max_images", None)  # limits validation while training, not this
     if config_file is not None:

@@ -62,6 +62,7 @@ class Run:
         self.last = folder / "checkpoints" / "last.pt"
         self.best = folder / "checkpoints" / "best.pt"
         self._board: SummaryWriter | None = None
+        self._first_step = 0
 
     def log(self, text: str) -> None:
         """One line on the terminal and in log.txt."""
@@ -90,11 +91,13 @@ class Run:
     @property
     def board(self) -> SummaryWriter:
         if self._board is None:
-            self._board = SummaryWriter(str(self.folder / "tensorboard"))
+            place = str(self.folder / "tensorboard")
+            self._board = SummaryWriter(place, purge_step=self._first_step)
         return self._board
 
     def rewind(self, step: int) -> None:
         """Drop metrics written after `step`: a resumed run writes them again."""
+        self._first_step = step + 1
         path = self.folder / "metrics.jsonl"
         if not self.who.is_main or not path.exists():
             return

@@ -2,17 +2,25 @@
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common import checkpoint as ckpt
-from common.config import REPO_ROOT, find_yaml, load_config, to_dict
+from common.config import (
+    REPO_ROOT,
+    apply_overrides,
+    find_yaml,
+    load_config,
+    merge_yaml,
+    to_dict,
+)
 from common.data.loading import Data, training_batches
 from common.distributed import Processes, wrap
-from common.engine import Interrupted, StepFn, fit
+from common.engine import Interrupted, StepFn, TotalsFn, fit
 from common.errors import UserError
 from common.evaluation import EvalResult
 from common.run import Run, RunConfig
@@ -25,12 +33,26 @@ def read_command_line(config_type: type[C], words: list[str], default_yaml: str,
     if {"-h", "--help"} & set(words):
         print(doc.strip())
         raise SystemExit(0)
+    return load_config(config_type, *_split_words(words, default_yaml))
+
+
+def peek(words: list[str], default_yaml: str, key: str, default: str) -> str:
+    """One top-level setting, before it is known which config the others belong to."""
+    if {"-h", "--help"} & set(words):
+        return default
+    yaml_path, overrides = _split_words(words, default_yaml)
+    tree: dict[str, Any] = {}
+    merge_yaml(tree, {}, yaml_path)
+    apply_overrides(tree, {}, overrides)
+    return str(tree.get(key, default))
+
+
+def _split_words(words: list[str], default_yaml: str) -> tuple[Path, list[str]]:
     overrides = [w for w in words if "=" in w and not w.startswith("-")]
     files = [w for w in words if w not in overrides]
     if len(files) > 1 or any(f.startswith("-") for f in files):
         raise UserError(f"command line: expected [CONFIG.yaml] [key=value ...], got {files}")
-    yaml_path = find_yaml(files[0]) if files else REPO_ROOT / default_yaml
-    return load_config(config_type, yaml_path, overrides)
+    return find_yaml(files[0]) if files else REPO_ROOT / default_yaml, overrides
 
 
 def seed_everything(seed: int) -> None:
@@ -45,23 +67,24 @@ def train(
     config: RunConfig,
     *,
     model: nn.Module,
-    model_config: dict[str, Any],
     optimizer: torch.optim.Optimizer,
     data: Data,
     step_fn: StepFn,
-    evaluate: Callable[[], EvalResult],
-    draw_panels: Callable[[], list[np.ndarray]],
-    batch_totals: Callable[[nn.Module, dict], dict[str, Tensor]] | None = None,
+    evaluate: Callable[..., EvalResult],
+    draw_panels: Callable[..., list[np.ndarray]],
+    batch_totals: TotalsFn | None = None,
     recipe: str = "staged",
+    has_branches: bool = False,
 ) -> None:
     """Resume what is there, then train to the end; evaluates, logs and saves on the way.
 
-    evaluate: scores the model on the validation split. model_config: what rebuilds the model.
+    model: its `describe()` is what rebuilds it. evaluate, draw_panels: the stage's, for the
+    validation split. has_branches: a step may leave some trained parameters without a gradient.
     """
     who = run.who
     model.to(who.device)
     total = config.train.total_steps(len(data.train))
-    state = _State(run, config, model, model_config, optimizer, recipe)
+    state = _State(run, config, model, optimizer, recipe)
     start = state.resume() if config.train.resume else 0
     run.rewind(start)
     if start >= total:
@@ -74,10 +97,16 @@ def train(
 
     def validate(step: int) -> None:
         model.eval()
-        result = evaluate()
+        result = evaluate(
+            model,
+            dataset=data.val,
+            config=config.eval,
+            max_depth=config.data.max_depth,
+            who=who,
+        )
         run.scalars(step, "val", result.metrics)
         if who.is_main:
-            run.panels(step, "val", draw_panels())
+            run.panels(step, "val", draw_panels(model, dataset=data.val))
         state.keep_if_best(step, result.metrics["abs_rel"])
         run.log(
             f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
@@ -87,7 +116,7 @@ def train(
 
     try:
         fit(
-            model=wrap(model, who, config.train.compile), step_fn=step_fn,
+            model=wrap(model, who, config.train.compile, has_branches), step_fn=step_fn,
             micro_batches=_batches(config, data, who, start, total), optimizer=optimizer,
             config=config.train, total_steps=total, start_step=start, seed=config.seed, who=who,
             log=log, evaluate=validate, evaluate_every=config.eval.every, save=state.save,
@@ -108,21 +137,19 @@ class _State:
         self,
         run: Run,
         config: RunConfig,
-        model: nn.Module,
-        model_config: dict[str, Any],
+        model: Any,
         optimizer: torch.optim.Optimizer,
         recipe: str,
     ):
         self.run, self.config, self.model, self.optimizer = run, config, model, optimizer
-        self.labels = {"stage": run.stage, "recipe": recipe}
-        self.model_config = model_config
+        self.stage, self.recipe = run.stage, recipe
         self.best_metric = float("inf")
 
     def resume(self) -> int:
         """Load `last.pt` if there is one; returns the step to start from."""
         if not self.run.last.exists():
             return 0
-        saved = ckpt.load_checkpoint(self.run.last, **self.labels)
+        saved = ckpt.load_checkpoint(self.run.last, stage=self.stage, recipes=(self.recipe,))
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         ckpt.restore_random_states(saved["random_states"])
@@ -151,9 +178,10 @@ class _State:
 
     def _content(self, step: int) -> dict[str, Any]:
         return {
-            **self.labels,
+            "stage": self.stage,
+            "recipe": self.recipe,
             "model": self.model.state_dict(),
-            "model_config": self.model_config,
+            "model_config": self.model.describe(),
             "config": to_dict(self.config),
             "step": step,
             "sampler_position": step * self.config.train.batch_size,

@@ -31,11 +31,12 @@ def measured(gt_depth: Tensor, max_depth: float) -> Tensor:
 def vae_loss(
     depth: Tensor, std: Tensor, batch: dict, config: VAELossConfig, max_depth: float
 ) -> dict[str, Tensor]:
-    """This part's share of each term; `batch["totals"]` holds `vae_totals` of the whole batch.
+    """This part's share of each term; `batch["totals"]`, if any, holds the whole batch's totals.
 
     depth: [B, 1, H, W], metres. std: [B, L].
     """
-    gt_depth, totals = batch["gt_depth"], batch["totals"]
+    gt_depth = batch["gt_depth"]
+    totals = batch.get("totals") or vae_totals(std.detach(), batch, max_depth)
     valid = measured(gt_depth, max_depth)
     l1 = masked_l1(depth, gt_depth, valid, totals["valid"])
     smoothness = edge_aware_smoothness(

@@ -33,7 +33,7 @@ PROGRAM = StageProgram("stage1", Stage1Config, load_text_vae, predict)
 
 def main() -> None:
     """See the module's docstring."""
-    run_evaluation(PROGRAM, __doc__ or "")
+    run_evaluation(__doc__ or "", PROGRAM)
 
 
 if __name__ == "__main__":

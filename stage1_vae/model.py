@@ -8,11 +8,12 @@ Legend: L latent size (256), C code size (128).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least
+from common.config import build_config, require_at_least, to_dict
 from common.layers import Standardize, conv3x3, metric_depth, mlp
 from common.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
 from common.upsampling import folded_conv3x3
@@ -94,6 +95,10 @@ class TextVAE(nn.Module):
         return TextVAEOutput(
             metric_depth(self.metric(z), logit, self.config.prior_mean), mean, logvar
         )
+
+    def describe(self) -> dict[str, Any]:
+        """What `load_text_vae` needs to rebuild this network."""
+        return to_dict(self.config)
 
 
 def load_text_vae(checkpoint: dict) -> TextVAE:

@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config import to_dict
 from common.data.loading import load_data
 from common.distributed import processes, unwrap
 from common.engine import StepRandom, adam
@@ -42,7 +41,9 @@ def step_fn(
     return vae_loss(output.depth, output.std, batch, loss, max_depth)
 
 
-def batch_totals(model: nn.Module, batch: dict, max_depth: float) -> dict[str, Tensor]:
+def batch_totals(
+    model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
+) -> dict[str, Tensor]:
     """The normalisers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).scenes.encode(batch["text_feature"])
     return vae_totals((logvar / 2).exp(), batch, max_depth)
@@ -63,19 +64,12 @@ def main() -> None:
             run,
             config,
             model=model,
-            model_config=to_dict(config.model),
             optimizer=adam(trainable_parameters(model), config.train),
             data=data,
             step_fn=partial(step_fn, loss=config.loss, max_depth=config.data.max_depth),
             batch_totals=partial(batch_totals, max_depth=config.data.max_depth),
-            evaluate=lambda: evaluate(
-                model,
-                dataset=data.val,
-                config=config.eval,
-                max_depth=config.data.max_depth,
-                who=who,
-            ),
-            draw_panels=lambda: draw_panels(model, dataset=data.val),
+            evaluate=evaluate,
+            draw_panels=draw_panels,
         )
 
 

@@ -31,7 +31,7 @@ PROGRAM = StageProgram("stage2", Stage2Config, load_sampled_vae, predict)
 
 def main() -> None:
     """See the module's docstring."""
-    run_evaluation(PROGRAM, __doc__ or "")
+    run_evaluation(__doc__ or "", PROGRAM)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,9 @@ def step_fn(
     return vae_loss(output.depth, output.std, batch, loss, max_depth)
 
 
-def batch_totals(model: nn.Module, batch: dict, max_depth: float) -> dict[str, Tensor]:
+def batch_totals(
+    model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
+) -> dict[str, Tensor]:
     """The normalisers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).vae.scenes.encode(batch["text_feature"])
     return vae_totals((logvar / 2).exp(), batch, max_depth)
@@ -73,19 +75,12 @@ def main() -> None:
             run,
             config,
             model=model,
-            model_config=model.describe(),
             optimizer=adam(trainable_parameters(model), config.train),
             data=data,
             step_fn=partial(step_fn, loss=config.loss, max_depth=config.data.max_depth),
             batch_totals=partial(batch_totals, max_depth=config.data.max_depth),
-            evaluate=lambda: evaluate(
-                model,
-                dataset=data.val,
-                config=config.eval,
-                max_depth=config.data.max_depth,
-                who=who,
-            ),
-            draw_panels=lambda: draw_panels(model, dataset=data.val),
+            evaluate=evaluate,
+            draw_panels=draw_panels,
         )
 
 

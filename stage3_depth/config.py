@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from common.config import require_at_least
 from common.run import RunConfig
+from stage3_depth.joint_model import JointConfig
 from stage3_depth.model import EstimatorConfig
 
 
@@ -39,9 +41,51 @@ class Stage3InitConfig:
 
 @dataclass(frozen=True)
 class Stage3Config(RunConfig):
-    """`configs/*/stage3.yaml`."""
+    """`configs/*/stage3.yaml`: the staged recipe."""
 
+    recipe: Literal["staged"] = "staged"
     model: EstimatorConfig = field(default_factory=EstimatorConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)
     init: Stage3InitConfig = field(default_factory=Stage3InitConfig)
+
+
+@dataclass(frozen=True)
+class JointLossConfig(DepthLossConfig):
+    """SILog + kl_weight * KL. text_step_probability: 0.5 in joint, 0.01 in the paper (legacy)."""
+
+    kl_weight: float = 1e-3
+    text_step_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(0, self, "kl_weight")
+        if not 0 <= self.text_step_probability <= 1:
+            raise ValueError(
+                f"text_step_probability: must be in [0, 1], not {self.text_step_probability}"
+            )
+
+
+@dataclass(frozen=True)
+class JointInitConfig:
+    """Optional warm start: the text branch takes what fits from this stage 1 run or file."""
+
+    stage1: Path | None = None
+
+
+@dataclass(frozen=True)
+class JointStageConfig(RunConfig):
+    """`configs/*/joint.yaml` and `joint_legacy.yaml`."""
+
+    recipe: Literal["joint", "joint-legacy"] = "joint"
+    model: JointConfig = field(default_factory=JointConfig)
+    loss: JointLossConfig = field(default_factory=JointLossConfig)
+    init: JointInitConfig = field(default_factory=JointInitConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.recipe == "joint") != (self.model.skips == "dropped"):
+            raise ValueError(
+                f"recipe: {self.recipe} does not go with model.skips {self.model.skips}; joint "
+                "drops the skips, joint-legacy keeps them (kept, or kept_in_image_step)"
+            )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import check_divisible, conv3x3, metric_depth, mlp
+from common.layers import Standardize, check_divisible, conv3x3, metric_depth, mlp
 from common.scene_decoder import LEVEL_SCALES
 from common.swin import SwinConfig, SwinEncoder
 from common.upsampling import folded_conv3x3, upsample
@@ -41,6 +41,7 @@ class JointConfig:
     hidden_dims: tuple[int, ...] = (512, 256)
     metric_hidden: int = 384
     prior_mean: float = 1.54
+    standardize_text: bool = False
     skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
     encoder: SwinConfig = field(default_factory=SwinConfig)
 
@@ -73,11 +74,13 @@ class TextDistribution(nn.Module):
 
     def __init__(self, text_dim: int, hidden_dims: tuple[int, ...], code_channels: int):
         super().__init__()
+        self.standardize = Standardize(text_dim)
         self.mean = mlp(text_dim, *hidden_dims, code_channels)
         self.logvar = mlp(text_dim, *hidden_dims, code_channels)
 
     def forward(self, text_feature: Tensor) -> tuple[Tensor, Tensor]:
-        return self.mean(text_feature), self.logvar(text_feature)
+        text = self.standardize(text_feature)
+        return self.mean(text), self.logvar(text)
 
 
 class CellSampler(nn.Module):

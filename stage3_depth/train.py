@@ -2,6 +2,7 @@
 
 Learns the Swin depth estimator, and goes on training stages 1 and 2 through the features they give
 it. `language.mode=none` trains the same network without these features: the control.
+A config with `recipe: joint` or `joint-legacy` is trained by train_joint.py instead.
 
     sh stage3_depth/train.sh configs/demo/stage3.yaml             minutes on 2 CPU cores
     sh stage3_depth/train.sh configs/nyu/stage3.yaml init.stage2=runs/nyu/stage2
@@ -27,11 +28,14 @@ from common.layers import trainable_parameters
 from common.losses import silog_loss, silog_valid
 from common.run import open_run
 from common.swin_weights import start_from
-from common.training import read_command_line, seed_everything, train
+from common.training import peek, read_command_line, seed_everything, train
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth.config import Stage3Config
 from stage3_depth.eval import draw_panels, evaluate
 from stage3_depth.model import LanguageDepth
+from stage3_depth.train_joint import train_joint
+
+DEFAULT_YAML = "configs/nyu/stage3.yaml"
 
 
 def step_fn(
@@ -59,9 +63,17 @@ def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
 
 
 def main() -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Train the recipe the config names."""
     words = sys.argv[1:]
-    config = read_command_line(Stage3Config, words, "configs/nyu/stage3.yaml", __doc__ or "")
+    if peek(words, DEFAULT_YAML, "recipe", "staged") == "staged":
+        train_staged(words)
+    else:
+        train_joint(words)
+
+
+def train_staged(words: list[str]) -> None:
+    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    config = read_command_line(Stage3Config, words, DEFAULT_YAML, __doc__ or "")
     with processes() as who:
         stage2 = load_sampled_vae(
             earlier_stage(
@@ -88,20 +100,13 @@ def main() -> None:
             run,
             config,
             model=model,
-            model_config=model.describe(),
             optimizer=adam(trainable_parameters(model), config.train),
             data=data,
             step_fn=partial(
                 step_fn, silog_lambda=config.loss.silog_lambda, max_depth=config.data.max_depth
             ),
-            evaluate=lambda: evaluate(
-                model,
-                dataset=data.val,
-                config=config.eval,
-                max_depth=config.data.max_depth,
-                who=who,
-            ),
-            draw_panels=lambda: draw_panels(model, dataset=data.val),
+            evaluate=evaluate,
+            draw_panels=draw_panels,
         )
 
 

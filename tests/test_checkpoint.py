@@ -52,7 +52,7 @@ def test_another_stage_recipe_or_format(saved):
     message = refusal(saved, stage="stage2")
     assert "checkpoint of stage1 (staged recipe)" in message
     assert "a stage2 (staged) checkpoint is needed" in message
-    assert "a stage1 (joint) checkpoint is needed" in refusal(saved, recipe="joint")
+    assert "a stage1 (joint) checkpoint is needed" in refusal(saved, recipes=("joint",))
     torch.save({**CONTENT, "format_version": 99}, saved)
     assert "has format 99" in refusal(saved)
 
@@ -80,6 +80,7 @@ def test_no_pickled_code_runs(tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_files(saved):
     whole = saved.read_bytes()
     rng = random.Random(0)

@@ -136,7 +136,7 @@ def test_joint_there_and_back(published, tmp_path, name, recipe, skips):
     asked = ["--recipe", recipe] if recipe else []
     done = convert(*asked, "--dataset", dataset, "--from", file, "--output", ours)
     assert done.code == 0, done.err
-    saved = load_checkpoint(ours, stage="stage3", recipe=recipe or "joint")
+    saved = load_checkpoint(ours, stage="stage3", recipes=(recipe or "joint",))
     network = load_joint(saved)
     assert network.config.skips == skips
     assert network.config.prior_mean == {"nyu": 1.54, "kitti": 2.54}[dataset]

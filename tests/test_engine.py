@@ -117,21 +117,24 @@ def parts_of(steps, settings):
 def step_fn(model, batch, rng):
     """This part's share of the mean over the whole batch, with noise from the step's generator."""
     noise = rng.normal(1, device=CPU)
-    share = ((model(batch["x"]) - batch["y"] + noise) ** 2).sum() / batch["totals"]["count"]
+    totals = batch.get("totals") or count(model, batch, rng)
+    share = ((model(batch["x"]) - batch["y"] + noise) ** 2).sum() / totals["count"]
     return {"total": 2 * share, "mse": share}
 
 
-def count(model, batch):
+def count(model, batch, rng):
     return {"count": torch.tensor(len(batch["x"]))}
 
 
-def train(settings, start=0, save=lambda step: None, evaluate=lambda step: None, every=1000):
+def train(
+    settings, model=None, save=lambda step: None, evaluate=lambda step: None, every=1000, seed=1
+):
     """The trained model and what was logged."""
-    model, logged = Toy(), {}
+    model, logged = model or Toy(), {}
     fit(
         model=model, step_fn=step_fn, optimizer=adam(trainable_parameters(model), settings),
-        micro_batches=parts_of(range(start, settings.max_steps), settings), config=settings,
-        total_steps=settings.max_steps, start_step=start, seed=1, who=ALONE, log=logged.__setitem__,
+        micro_batches=parts_of(range(settings.max_steps), settings), config=settings,
+        total_steps=settings.max_steps, start_step=0, seed=seed, who=ALONE, log=logged.__setitem__,
         evaluate=evaluate, evaluate_every=every, save=save, batch_totals=count,
     )  # fmt: skip
     return model, logged
@@ -148,22 +151,39 @@ def test_micro_batches_take_the_same_steps(micro):
             assert split_logged[step][name] == pytest.approx(terms[name], rel=1e-5)
 
 
-def test_one_step_against_the_same_by_hand():
-    settings = config(max_steps=1, log_every=1, clip_norm=0.5, lr=0.1, schedule="constant")
+def test_three_steps_against_the_same_by_hand():
+    settings = config(max_steps=3, log_every=1, clip_norm=0.5, lr=0.1, schedule="constant")
     model, logged = train(settings)
     by_hand = Toy()
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.1)
-    batch = samples(0, 8)
-    noise = StepRandom(1, 0, 8, 0, 8).normal(1, device=CPU)
-    loss = 2 * ((by_hand(batch["x"]) - batch["y"] + noise) ** 2).mean()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
-    optimizer.step()
+    for step in range(3):
+        batch = samples(step, 8)
+        noise = StepRandom(1, step, 8, 0, 8).normal(1, device=CPU)
+        loss = 2 * ((by_hand(batch["x"]) - batch["y"] + noise) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
+        optimizer.step()
+        assert logged[step + 1]["loss/total"] == pytest.approx(loss.item())
+        assert logged[step + 1]["grad_norm"] == pytest.approx(norm.item())
+        assert logged[step + 1]["lr"] == 0.1
     for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs)
-    assert logged[1]["loss/total"] == pytest.approx(loss.item())
-    assert logged[1]["grad_norm"] == pytest.approx(norm.item())
-    assert logged[1]["lr"] == 0.1
+
+
+class NoisyToy(Toy):
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+
+def test_layers_that_draw_follow_seed_and_step_whatever_an_evaluation_draws():
+    def losses(seed, evaluate):
+        logged = train(config(log_every=1), NoisyToy(), evaluate=evaluate, every=1, seed=seed)[1]
+        return [terms["loss/mse"] for terms in logged.values()]
+
+    quiet = losses(1, lambda step: None)
+    assert losses(1, lambda step: torch.rand(step)) == quiet
+    assert losses(2, lambda step: None) != quiet
 
 
 def test_clipping_can_be_switched_off():

@@ -16,8 +16,8 @@ FILES = sorted(
     for folder in ("common", "scripts", "tests", "benchmarks", *STAGES)
     for path in (REPO_ROOT / folder).rglob("*.py")
 )
-TRAINING = [path for path in FILES if path.name == "train.py"]
-PROGRAMS = [path for path in FILES if path.name in ("train.py", "eval.py")]
+TRAINING = [path for path in FILES if path.parts[0] in STAGES and path.stem.startswith("train")]
+PROGRAMS = [*TRAINING, *(path for path in FILES if path.name == "eval.py")]
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -8,9 +8,12 @@ import time
 import pytest
 import torch
 from conftest import metrics_of, start_process, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from common.distributed import Processes
+from common.run import Run
 
 TIMES = {"step_seconds", "data_seconds", "images_per_s", "memory_gb"}
-stages = pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])
 
 
 def same(a, b):
@@ -47,11 +50,11 @@ def words(workspace, trained, tmp_path):
     return of
 
 
-@stages
+@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3", "joint"])
 def test_resumed_equals_uninterrupted_bit_for_bit(words, tmp_path, stage, monkeypatch):
     """Stochastic depth on, several validations, and a stop between two of them."""
-    drop = {"stage2": ["model.encoder.drop_path=0.3"], "stage3": ["model.encoder.drop_path=0.3"]}
-    settings = ["train.max_steps=7", "train.batch_size=5", *drop.get(stage, [])]
+    settings = ["train.max_steps=7", "train.batch_size=5"]
+    settings += ["model.encoder.drop_path=0.3"] if stage != "stage1" else []
     straight = words(stage, *settings, "experiment=straight")
     assert train(stage, *straight).code == 0
     broken = words(stage, *settings, "experiment=broken", "train.save_every=3")
@@ -61,7 +64,8 @@ def test_resumed_equals_uninterrupted_bit_for_bit(words, tmp_path, stage, monkey
     outcome = train(stage, *broken, "train.num_workers=1")
     assert outcome.code == 0
     assert "resuming at step 3" in outcome.err
-    runs = [tmp_path / name / stage for name in ("straight", "broken")]
+    folder = "stage3" if stage == "joint" else stage
+    runs = [tmp_path / name / folder for name in ("straight", "broken")]
     a, b = (last(run) for run in runs)
     assert a["step"] == b["step"] == 7
     for key in ("model", "optimizer", "random_states", "best_metric", "sampler_position"):
@@ -79,16 +83,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit(words, tmp_path, stage, monkey
 
 def stop_after_save(monkeypatch, saves_at):
     """Kill a run right after the step that follows its checkpoint: later lines must vanish."""
-    from common import run
-
-    write = run.Run.scalars
+    write = Run.scalars
 
     def scalars(self, step, kind, values):
         write(self, step, kind, values)
         if step == saves_at + 1:
             raise SystemExit(1)
 
-    monkeypatch.setattr(run.Run, "scalars", scalars)
+    monkeypatch.setattr(Run, "scalars", scalars)
 
 
 def test_more_steps_continue_and_the_same_command_does_nothing(words, tmp_path):
@@ -149,6 +151,21 @@ def test_a_run_killed_before_its_first_checkpoint_leaves_no_lines(words, tmp_pat
     monkeypatch.undo()
     assert train("stage1", *words("stage1")).code == 0
     assert [r["step"] for r in metrics_of(tmp_path / "tiny/stage1", "train")] == [1, 2]
+
+
+def test_tensorboard_forgets_what_is_written_again(tmp_path):
+    """A run that reached step 5 is resumed from its checkpoint of step 3."""
+    for first, end in ((0, 5), (3, 6)):
+        run = Run(tmp_path, "stage1", Processes(0, 1, torch.device("cpu")))
+        run.rewind(first)
+        for step in range(first + 1, end + 1):
+            run.scalars(step, "train", {"loss": 10.0 * first + step})
+        run.board.close()
+        (file,) = (p for p in (tmp_path / "tensorboard").iterdir() if p.suffix != ".done")
+        file.rename(file.with_name(f"events.out.tfevents.{first}.done"))
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    values = [(event.step, event.value) for event in board.Scalars("train/loss")]
+    assert values == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 34.0), (5, 35.0), (6, 36.0)]
 
 
 def test_a_half_written_metrics_line_is_dropped(words, tmp_path):

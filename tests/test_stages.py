@@ -51,7 +51,7 @@ def build(workspace, trained, tmp_path, monkeypatch):
             words.append(f"init.{earlier}={trained / 'tiny' / earlier}")
         outcome = call(MAINS[stage], *words)
         assert outcome.code == 0, outcome.err
-        return SimpleNamespace(**{"batch_totals": None, **caught})
+        return SimpleNamespace(**caught)
 
     return build_parts
 
@@ -72,9 +72,6 @@ def backward(parts):
         parts.data.train, parts.config.train, seed=0, who=who, start_step=0, total_steps=1
     )
     batch = next(batches)
-    if parts.batch_totals is not None:
-        with torch.no_grad():
-            batch["totals"] = parts.batch_totals(parts.model, batch)
     rng = StepRandom(0, 0, len(batch["position"]), 0, len(batch["position"]))
     parts.step_fn(parts.model.train(), batch, rng)["total"].backward()
 

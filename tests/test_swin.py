@@ -178,6 +178,7 @@ def test_microsoft_weights(tmp_path, with_head):
     assert "unused: none" in log[0]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:timm")
 def test_microsoft_weights_of_another_window(tmp_path):
     source, target = encoder(seed=1, window_size=3), encoder(seed=2, window_size=4)
     with torch.no_grad():

@@ -62,7 +62,7 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     """One split; encodes captions or images first if their features are not there yet.
 
     model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
-    by `text_dim` and `image_dim` how long these features are.
+    by `text_dim` and `image_dim`, if it has them, how long these features are.
     """
     resolve = partial(find_file, root=config.data.root)
     files = image_files(config.data, split)
@@ -78,17 +78,17 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     text = image = None
     if model.needs_text_feature:
         text = load_text_features(config.text, keys=files, label=f"text_{split}", **cache)
-        _check_length("text", text, model.text_dim)
+        _check_length("text", text, getattr(model, "text_dim", text.dim))
     if model.needs_image_feature:
         named, encoder = config.text.image_features, config.text.encoder
         image = load_image_features(named, encoder, files, **cache)
-        _check_length("image", image, model.image_dim)
+        _check_length("image", image, getattr(model, "image_dim", image.dim))
     return build_dataset(
         config.data, split, text, image, captions, config.seed, augment=split == "train"
     )
 
 
-def _check_length(kind: str, store: FeatureStore, wanted: Any) -> None:
+def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
     if store.dim != wanted:
         raise UserError(
             f"the {kind} features have {store.dim} numbers, the model reads {wanted}: "
