@@ -68,7 +68,8 @@ def find_yaml(name: str) -> Path:
     for path in (Path(name), REPO_ROOT / name):
         if path.is_file():
             return path
-    raise UserError(f"no config file {name} in {Path.cwd()} or {REPO_ROOT}")
+    places = dict.fromkeys((str(Path.cwd()), str(REPO_ROOT)))
+    raise UserError(f"no config file {name} in {' or '.join(places)}")
 
 
 def apply_overrides(tree: dict, sources: dict[str, str], overrides: list[str]) -> None:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from common.config import require_at_least
 from common.distributed import Processes
+from common.errors import UserError
 from common.precision import Precision, autocast, choose_precision
 
 StepFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
@@ -171,15 +172,25 @@ def fit(
             if done % config.log_every == 0 or done == total_steps:
                 terms = window.close(who, rate)
                 log(done, terms)
+                _stop_if_broken(terms, done)
                 bar.set_postfix(loss=f"{terms['loss/total']:.4g}")
             if done % evaluate_every == 0 or done == total_steps:
-                evaluate(done)
-                window.restart()
+                with window.pause():
+                    evaluate(done)
             stop = _should_stop(caught, done, who)
             if done % config.save_every == 0 or done == total_steps or stop:
                 save(done)
             if stop:
                 raise Interrupted(done)
+
+
+def _stop_if_broken(terms: dict[str, float], done: int) -> None:
+    """A user error when every update of the last window was skipped."""
+    if terms["skipped_updates"] > 0.999:
+        raise UserError(
+            f"no gradient was finite in the steps before step {done}, so nothing was learned in "
+            "them; lower train.lr, lengthen train.warmup_steps, or try train.precision=fp32"
+        )
 
 
 def _should_stop(caught: list, done: int, who: Processes) -> bool:
@@ -226,10 +237,19 @@ class _Loop:
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        broken = ~torch.isfinite(norm)
+        if not self.scaler.is_enabled():
+            # The fused optimiser skips the update then.
+            self.optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        return terms | {"grad_norm": norm.detach() / self.who.world_size}
+        # The window sums over processes, which all know the same norm.
+        ours = {
+            "grad_norm": norm.detach().nan_to_num(posinf=0.0),
+            "skipped_updates": broken.float(),
+        }
+        return terms | {name: value / self.who.world_size for name, value in ours.items()}
 
     def _part(self, step: int, index: int, part: dict) -> dict[str, Tensor]:
         rng = self._random(step, index, part)
@@ -278,6 +298,13 @@ class Window:
         self.steps = 0
         self.data_seconds = 0.0
         self.start = time.perf_counter()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave out the time that the block takes."""
+        start = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - start
 
     def add(self, terms: dict[str, Tensor]) -> None:
         """Add one step's terms, without waiting for the device."""

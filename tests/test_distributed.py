@@ -8,6 +8,9 @@ from conftest import metrics_of, train, train_process
 
 from common.data.sampling import epoch_order
 
+# An instance norm follows: the gradient of these is rounding, and Adam takes full steps along it.
+ROUNDING_ONLY = ("mix.1.bias", "mix.4.bias")
+
 
 @pytest.fixture
 def words(workspace, trained, tmp_path):
@@ -34,6 +37,8 @@ def check_same_training(one, other, tolerance=1e-5):
     path = "checkpoints/last.pt"
     weights = [torch.load(run / path, weights_only=True)["model"] for run in (one, other)]
     for name, value in weights[0].items():
+        if name.endswith(ROUNDING_ONLY):
+            continue
         torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -206,7 +207,7 @@ def test_rhythm_of_logging_evaluation_and_saving():
     assert [s for what, s in seen if what == "save"] == [4, 7]
     assert seen.index(("evaluate", 4)) < seen.index(("save", 4))  # best metric is in the checkpoint
     names = {"loss/total", "loss/mse", "grad_norm", "lr", "step_seconds", "data_seconds",
-             "images_per_s", "memory_gb"}  # fmt: skip
+             "images_per_s", "memory_gb", "skipped_updates"}  # fmt: skip
     assert all(set(terms) == names for terms in logged.values())
 
 
@@ -218,6 +219,13 @@ def test_logged_terms_are_means_over_the_window():
         assert windows[end]["loss/mse"] == pytest.approx(mean, rel=1e-6)
 
 
+def test_an_evaluation_counts_neither_as_time_nor_ends_a_window():
+    _, quiet = train(config(log_every=6))
+    _, logged = train(config(log_every=6), evaluate=lambda step: time.sleep(0.3), every=2)
+    assert logged[6]["loss/mse"] == quiet[6]["loss/mse"]
+    assert logged[6]["step_seconds"] < 0.05
+
+
 def test_window_counts_images_and_forgets():
     window = Window(batch_size=8)
     window.add({"loss": torch.tensor(1.0)})
@@ -227,6 +235,40 @@ def test_window_counts_images_and_forgets():
     assert means["images_per_s"] == pytest.approx(8 / means["step_seconds"])
     window.add({"loss": torch.tensor(7.0)})
     assert window.close(ALONE, rate=0.5)["loss"] == 7.0
+
+
+class BreakingToy(Toy):
+    """Its gradient is not finite at the given training steps, the first being step 1."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.step = steps, 0
+
+    def forward(self, x):
+        self.step += 1
+        return super().forward(x) * (torch.inf if self.step in self.steps else 1.0)
+
+
+@pytest.mark.parametrize("steps", [(1,), (3, 4)])
+def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(steps):
+    weights = []
+    model = BreakingToy(steps)
+    _, logged = train(
+        config(max_steps=6, log_every=6),
+        model,
+        evaluate=lambda step: weights.append(model.layer.weight.detach().clone()),
+        every=1,
+    )
+    assert logged[6]["skipped_updates"] == pytest.approx(len(steps) / 6)
+    before = [Toy().layer.weight, *weights]
+    for step, (old, new) in enumerate(zip(before, weights, strict=False), 1):
+        assert torch.equal(old, new) == (step in steps)
+        assert new.isfinite().all()
+
+
+def test_a_run_in_which_nothing_is_learned_any_more_stops():
+    with pytest.raises(UserError, match=r"no gradient was finite .* before step 4.*train\.lr"):
+        train(config(max_steps=6, log_every=2), BreakingToy((3, 4)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -96,7 +96,7 @@ def test_metrics_are_named_terms_and_the_nine_metrics(trained, stage):
     lines = metrics_of(trained / "tiny" / stage, "train")
     assert [line["step"] for line in lines] == [1, 2]
     others = {"step", "kind", "lr", "step_seconds", "data_seconds", "images_per_s", "grad_norm",
-              "memory_gb"}  # fmt: skip
+              "memory_gb", "skipped_updates"}  # fmt: skip
     assert all(set(line) == TERMS[stage] | others for line in lines)
     assert all(line["loss/total"] > 0 and line["grad_norm"] > 0 for line in lines)
     (val,) = metrics_of(trained / "tiny" / stage, "val")
