@@ -112,6 +112,7 @@ def _parse(doc: str) -> argparse.Namespace:
     add("--split", choices=("train", "val", "test"), default="test")
     add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")
     add("--flip", action="store_true", help="average with the mirrored image's prediction")
+    add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result")
     add("--csv", metavar="OUT.csv", help="write one line per image")
     add("--save-predictions", metavar="DIR", help="write 16-bit depth PNG files")
@@ -131,8 +132,13 @@ def _override_words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:
-    print(format_table([(labels["stage"], result)]))
+    content: dict[str, Any] = result_dict(result, **labels)
+    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(labels["stage"], result)]
+    if arguments.micro:
+        rows.append((f"{labels['stage']} (over pixels)", {**content, "metrics": result.micro}))
+        content["micro"] = result.micro
+    print(format_table(rows))
     if arguments.json:
-        write_json(Path(arguments.json), result_dict(result, **labels))
+        write_json(Path(arguments.json), content)
     if arguments.csv:
         write_csv(Path(arguments.csv), result)

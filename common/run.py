@@ -87,6 +87,7 @@ class Run:
         for index, picture in enumerate(pictures):
             write_png(self.folder / "panels" / f"{name}_{step:07d}_{index}.png", picture)
             self.board.add_image(f"{name}/{index}", picture, step, dataformats="HWC")
+        self.board.flush()
 
     @property
     def board(self) -> SummaryWriter:

@@ -1,7 +1,7 @@
 """Which network and config a set of published files makes; used by `convert_checkpoint.py`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -17,8 +17,8 @@ from stage1_vae.config import Stage1Config
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.config import Stage2Config
 from stage2_sampler.model import SampledVAE
-from stage3_depth.config import Stage3Config
-from stage3_depth.joint_model import JointConfig, JointDepth
+from stage3_depth.config import JointStageConfig, Stage3Config
+from stage3_depth.joint_model import JointDepth
 from stage3_depth.model import LanguageDepth
 
 DATASETS = ("nyu", "kitti")
@@ -99,19 +99,15 @@ def _stage3(states: States, dataset: str) -> Target:
 
 
 def _joint(states: States, dataset: str, recipe: str) -> Target:
-    config = _settings(Stage3Config, dataset, "stage3")
+    config = _settings(JointStageConfig, dataset, recipe.replace("-", "_"))
     state = states["joint"]
-    model = JointConfig(
-        **sizes.joint_sizes(state),
-        prior_mean=config.model.prior_mean,
-        skips="kept" if recipe == "joint-legacy" else "dropped",
-        encoder=_encoder_config(config.model.encoder, state),
-    )
+    encoder = _encoder_config(config.model.encoder, state)
+    model = replace(config.model, encoder=encoder, **sizes.joint_sizes(state))
     size = _image_size(state, config)
     network = JointDepth(model, size)
-    shared = {field.name for field in fields(RunConfig)}
-    run = {k: v for k, v in to_dict(_with_size(config, size)).items() if k in shared}
-    return Target(network, network.describe(), {**run, "model": to_dict(model)})
+    return Target(
+        network, network.describe(), to_dict(replace(_with_size(config, size), model=model))
+    )
 
 
 def _settings(config_type: type[C], dataset: str, stage: str) -> C:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -194,13 +195,10 @@ def test_from_the_repository_root_and_from_the_stage_folder(trained, tmp_path):
     """Real processes; relative paths start where the user is."""
     link = tmp_path / "runs"
     link.symlink_to(trained)
-    python = str(REPO_ROOT / ".venv/bin/python")
-    if not (REPO_ROOT / ".venv/bin/python").exists():
-        python = "python3"
     words = ["--checkpoint", str(link / "tiny/stage3"), "--json"]
-    root = start_process(python, "stage3_depth/eval.py", *words, str(tmp_path / "1.json"))
+    root = start_process(sys.executable, "stage3_depth/eval.py", *words, str(tmp_path / "1.json"))
     inside = start_process(
-        python, "eval.py", *words, str(tmp_path / "2.json"), "eval.flip=false",
+        sys.executable, "eval.py", *words, str(tmp_path / "2.json"), "eval.flip=false",
         cwd=REPO_ROOT / "stage3_depth",
     )  # fmt: skip
     tables = []

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from conftest import FOLDERS, IMAGE_DIM, MAINS, TEXT_DIM, call, metrics_of, train
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import stage1_vae.train
 import stage2_sampler.train
@@ -87,7 +88,10 @@ def test_two_steps_leave_a_complete_run_folder(trained, stage):
     }  # fmt: skip
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
     assert len(list((run / "panels").glob("val_*2_?.png"))) == 4
-    assert sum(p.stat().st_size for p in (run / "tensorboard").iterdir()) > 10_000
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert board.Tags()["images"] == ["val/0", "val/1", "val/2", "val/3"]
+    assert [event.step for event in board.Scalars("train/loss/total")] == [1, 2]
+    assert [event.step for event in board.Scalars("val/abs_rel")] == [2]
     assert "val abs_rel" in (run / "log.txt").read_text()
 
 

@@ -188,7 +188,7 @@ def load_text_features(
     """The configured feature files; without them, the captions encoded once into `cache_dir`.
 
     Every process calls this; only the main one encodes and writes, the others wait at `barrier`.
-    keys: the images (of a split) whose captions are meant; None: all. label: starts the file's name.
+    keys: the images (of a split) whose captions are meant; None: all. label: starts the file name.
     """
     captions = load_captions(text, resolve)
     if captions is not None and keys is not None:
