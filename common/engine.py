@@ -13,7 +13,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -22,9 +21,10 @@ from common.config import require_at_least
 from common.distributed import Processes
 from common.errors import UserError
 from common.precision import Precision, autocast, choose_precision
+from common.randomness import StepRandom
 
-StepFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
-TotalsFn = Callable[[nn.Module, dict, "StepRandom"], dict[str, Tensor]]
+StepFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
+TotalsFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -84,39 +84,6 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
 def adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
     """Adam with PyTorch's eps 1e-8 and, if asked for, L2 weight decay (the published setting)."""
     return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-
-
-@dataclass(frozen=True)
-class StepRandom:
-    """The random numbers of one part of one step: functions of seed and step, nothing else.
-
-    `first` and `count` are this part's rows of the effective batch of `batch_size` samples.
-    """
-
-    seed: int
-    step: int
-    batch_size: int
-    first: int
-    count: int
-
-    def coin(self, probability: float) -> bool:
-        """The same throw for every process and micro-batch of the step."""
-        return bool(torch.rand((), generator=self._generator(0)) < probability)
-
-    def normal(self, *shape: int, device: torch.device) -> Tensor:
-        """[count, *shape] standard normal: this part's rows of one draw for the whole batch."""
-        rows = torch.randn(self.batch_size, *shape, generator=self._generator(1))
-        return rows[self.first : self.first + self.count].to(device, non_blocking=True)
-
-    def seed_modules(self) -> None:
-        """Seed torch's global generators, which layers such as stochastic depth draw from."""
-        torch.manual_seed(self._number(2, self.first))
-
-    def _generator(self, stream: int) -> torch.Generator:
-        return torch.Generator().manual_seed(self._number(stream))
-
-    def _number(self, *stream: int) -> int:
-        return int(np.random.SeedSequence([self.seed, self.step, *stream]).generate_state(1)[0])
 
 
 class Interrupted(Exception):

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from common.checkpoint import earlier_stage
 from common.data.loading import load_data
 from common.distributed import processes, unwrap
-from common.engine import StepRandom, adam
+from common.engine import adam
 from common.errors import run_program
 from common.layers import trainable_parameters
+from common.randomness import StepRandom
 from common.run import open_run
 from common.swin_weights import start_from
 from common.training import read_command_line, seed_everything, train

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from common.checkpoint import earlier_stage
 from common.data.loading import load_data
 from common.distributed import processes, unwrap
-from common.engine import StepRandom, adam
+from common.engine import adam
 from common.layers import trainable_parameters
 from common.losses import channel_kl, channel_sums, gaussian_kl, silog_loss, silog_valid
+from common.randomness import StepRandom
 from common.run import open_run
 from common.swin_weights import start_from
 from common.training import read_command_line, seed_everything, train
