@@ -27,5 +27,5 @@ def run_program(main: Callable[[], None]) -> None:
         sys.exit(2)
     except RuntimeError:
         if "RANK" in os.environ:
-            time.sleep(5)
+            time.sleep(15)
         raise
