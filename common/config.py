@@ -10,6 +10,7 @@ start at the current folder, or at the repository root when they exist only ther
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from pathlib import Path
@@ -222,7 +223,10 @@ def _convert_union(kinds: tuple, value: Any, typed_by_hand: bool) -> Any:
 
 def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        return float(value)  # PyYAML reads 1e-3 as a string
+        number = float(value)  # PyYAML reads 1e-3 as a string
+        if not math.isfinite(number):
+            raise ValueError(value)
+        return number
     if kind is int and isinstance(value, int) and not isinstance(value, bool):
         return value
     if kind is bool and isinstance(value, bool):

@@ -25,6 +25,9 @@ def run_program(main: Callable[[], None]) -> None:
             print(file=sys.stderr)  # leave the first process's progress bar
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was lost", file=sys.stderr)
+        sys.exit(130)
     except RuntimeError:
         if "RANK" in os.environ:
             time.sleep(15)

@@ -121,8 +121,12 @@ def _parse(doc: str) -> argparse.Namespace:
 
 
 def _override_words(arguments: argparse.Namespace) -> list[str]:
-    if any(word.startswith("model.") for word in arguments.overrides):
-        raise UserError("command line: model.* cannot be changed; a checkpoint fixes its network")
+    for word in arguments.overrides:
+        if not word.startswith(("data.", "text.", "eval.", "output_root=")):
+            raise UserError(
+                f"command line: {word} cannot be changed here: the checkpoint fixes it; data.*, "
+                "text.*, eval.* and output_root can"
+            )
     words = list(arguments.overrides)
     if arguments.protocol:
         words.append(f"eval.protocol={arguments.protocol}")

@@ -30,7 +30,7 @@ from common.visualize import write_png
 
 # Settings that change how a run is computed or reported, not what it computes.
 FREE_KEYS = (
-    "output_root", "data.root", "data.gt_root", "text.features", "text.captions",
+    "output_root", "data.root", "data.gt_root",
     "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
     "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",
 )  # fmt: skip

@@ -29,7 +29,7 @@ def start_from(encoder: SwinEncoder, weights: str | None, log: Callable[[str], N
     if shapes or missing:
         first = (shapes or missing)[0]
         raise UserError(
-            f"encoder.weights: {weights} does not fit this encoder: {len(missing)} "
+            f"model.encoder.weights: {weights} does not fit this encoder: {len(missing)} "
             f"weights missing, {len(shapes)} of another shape, first {first}"
         )
     encoder.body.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
@@ -42,28 +42,32 @@ def start_from(encoder: SwinEncoder, weights: str | None, log: Callable[[str], N
 def _from_timm(name: str) -> dict[str, Tensor]:
     if name.partition(".")[0] not in timm.list_models("swin_*"):
         near = difflib.get_close_matches(name, timm.list_models("swin_*", pretrained=True), n=1)
-        raise UserError(f"encoder.weights: timm has no model {name}; nearest: {', '.join(near)}")
+        raise UserError(
+            f"model.encoder.weights: timm has no model {name}; nearest: {', '.join(near)}"
+        )
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's own errors are of many kinds
         raise UserError(
-            f"encoder.weights: cannot download timm:{name} ({type(error).__name__}); "
+            f"model.encoder.weights: cannot download timm:{name} ({type(error).__name__}); "
             "check the network, or give a .pth file"
         ) from error
     return {k: v for k, v in model.state_dict().items() if not _is_not_a_weight(k)}
 
 
 def _from_file(name: str) -> dict[str, Tensor]:
-    path = resolve_path(name)
+    path = resolve_path(name, typed_by_hand=True)
     if not path.is_file():
         raise UserError(
-            f"encoder.weights: no file {path}; download Microsoft's "
+            f"model.encoder.weights: no file {path}; download Microsoft's "
             "swin_large_patch4_window12_384_22k.pth there, or set it to null"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"encoder.weights: cannot read {path}: {type(error).__name__}") from error
+        raise UserError(
+            f"model.encoder.weights: cannot read {path}: {type(error).__name__}"
+        ) from error
     state = content.get("model", content) if isinstance(content, dict) else {}
     return dict(_rename(k, v) for k, v in state.items() if not _is_not_a_weight(k))
 

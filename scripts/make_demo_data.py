@@ -10,12 +10,13 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 from common.data.demo_room_files import RoomsSettings, write_rooms
 from common.data.demo_street_files import StreetsSettings, write_streets
 from common.data.demo_writer import is_made
-from common.errors import run_program
+from common.errors import UserError, run_program
 
 EXAMPLE = """examples:
   python scripts/make_demo_data.py                          rooms at 96x128 in data/demo/rooms
@@ -39,7 +40,10 @@ def _make(folder: Path, settings, write, workers: int, force: bool) -> None:
     if not force and is_made(folder, settings.to_dict()):
         print(f"{folder}: already there")
         return
-    write(folder, settings, workers)
+    try:
+        write(folder, settings, workers)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error}; name another --out") from error
     print(f"{folder}: done")
 
 
@@ -70,7 +74,12 @@ def _parse() -> argparse.Namespace:
     )
     rooms, streets = RoomsSettings, StreetsSettings
     add = parser.add_argument
-    add("--out", type=Path, default=Path("data/demo"), help="folder for rooms/ and streets/")
+    add(
+        "--out",
+        type=Path,
+        default=ROOT / "data" / "demo",
+        help="default: data/demo of this repository",
+    )
     add("--what", choices=["rooms", "streets", "all"], default="rooms")
     for option, split, default in (
         ("--scenes", "training", rooms.train_scenes),

@@ -146,7 +146,7 @@ def run_command(words: list[str]) -> None:
     print(f"\n$ {' '.join(words).replace(str(ROOT) + '/', '')}", flush=True)
     code = subprocess.run(words, cwd=ROOT, env={**os.environ, "NPROC": "1"}).returncode
     if code == 130:
-        raise SystemExit("interrupted; the same command continues from here")
+        raise KeyboardInterrupt
     if code:
         raise SystemExit(code)
 
@@ -261,7 +261,4 @@ def print_summary(results: dict[str, Any], report: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        run_program(main)
-    except KeyboardInterrupt:
-        raise SystemExit("interrupted; the same command continues from here") from None
+    run_program(main)  # an interrupted one goes on where it was: the same command again

@@ -105,7 +105,7 @@ class JointDepth(nn.Module):
 
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()
-        self.config, self.image_size = config, image_size
+        self.config, self.image_size, self.text_dim = config, image_size, config.text_dim
         self.encoder = SwinEncoder(config.encoder, image_size)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels

@@ -6,7 +6,8 @@ A config with `recipe: joint` or `joint-legacy` is trained by train_joint.py ins
 
     sh stage3_depth/train.sh configs/demo/stage3.yaml             minutes on 2 CPU cores
     sh stage3_depth/train.sh configs/nyu/stage3.yaml init.stage2=runs/nyu/stage2
-    sh stage3_depth/train.sh configs/nyu/stage3.yaml language.mode=none experiment=nyu_control
+    sh stage3_depth/train.sh configs/nyu/stage3.yaml language.mode=none \
+        experiment=nyu_control init.experiment=nyu
 
 Hardware, hours and expected numbers stand in each YAML file and in docs/results.md.
 """
@@ -66,10 +67,13 @@ def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
 def main() -> None:
     """Train the recipe the config names."""
     words = sys.argv[1:]
-    if peek(words, DEFAULT_YAML, "recipe", "staged") == "staged":
+    recipe = peek(words, DEFAULT_YAML, "recipe", "staged")
+    if recipe == "staged":
         train_staged(words)
-    else:
+    elif recipe in ("joint", "joint-legacy"):
         train_joint(words)
+    else:
+        raise UserError(f"recipe: must be staged, joint or joint-legacy, not {recipe}")
 
 
 def train_staged(words: list[str]) -> None:
@@ -96,7 +100,8 @@ def train_staged(words: list[str]) -> None:
         data = load_data(config, model, who)
         run = open_run(config, "stage3", who, sys.argv)
         model.take_prior(stage2)
-        start_from(model.estimator.encoder, config.model.encoder.weights, run.log)
+        if stage2.encoder is None:  # else the encoder starts where stage 2's ended
+            start_from(model.estimator.encoder, config.model.encoder.weights, run.log)
         train(
             run,
             config,

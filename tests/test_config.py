@@ -250,7 +250,7 @@ def test_every_stage_has_the_promised_keys(kind):
         ("train.micro_batch_size=0", "at least 1"),
         ("train.log_every=0", "at least 1"),
         ("train.lr=-1", "positive"),
-        ("train.lr=nan", "positive"),
+        ("train.lr=nan", "must be a number"),
         ("train.clip_norm=0", "positive"),
         ("train.final_lr=-1", "at least 0"),
         ("train.num_workers=-1", "at least 0"),

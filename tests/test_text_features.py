@@ -200,8 +200,12 @@ def test_feature_files_are_checked_against_captions(tmp_path):
 def test_nothing_configured_or_found(tmp_path):
     with pytest.raises(UserError, match="no text features are configured; set text.features"):
         load_text_features(TextConfig(), resolver(tmp_path), tmp_path)
-    with pytest.raises(UserError, match="no text feature file nowhere.npz"):
-        load_text_features(TextConfig("nowhere.npz"), resolver(tmp_path), tmp_path)
+    (tmp_path / "captions.jsonl").write_text('{"image": "a.jpg", "caption": "A room."}')
+    for captions in (None, "captions.jsonl"):  # never silently other features than those named
+        with pytest.raises(UserError, match="no feature file .*nowhere.npz"):
+            load_text_features(
+                TextConfig("nowhere.npz", captions), resolver(tmp_path), tmp_path / "cache"
+            )
 
 
 def test_untrained_text_tower_is_seeded_and_separates_captions():

@@ -110,7 +110,12 @@ def _open_packed(path: Path) -> FeatureTable:
 
 def _open_npz(path: Path) -> FeatureTable:
     with np.load(path) as arrays:
-        keys, features = arrays["image"].tolist(), torch.from_numpy(arrays["feature"])
+        images, numbers = arrays["image"], arrays["feature"]
+    if images.dtype.kind != "U" or numbers.dtype.kind != "f" or numbers.ndim < 2:
+        raise ValueError("needs `image` [N] of text and `feature` [N, D] of floats")
+    if len(images) != len(numbers) or not np.isfinite(numbers).all():
+        raise ValueError("needs one finite feature for every image")
+    keys, features = images.tolist(), torch.from_numpy(numbers)
     rows = {key.lstrip("/"): row for row, key in enumerate(keys)}
     return FeatureTable(features.flatten(1), rows, None)
 
@@ -133,10 +138,13 @@ def write_features(
         "paths": torch.from_numpy(np.frombuffer("\n".join(keys).encode(), np.uint8).copy()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"provenance": json.dumps(origin)})
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata={"provenance": json.dumps(origin)})
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}; set output_root elsewhere") from error
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -243,9 +251,12 @@ def _names(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
 
 
 def _existing(setting: str | tuple[str, ...] | None, resolve: Resolve) -> list[Path]:
-    """All configured files, or none if one of them does not exist."""
+    """All configured files; a `UserError` if one of them does not exist."""
     files = [resolve(name) for name in _names(setting)]
-    return files if all(path.is_file() for path in files) else []
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"no feature file {path}; correct the features key, or leave it out")
+    return files
 
 
 def _nothing_configured(kind: str, setting: str | tuple[str, ...] | None, other: str) -> str:
