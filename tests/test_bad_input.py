@@ -198,7 +198,7 @@ def test_features_that_cannot_be_read(refused, data):
     (data / "text.safetensors").write_bytes(b"nothing")
     assert f"{data / 'text.safetensors'}: neither a packed" in refused(f"data.root={data}")
     message = refused(f"data.root={data}", "text.features=no.npz", "text.captions=null")
-    assert "no text feature file no.npz" in message
+    assert "no feature file no.npz" in message
 
 
 def test_features_of_another_length(refused):

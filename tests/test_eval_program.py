@@ -178,7 +178,7 @@ def test_other_mistakes(trained, tmp_path):
     run = str(trained / "tiny/stage1")
     assert "no stage1 checkpoint in" in refusal("stage1", "--checkpoint", str(tmp_path))
     assert "--checkpoint PATH" in refusal("stage1", "--checkpoint", str(tmp_path / "x.pt"))
-    assert "model.*" in refusal("stage1", "--checkpoint", run, "model.latent_dim=4")
+    assert "the checkpoint fixes it" in refusal("stage1", "--checkpoint", run, "model.latent_dim=4")
     assert "unknown key 'data.rot'" in refusal("stage1", "--checkpoint", run, "data.rot=/x")
     assert "no folder /nowhere" in refusal("stage1", "--checkpoint", run, "data.root=/nowhere")
     assert "no config file" in refusal("stage1", "--checkpoint", run, "--config", "nowhere.yaml")
