@@ -4,7 +4,6 @@ Keys: format_version, stage, recipe, model (earlier stages' weights included), m
 optimizer, step, sampler_position, random_states, best_metric.
 """
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,16 @@ import numpy as np
 import torch
 
 from common.errors import UserError
+from common.files import whole_file
 
 FORMAT_VERSION = 1
 TRAINED_BY = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write to a temporary name beside `path`, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write a checkpoint; a reader never sees half of it."""
+    with whole_file(path, RuntimeError) as temporary:  # torch.save's own writer knows no OSError
         torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save's own writer knows no OSError
-        raise UserError(
-            f"cannot write checkpoint {path}: {str(error).splitlines()[0]}; free some disk space "
-            "or choose another output_root"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(

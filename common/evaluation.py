@@ -1,7 +1,6 @@
 """Depth evaluation: the loop over a data set, its result, and the tables made from it."""
 
 import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from common.config import require_at_least
 from common.errors import UserError
+from common.files import whole_file
 from common.metrics import (
     METRIC_NAMES,
     average_over_images,
@@ -200,23 +200,14 @@ def _join(line: list[str], widths: list[int]) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (see `result_dict`) as JSON; the file appears whole or not at all."""
-    _write_whole(path, json.dumps(content, indent=2) + "\n")
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
     """Write one line for each scored image; the file appears whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, fieldnames=list(result.per_image[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result.per_image)
-    _write_whole(path, text.getvalue())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
+    names = list(result.per_image[0])
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(result.per_image)

@@ -7,7 +7,6 @@ file's weights here, and is read in both directions. `UNUSED` says which weights
 are kept aside, so that the way back gives every bit again.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import whole_file
 
 # What a file holds. `prior`: the stage 1 file of a stage 3, whose own depth head nobody reads.
 Kind = Literal["stage1", "stage2", "stage3", "prior", "joint", "backbone"]
@@ -225,16 +225,9 @@ def published_file(content: dict[str, Any], path: Path) -> PublishedFile:
 
 def write_published(path: Path, file: PublishedFile) -> None:
     """Write what `read_safely` and `published_file` read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     weights = {f"module.{name}": weight for name, weight in file.weights.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, RuntimeError) as temporary:  # torch.save's own writer knows no OSError
         torch.save({"model": weights, **file.entries}, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save's own writer knows no OSError
-        raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rename(name: str, pairs: Pairs) -> str | None:

@@ -8,7 +8,6 @@ Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is open
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,14 +117,12 @@ def stack_panels(panels: Sequence[Rgb]) -> Rgb:
 
 
 def write_png(path: Path, rgb: Rgb) -> None:
-    """Write an image [H, W, 3] as PNG under a temporary name, then rename; makes the folder."""
+    """Write an image [H, W, 3] as PNG, whole or not at all; makes the folder."""
     encoded, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
     if not encoded:
         raise ValueError(f"cannot encode an image of shape {rgb.shape} as PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(data.tobytes())
-    partial.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def depth_range(depth: FloatMap, valid: BoolMap) -> tuple[float, float]:

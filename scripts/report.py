@@ -7,7 +7,6 @@ files. The page needs no network and no script.
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_program
+from common.files import whole_file
 from scripts import report_parts as parts
 
 STYLE_FILE = Path(__file__).resolve().with_name("report.css")
@@ -54,9 +54,8 @@ def write_report(run_dir: Path) -> Path:
     body = report_body(run_dir, results, stages, report_panels)
     style = STYLE_FILE.read_text(encoding="utf-8")
     report_path = run_dir / "report.html"
-    partial = report_path.with_name(f"{report_path.name}.{os.getpid()}.tmp")
-    partial.write_text(parts.page("LangDepth: demo report", style, body), encoding="utf-8")
-    partial.replace(report_path)
+    with whole_file(report_path) as temporary:
+        temporary.write_text(parts.page("LangDepth: demo report", style, body), encoding="utf-8")
     return report_path
 
 

@@ -7,7 +7,6 @@ captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says w
 
 import hashlib
 import json
-import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import whole_file
 
 CREATED_BY = "LangDepth packed features, version 1"
 Resolve = Callable[[str], Path]
@@ -138,13 +138,8 @@ def write_features(
         "paths": torch.from_numpy(np.frombuffer("\n".join(keys).encode(), np.uint8).copy()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, SafetensorError) as temporary:
         save_file(tensors, temporary, metadata={"provenance": json.dumps(origin)})
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {path}: {error}; set output_root elsewhere") from error
 
 
 def read_captions(path: Path) -> dict[str, str]:

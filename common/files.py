@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import UserError
+
+
+@contextmanager
+def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
+    """Give a temporary name beside `path`; what was written there becomes `path` at the end.
+
+    Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was.
+    An `OSError` (no permission, disk full) becomes a `UserError`, and so do `writer_errors`, for
+    writers that know no `OSError`.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except (OSError, *writer_errors) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"cannot write {path}: {reason}; check the folder and the free disk space, or name "
+            "another place"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
