@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -58,6 +59,23 @@ def trainable_parameters(*modules: nn.Module) -> list[nn.Parameter]:
     """Every parameter of the modules that asks for a gradient, each once."""
     unique = {id(p): p for m in modules for p in m.parameters() if p.requires_grad}
     return list(unique.values())
+
+
+def padded_size(size: Sequence[int], stride: int = 32) -> tuple[int, int]:
+    """Height and width, rounded up to multiples of the network's stride."""
+    return -(-size[0] // stride) * stride, -(-size[1] // stride) * stride
+
+
+def pad_to_stride(image: Tensor, stride: int = 32) -> Tensor:
+    """Repeat the last row and column until height and width are multiples of `stride`.
+
+    image: [B, C, H, W]. A network pads its input so and crops its output to H, W again.
+    """
+    height, width = image.shape[-2:]
+    bottom, right = padded_size((height, width), stride)
+    if (bottom, right) == (height, width):
+        return image
+    return F.pad(image, (0, right - width, 0, bottom - height), mode="replicate")
 
 
 def check_divisible(size: Sequence[int], divisor: int = 32) -> None:

@@ -1,7 +1,9 @@
 """Swin Transformer encoder on timm, with the published depth networks' padding (Liu et al. 2021).
 
 Data flow: image [B, 3, H, W] -> patches at stride 4 -> four stages -> x2, x3, x4, x5 with embed_dim
-times 1, 2, 4, 8 channels at strides 4, 8, 16, 32, each through a LayerNorm of its own.
+times 1, 2, 4, 8 channels at strides 4, 8, 16, 32, each through a LayerNorm of its own. Any H and W
+will do: zeros are added at the bottom and right, of the image for whole patches and of a grid for
+whole pairs, so sizes are rounded up at every stride.
 
 Two things differ from timm, so that published weights give published numbers: windows are padded
 first and rolled then (timm: the other way round), and the window keeps its size where the grid is
@@ -23,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
-from common.layers import check_divisible
+from common.layers import padded_size
 
 STRIDES = (4, 8, 16, 32)
 
@@ -56,20 +58,19 @@ class SwinEncoder(nn.Module):
 
     def __init__(self, config: SwinConfig, image_size: tuple[int, int]):
         super().__init__()
-        check_divisible(image_size)
         self.config = config
         self.channels = tuple(config.embed_dim * 2**i for i in range(4))
         self.body = _timm_swin(config, image_size)
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
         self.position: nn.Parameter | None = None
         if config.absolute_position:
-            grid = (image_size[0] // 4, image_size[1] // 4)
+            grid = (-(-image_size[0] // 4), -(-image_size[1] // 4))
             self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *grid))
             nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """image: [B, 3, H, W] ImageNet-normalised, H and W divisible by 32 -> x2, x3, x4, x5."""
-        check_divisible(image.shape[-2:])
+        """image: [B, 3, H, W] ImageNet-normalised -> x2, x3, x4, x5."""
+        image = F.pad(image, (0, -image.shape[-1] % 4, 0, -image.shape[-2] % 4))
         x = self.body.patch_embed(image)  # [B, H/4, W/4, C]
         if self.position is not None:
             x = x + self._position_for(x.shape[1:3])
@@ -131,7 +132,7 @@ def shift_mask(grid: tuple, window: tuple, shift: tuple) -> Tensor:
 
 def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
     body = SwinTransformer(
-        img_size=image_size,
+        img_size=padded_size(image_size),
         embed_dim=config.embed_dim,
         depths=config.depths,
         num_heads=config.num_heads,

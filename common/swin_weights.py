@@ -1,101 +1,123 @@
-"""Start a Swin encoder from published weights: Microsoft's `.pth` files or timm's by name."""
+"""Start a Swin encoder from weights that exist: `model.encoder.weights` names them.
+
+    timm:NAME                               timm's weights, downloaded once
+    swin_large_patch4_window12_384_22k.pth  Microsoft's files, with or without the classifier
+    a published depth network's file        its backbone, norms and position embedding included
+    a file of scripts/convert_checkpoint.py, or a stage 2 or 3 checkpoint of this project
+
+Nothing pickled in a file is run. Tables of another window size and position embeddings of another
+image size are resized; what was missing, left over or resized is logged by name.
+"""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import timm
-import torch
+import torch.nn.functional as F
 from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
 from common.config import resolve_path
 from common.errors import UserError
+from common.published import from_published, published_file, read_safely
 from common.swin import SwinEncoder
 
-# Functions of the window size, or heads this encoder does not have.
-NOT_WEIGHTS = ("relative_position_index", "attn_mask", "head.", "norm.")
+KEY = "model.encoder.weights"
+COMPUTED = ("relative_position_index", "attn_mask")  # from the window size
+OPTIONAL = ("norms.", "position")  # no part of a classifier: an encoder may start them anew
 
 
 def start_from(encoder: SwinEncoder, weights: str | None, log: Callable[[str], None]) -> None:
-    """Load `weights` (a `.pth` file, or `timm:NAME`) in place and log what did not fit."""
+    """Load `weights` (see the module's docstring) in place and log what did not fit."""
     if weights is None:
         return
     state = _from_timm(weights[5:]) if weights.startswith("timm:") else _from_file(weights)
-    wanted = encoder.body.state_dict()
-    state, resized = _fit_windows(state, wanted)
-    unexpected = sorted(set(state) - set(wanted))
-    missing = sorted(set(wanted) - set(state) - {k for k in wanted if _is_not_a_weight(k)})
-    shapes = [k for k in state if k in wanted and state[k].shape != wanted[k].shape]
-    if shapes or missing:
-        first = (shapes or missing)[0]
-        raise UserError(
-            f"model.encoder.weights: {weights} does not fit this encoder: {len(missing)} "
-            f"weights missing, {len(shapes)} of another shape, first {first}"
-        )
-    encoder.body.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+    own = encoder.state_dict()
+    state = {name: weight for name, weight in state.items() if not name.endswith(COMPUTED)}
+    state, resized = _resize(state, own)
+    used = {name: weight for name, weight in state.items() if name in own}
+    missing = sorted(set(own) - set(used))
+    _refuse_misfits(weights, used, own, [name for name in missing if not name.startswith(OPTIONAL)])
+    encoder.load_state_dict(used, strict=False)
     log(
-        f"encoder starts from {weights}: {len(state) - len(unexpected)} weights, {len(resized)} "
-        f"position tables resized, unused: {', '.join(unexpected) or 'none'}"
+        f"encoder starts from {weights}: {len(used)} weights; missing, so started anew: "
+        f"{_listed(missing)}; unexpected, so unused: {_listed(sorted(set(state) - set(used)))}; "
+        f"resized: {_listed(resized)}"
     )
+
+
+def _refuse_misfits(
+    weights: str, used: Mapping[str, Tensor], own: Mapping[str, Tensor], missing: list[str]
+) -> None:
+    shapes = [name for name in used if used[name].shape != own[name].shape]
+    if shapes or missing:
+        raise UserError(
+            f"{KEY}: {weights} does not fit this encoder: {len(missing)} weights missing, "
+            f"{len(shapes)} of another shape, first {(shapes or missing)[0]}; check embed_dim, "
+            "depths and num_heads"
+        )
 
 
 def _from_timm(name: str) -> dict[str, Tensor]:
     if name.partition(".")[0] not in timm.list_models("swin_*"):
         near = difflib.get_close_matches(name, timm.list_models("swin_*", pretrained=True), n=1)
-        raise UserError(
-            f"model.encoder.weights: timm has no model {name}; nearest: {', '.join(near)}"
-        )
+        raise UserError(f"{KEY}: timm has no model {name}; nearest: {', '.join(near)}")
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's own errors are of many kinds
         raise UserError(
-            f"model.encoder.weights: cannot download timm:{name} ({type(error).__name__}); "
+            f"{KEY}: cannot download timm:{name} ({type(error).__name__}); "
             "check the network, or give a .pth file"
         ) from error
-    return {k: v for k, v in model.state_dict().items() if not _is_not_a_weight(k)}
+    return {f"body.{key}": value for key, value in model.state_dict().items()}
 
 
 def _from_file(name: str) -> dict[str, Tensor]:
     path = resolve_path(name, typed_by_hand=True)
     if not path.is_file():
         raise UserError(
-            f"model.encoder.weights: no file {path}; download Microsoft's "
+            f"{KEY}: no file {path}; download Microsoft's "
             "swin_large_patch4_window12_384_22k.pth there, or set it to null"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"model.encoder.weights: cannot read {path}: {type(error).__name__}"
-        ) from error
-    state = content.get("model", content) if isinstance(content, dict) else {}
-    return dict(_rename(k, v) for k, v in state.items() if not _is_not_a_weight(k))
+    weights = published_file(read_safely(path), path).weights
+    for prefix in ("estimator.encoder.", "encoder."):  # this project's stage 3; joint or stage 2
+        own = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
+        if own:
+            return own
+    if not any(key.startswith("backbone.") for key in weights):  # Microsoft's names
+        weights = {f"backbone.{key}": weight for key, weight in weights.items()}
+    own, unused = from_published(weights, "backbone")
+    return own | {name.removeprefix("backbone."): weights[name] for name in unused}
 
 
-def _rename(key: str, value: Tensor) -> tuple[str, Tensor]:
-    """Microsoft keeps a down-sampling layer with the stage before it, timm with the one after."""
-    head, middle, rest = key.partition(".downsample.")
-    if middle:
-        index = int(head.rpartition(".")[2])
-        key = f"layers.{index + 1}.downsample.{rest}"
-    return key, value
-
-
-def _is_not_a_weight(key: str) -> bool:
-    return any(key.startswith(p) or key.endswith(p) for p in NOT_WEIGHTS)
-
-
-def _fit_windows(
-    state: dict[str, Tensor], wanted: dict[str, Tensor]
+def _resize(
+    state: dict[str, Tensor], own: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Resize relative position tables of another window size."""
+    """Fit position tables of another window size and a position embedding of another grid."""
     fitted, resized = dict(state), []
-    for key, table in state.items():
-        if not key.endswith("relative_position_bias_table") or key not in wanted:
+    for name, weight in state.items():
+        if name not in own or weight.shape == own[name].shape:
             continue
-        target = wanted[key].shape
-        if table.shape != target:
-            side = (int(target[0] ** 0.5) + 1) // 2
-            fitted[key] = resize_rel_pos_bias_table(table, (side, side), target)
-            resized.append(key)
+        if name.endswith("relative_position_bias_table"):
+            fitted[name] = _resize_table(weight, own[name])
+            resized.append(name)
+        elif name == "position" and weight.ndim == 4 and weight.shape[1] == own[name].shape[1]:
+            size = tuple(own[name].shape[-2:])
+            fitted[name] = F.interpolate(weight.float(), size=size, mode="bicubic")
+            resized.append(name)
     return fitted, resized
+
+
+def _resize_table(table: Tensor, like: Tensor) -> Tensor:
+    """[(2 w - 1)^2, heads] of another window w; returned as it is if the heads differ."""
+    if table.ndim != 2 or table.shape[1] != like.shape[1]:
+        return table
+    side = (int(like.shape[0] ** 0.5) + 1) // 2
+    return resize_rel_pos_bias_table(table, (side, side), tuple(like.shape))
+
+
+def _listed(names: list[str]) -> str:
+    """`none`, or how many and the first three."""
+    if not names:
+        return "none"
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

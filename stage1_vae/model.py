@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, conv3x3, metric_depth, mlp
+from common.layers import Standardize, conv3x3, metric_depth, mlp, padded_size
 from common.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
 from common.upsampling import folded_conv3x3
 
@@ -90,11 +90,10 @@ class TextVAE(nn.Module):
         """text_feature: [B, text_dim], eps: [B, L] (zeros: the mean scene), size: (H, W)."""
         mean, logvar = self.scenes.encode(text_feature)
         z = mean + eps * torch.exp(logvar / 2)
-        levels = self.scenes.decoder(z, size).levels
-        logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)
-        return TextVAEOutput(
-            metric_depth(self.metric(z), logit, self.config.prior_mean), mean, logvar
-        )
+        levels = self.scenes.decoder(z, padded_size(size)).levels
+        logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
+        depth = metric_depth(self.metric(z), logit, self.config.prior_mean)
+        return TextVAEOutput(depth[..., : size[0], : size[1]], mean, logvar)
 
     def describe(self) -> dict[str, Any]:
         """What `load_text_vae` needs to rebuild this network."""

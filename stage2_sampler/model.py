@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, mlp
+from common.layers import Standardize, mlp, pad_to_stride
 from common.swin import SwinConfig, SwinEncoder
 from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
 
@@ -73,7 +73,7 @@ class SampledVAE(nn.Module):
     ) -> TextVAEOutput:
         """image: [B, 3, H, W]; text_feature: [B, text_dim]; image_feature: [B, E] for `clip`."""
         if self.encoder is not None:
-            evidence = pool_evidence(self.encoder(image)[-1])
+            evidence = pool_evidence(self.encoder(pad_to_stride(image))[-1])
         elif image_feature is not None:
             evidence = image_feature
         else:

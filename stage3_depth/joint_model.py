@@ -12,14 +12,14 @@ evaluation uses this step. The decoder's skips are Up4's output, x3 and x2; reci
 Legend: x image features, x2..x5 those of the encoder (strides 4..32), d depth code (C = 128).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, check_divisible, conv3x3, metric_depth, mlp
+from common.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
 from common.scene_decoder import LEVEL_SCALES
 from common.swin import SwinConfig, SwinEncoder
 from common.upsampling import folded_conv3x3, upsample
@@ -123,15 +123,19 @@ class JointDepth(nn.Module):
     ) -> JointOutput:
         """One step: with noise `eps` the text step, without it the image step.
 
-        image: [B, 3, H, W], H and W divisible by 32; a text step without skips reads its size only.
-        text_feature: [B, text_dim]. eps: [B, C, H/16, W/16].
+        image: [B, 3, H, W]; a text step without skips reads its size only. text_feature:
+        [B, text_dim]. eps: [B, C, H/16, W/16]. A size that the stride of 32 does not divide is
+        padded here, which eps must fit, and cropped at the end.
         """
-        check_divisible(image.shape[-2:])
+        height, width = image.shape[-2:]
+        image = pad_to_stride(image)
         mean, logvar = self.text(text_feature)
         if eps is None:
-            return self.image_step(image, mean.detach(), logvar.detach())
-        self.check_noise(eps, image)
-        return self.text_step(image, mean, logvar, eps)
+            output = self.image_step(image, mean.detach(), logvar.detach())
+        else:
+            self.check_noise(eps, image)
+            output = self.text_step(image, mean, logvar, eps)
+        return replace(output, depth=output.depth[..., :height, :width])
 
     def image_step(self, image: Tensor, mean: Tensor, logvar: Tensor) -> JointOutput:
         """The image chooses eps and scales the depth; shapes as in `forward`, mean [B, C]."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import check_divisible, conv3x3, metric_depth, mlp
+from common.layers import conv3x3, metric_depth, mlp, pad_to_stride
 from common.scene_decoder import LEVEL_SCALES, SceneFeatures, refine
 from common.swin import SwinConfig, SwinEncoder
 from common.upsampling import folded_conv3x3, upsample
@@ -197,8 +197,12 @@ class LanguageDepth(nn.Module):
         text_feature: Tensor | None,
         image_feature: Tensor | None = None,
     ) -> Tensor:
-        """image: [B, 3, H, W], H and W divisible by 32 -> depth [B, 1, H, W], metres."""
-        check_divisible(image.shape[-2:])
+        """image: [B, 3, H, W] -> depth [B, 1, H, W], metres.
+
+        A size that the stride of 32 does not divide is padded here and cropped at the end.
+        """
+        height, width = image.shape[-2:]
+        image = pad_to_stride(image)
         features = self.estimator.encoder(image)
         scene = None
         if self.language == "caption":
@@ -206,7 +210,7 @@ class LanguageDepth(nn.Module):
             if evidence is None or text_feature is None:
                 raise ValueError("the prior needs text_feature, and image_feature for 'clip'")
             scene = self.scenes(text_feature, self.sampler(evidence), tuple(image.shape[-2:]))
-        return self.estimator(features, scene)
+        return self.estimator(features, scene)[..., :height, :width]
 
 
 def load_language_depth(checkpoint: dict) -> LanguageDepth:

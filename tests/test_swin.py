@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 
 from common.errors import UserError
+from common.published import published_name
 from common.swin import PadThenRollBlock, SwinConfig, SwinEncoder
 from common.swin_weights import start_from
 
@@ -94,11 +95,29 @@ def test_any_size_divisible_by_32(size):
     assert all(x.isfinite().all() for x in features)
 
 
-def test_other_sizes_are_refused():
-    with pytest.raises(ValueError, match="divisible by 32"):
-        encoder((64, 80))
-    with pytest.raises(ValueError, match="divisible by 32"):
-        encoder()(torch.randn(1, 3, 64, 100))
+@pytest.mark.parametrize("size", [(61, 90), (33, 47), (1, 5), (100, 31)])
+@torch.no_grad()
+def test_odd_sizes_are_padded_for_whole_patches_and_pairs(size):
+    model = encoder((64, 96), absolute_position=False)
+    image = torch.randn(1, 3, *size)
+    features = model(image)
+    grids = [tuple(-(-s // stride) for s in size) for stride in (4, 8, 16, 32)]
+    assert [tuple(x.shape[-2:]) for x in features] == grids
+    whole_patches = torch.zeros(1, 3, 4 * grids[0][0], 4 * grids[0][1])
+    whole_patches[..., : size[0], : size[1]] = image
+    for ours, theirs in zip(features, model(whole_patches), strict=True):
+        assert torch.equal(ours, theirs)
+    x = torch.randn(1, 3, 5, 8)
+    pairs = torch.cat((x, torch.zeros(1, 1, 5, 8)), dim=1)
+    merge = model.body.layers[1].downsample
+    assert torch.equal(merge(x), merge(pairs))
+
+
+@torch.no_grad()
+def test_an_encoder_of_an_odd_size():
+    model = encoder((61, 90))
+    assert model.position.shape == (1, 8, 16, 23)
+    assert model(torch.randn(1, 3, 61, 90))[3].shape == (1, 64, 2, 3)
 
 
 @torch.no_grad()
@@ -174,8 +193,38 @@ def test_microsoft_weights(tmp_path, with_head):
         wanted = source.state_dict()[key] if key.startswith("body.") else before[key]
         assert torch.equal(value, wanted), key
     assert len(log) == 1
-    assert f"{len(source.body.state_dict())} weights, 0 position tables resized" in log[0]
-    assert "unused: none" in log[0]
+    used = len(source.body.state_dict())
+    assert f": {used} weights; missing, so started anew: 9 (norms." in log[0]
+    unused = "4 (body.head.bias, body.head.weight, body.norm.bias, ...)" if with_head else "none"
+    assert f"unused: {unused}; resized: none" in log[0]
+
+
+def depth_network_file(path, model, naming):
+    """The encoder inside a file of a whole depth network, as the authors or this project name it."""
+    state = model.state_dict()
+    if naming == "published":
+        weights = {f"module.{published_name(k, 'backbone')}": v for k, v in state.items()}
+        weights["module.outc.conv.bias"] = torch.zeros(1)
+        content = {"model": weights, "global_step": 7}
+    else:
+        weights = {f"{naming}{k}": v for k, v in state.items()}
+        content = {"format_version": 1, "model": {**weights, "depth_conv.bias": torch.zeros(1)}}
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("naming", ["published", "encoder.", "estimator.encoder."])
+def test_the_encoder_of_a_depth_network(tmp_path, naming):
+    source, target = encoder((64, 96), seed=1), encoder((96, 64), seed=2)
+    log = []
+    start_from(target, depth_network_file(tmp_path / "net.pt", source, naming), log.append)
+    ours, theirs = target.state_dict(), source.state_dict()
+    resized = F.interpolate(theirs.pop("position"), (24, 16), mode="bicubic")
+    torch.testing.assert_close(ours.pop("position"), resized)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert "missing, so started anew: none" in log[0]
+    assert log[0].endswith("resized: 1 (position)")
+    assert ("1 (outc.conv.bias)" in log[0]) == (naming == "published")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:timm")
@@ -191,7 +240,7 @@ def test_microsoft_weights_of_another_window(tmp_path):
     assert table.shape == (49, 4)
     torch.testing.assert_close(table, torch.arange(4.0).expand(49, 4), rtol=1e-4, atol=1e-4)
     assert torch.equal(target.body.patch_embed.proj.weight, source.body.patch_embed.proj.weight)
-    assert "6 position tables resized" in log[0]
+    assert "resized: 6 (body.layers.0.blocks.0.attn.relative_position_bias_table, " in log[0]
 
 
 def test_weights_that_do_not_fit(tmp_path):
@@ -205,6 +254,7 @@ def test_weights_that_do_not_fit(tmp_path):
     assert "of another shape, first " in refusal(path, embed_dim=16)
     assert "weights missing" in refusal(path, depths=(1, 2, 4, 1))
     assert "no file" in refusal(str(tmp_path / "nowhere.pth"))
+    assert "of another shape" in refusal(path, num_heads=(2, 4, 4, 8))
     for content in ({"state": 1}, [1, 2]):
         torch.save(content, tmp_path / "other.pth")
         assert "other.pth" in refusal(str(tmp_path / "other.pth"))
