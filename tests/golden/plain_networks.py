@@ -223,7 +223,7 @@ def joint(
     prior_mean: float,
     legacy: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depth, mean, logvar, eps of a text step (eps given) or an image step. encoder: heads, window."""
+    """Depth, mean, logvar, eps; with eps given a text step. encoder: numbers of heads, window."""
     x2, x3, x4, x5 = swin(image, w, *encoder)
     x = up_layer(x5, x4, w, "up_4.conv")
     mean, logvar = mlp(text, w, "text_encoder.mean"), mlp(text, w, "text_encoder.deviation")
