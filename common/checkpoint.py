@@ -15,7 +15,10 @@ from common.errors import UserError
 from common.files import whole_file
 
 FORMAT_VERSION = 1
-TRAINED_BY = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
+TRAINED_BY = {
+    "stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth",
+    "llm_mde": "llm_mde",
+}  # fmt: skip
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -55,16 +58,18 @@ def load_checkpoint(
     return content
 
 
-def find_checkpoint(place: Path, stage: str, option: str) -> Path:
+def find_checkpoint(place: Path, stage: str, option: str, *other_places: Path) -> Path:
     """A checkpoint file: `place` itself, or the best (else last) one of the run folder `place`.
 
-    stage, option: what makes such a checkpoint and what names another, for the error message.
+    other_places: where to look then. stage, option: what makes such a checkpoint and what names
+    another, for the error message.
     """
-    path = _checkpoint_in(place)
+    places = (place, *other_places)
+    path = next((path for path in map(_checkpoint_in, places) if path is not None), None)
     if path is None:
         raise UserError(
-            f"no {stage} checkpoint in {place}; make one with sh {TRAINED_BY[stage]}/train.sh, "
-            f"or name another with {option}"
+            f"no {stage} checkpoint in {' or '.join(map(str, places))}; make one with "
+            f"sh {TRAINED_BY[stage]}/train.sh, or name another with {option}"
         )
     return path
 
@@ -103,6 +108,6 @@ def earlier_stage(
     output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
 ) -> dict[str, Any]:
     """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
-    folders = [place] if place else [output_root / e / stage for e in experiments if e]
-    folder = next((f for f in folders if _checkpoint_in(f)), folders[0])
-    return load_checkpoint(find_checkpoint(folder, stage, f"init.{stage}=PATH"), stage=stage)
+    folders = [place] if place else [output_root / e / stage for e in dict.fromkeys(experiments) if e]
+    path = find_checkpoint(folders[0], stage, f"init.{stage}=PATH", *folders[1:])
+    return load_checkpoint(path, stage=stage)

@@ -5,7 +5,7 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -81,11 +81,16 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
 
 def wrap(
-    model: nn.Module, who: Processes, compiled: bool = False, has_branches: bool = False
+    model: nn.Module,
+    who: Processes,
+    compiled: bool = False,
+    has_branches: bool = False,
+    log: Callable[[str], None] = print,
 ) -> nn.Module:
     """`model` on its device, in DDP when there are several processes, compiled if asked for.
 
-    has_branches: a step may leave some trained parameters without a gradient.
+    has_branches: a step may leave some trained parameters without a gradient. log: is told when
+    `torch.compile` does not work here; the model is used as it is then.
     """
     model = model.to(who.device)
     if who.world_size > 1:
@@ -96,7 +101,23 @@ def wrap(
             gradient_as_bucket_view=True,
             find_unused_parameters=has_branches,
         )
-    return cast(nn.Module, torch.compile(model)) if compiled else model
+    return compile_if_possible(model, who, log) if compiled else model
+
+
+def compile_if_possible(model: nn.Module, who: Processes, log: Callable[[str], None]) -> nn.Module:
+    """`torch.compile(model)` if a small network compiles and trains here; else the model itself.
+
+    Compilation happens at the first step and needs a compiler (C++ or Triton), whose lack should
+    not end a run.
+    """
+    try:
+        trial = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU()).to(who.device)
+        torch.compile(trial)(torch.ones(2, 4, device=who.device)).sum().backward()
+    except Exception as error:  # whatever a compiler may raise
+        reason = str(error).strip().splitlines()[0][:200] or type(error).__name__
+        log(f"torch.compile does not work here, training goes on without it: {reason}")
+        return model
+    return cast(nn.Module, torch.compile(model))
 
 
 def unwrap(model: nn.Module) -> nn.Module:

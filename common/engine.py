@@ -86,6 +86,17 @@ def adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Ada
     return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
+def adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW: as `adam`, but the weight decay is decoupled from the gradient."""
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def gradient_scaler(config: TrainConfig, who: Processes) -> torch.amp.GradScaler:
+    """What keeps small gradients from vanishing in fp16; without effect in other formats."""
+    is_fp16 = choose_precision(config.precision, who.device) == "fp16"
+    return torch.amp.GradScaler(who.device.type, enabled=is_fp16)
+
+
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM arrived, and the run was saved at `step`."""
 
@@ -110,14 +121,16 @@ def fit(
     evaluate_every: int,
     save: Callable[[int], None],
     batch_totals: TotalsFn | None = None,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
     """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
 
     batch_totals: sums of one part that, where the effective batch has several parts (processes or
     micro-batches), are added over all of them before the step and reach `step_fn` as
-    `batch["totals"]`; a batch of one part has no such key.
+    `batch["totals"]`; a batch of one part has no such key. scaler: see `gradient_scaler`.
     """
-    loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals)
+    scaler = scaler or gradient_scaler(config, who)
+    loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals, scaler)
     window = Window(config.batch_size)
     bar = tqdm(
         total=total_steps,
@@ -179,11 +192,12 @@ class _Loop:
         seed: int,
         who: Processes,
         batch_totals: TotalsFn | None,
+        scaler: torch.amp.GradScaler,
     ):
         self.model, self.step_fn, self.optimizer = model, step_fn, optimizer
         self.config, self.seed, self.who, self.batch_totals = config, seed, who, batch_totals
         self.precision = choose_precision(config.precision, who.device)
-        self.scaler = torch.amp.GradScaler(who.device.type, enabled=self.precision == "fp16")
+        self.scaler = scaler
         self.local_size = config.batch_size // who.world_size
         self.part_size = config.micro_batch_size or self.local_size
         self.parts_per_step = -(-self.local_size // self.part_size)

@@ -10,10 +10,23 @@ loss of the whole, in value and in gradient. Without it, the batch at hand is th
 `silog_loss` is a sum over images, so its parts add up by themselves.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 MIN_VARIANCE = 1e-12  # of a channel that does not vary; its logarithm stays finite
+
+
+@dataclass(frozen=True)
+class DepthLossConfig:
+    """SILog's share of the squared mean (lambda)."""
+
+    silog_lambda: float = 0.85
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.silog_lambda <= 1:
+            raise ValueError(f"silog_lambda: must be in [0, 1], not {self.silog_lambda}")
 
 
 def silog_valid(gt_depth: Tensor, max_depth: float) -> Tensor:

@@ -34,6 +34,7 @@ FREE_KEYS = (
     "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
     "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",
 )  # fmt: skip
+MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ class RunConfig:
         if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:
             raise ValueError(f"experiment: '{self.experiment}' must be a plain folder name")
         require_at_least(0, self, "seed")
+        if self.seed > MAX_SEED:
+            raise ValueError(f"seed: must be at most {MAX_SEED}, not {self.seed}")
 
 
 class Run:
     """The folder of one stage of one experiment; only the main process writes to it."""
 
-    def __init__(self, folder: Path, stage: str, who: Processes):
+    def __init__(self, folder: Path, stage: str, who: Processes, resume: bool = True):
         self.folder, self.stage, self.who = folder, stage, who
         self.last = folder / "checkpoints" / "last.pt"
+        self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
         self._board: SummaryWriter | None = None
         self._first_step = 0
@@ -128,7 +132,7 @@ def open_run(config: RunConfig, stage: str, who: Processes, words: list[str]) ->
             ) from None
         (folder / "config.yaml").write_text(_resolved(config, words, who), encoding="utf-8")
     who.barrier()
-    run = Run(folder, stage, who)
+    run = Run(folder, stage, who, config.train.resume)
     if folder.name != stage:
         run.log(f"{folder.with_name(stage)} holds a run with other settings and is left alone")
     run.log(f"run folder: {folder}")

@@ -20,7 +20,7 @@ from common.config import (
 )
 from common.data.loading import Data, training_batches
 from common.distributed import Processes, wrap
-from common.engine import Interrupted, StepFn, TotalsFn, fit
+from common.engine import Interrupted, StepFn, TotalsFn, fit, gradient_scaler
 from common.errors import UserError
 from common.evaluation import EvalResult
 from common.run import Run, RunConfig
@@ -84,8 +84,9 @@ def train(
     who = run.who
     model.to(who.device)
     total = config.train.total_steps(len(data.train))
-    state = _State(run, config, model, optimizer, recipe)
-    start = state.resume() if config.train.resume else 0
+    scaler = gradient_scaler(config.train, who)
+    state = _State(run, config, model, optimizer, scaler, recipe)
+    start = state.resume() if run.resumes else 0
     run.rewind(start)
     if start >= total:
         run.log(f"already trained: {start} of {total} steps; nothing to do")
@@ -116,11 +117,11 @@ def train(
 
     try:
         fit(
-            model=wrap(model, who, config.train.compile, has_branches), step_fn=step_fn,
+            model=wrap(model, who, config.train.compile, has_branches, run.log), step_fn=step_fn,
             micro_batches=_batches(config, data, who, start, total), optimizer=optimizer,
             config=config.train, total_steps=total, start_step=start, seed=config.seed, who=who,
             log=log, evaluate=validate, evaluate_every=config.eval.every, save=state.save,
-            batch_totals=batch_totals,
+            batch_totals=batch_totals, scaler=scaler,
         )  # fmt: skip
     except Interrupted as stopped:
         run.log(
@@ -139,19 +140,19 @@ class _State:
         config: RunConfig,
         model: Any,
         optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
         recipe: str,
     ):
         self.run, self.config, self.model, self.optimizer = run, config, model, optimizer
-        self.stage, self.recipe = run.stage, recipe
+        self.stage, self.recipe, self.scaler = run.stage, recipe, scaler
         self.best_metric = float("inf")
 
     def resume(self) -> int:
-        """Load `last.pt` if there is one; returns the step to start from."""
-        if not self.run.last.exists():
-            return 0
+        """Load `last.pt`; returns the step to start from."""
         saved = ckpt.load_checkpoint(self.run.last, stage=self.stage, recipes=(self.recipe,))
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved.get("scaler", {}))
         ckpt.restore_random_states(saved["random_states"])
         self.best_metric = saved["best_metric"]
         self.run.log(f"resuming at step {saved['step']}")
@@ -165,6 +166,7 @@ class _State:
                 self._content(step)
                 | {
                     "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
                     "random_states": ckpt.random_states(),
                 },
             )
@@ -206,6 +208,8 @@ def _log_plan(
         f"{len(data.train)} training and {len(data.val)} validation images; "
         f"{trained:.1f} of {everything:.1f} M parameters are trained"
     )
+    for note in (*data.train.notes, *data.val.notes):
+        run.log(note)
     run.log(
         f"steps {start} to {total}, batch {config.train.batch_size} on "
         f"{run.who.world_size} process(es), {run.who.device}"

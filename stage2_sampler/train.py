@@ -70,7 +70,7 @@ def main() -> None:
         model.vae.load_state_dict(vae.state_dict())
         if config.model.standardize_image:
             model.sampler.standardize.fit(data.train_image_features())
-        if model.encoder is not None:
+        if model.encoder is not None and not run.resumes:
             start_from(model.encoder, config.model.encoder.weights, run.log)
         train(
             run,

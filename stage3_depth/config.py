@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.config import require_at_least
+from common.losses import DepthLossConfig
 from common.run import RunConfig
 from stage3_depth.joint_model import JointConfig
 from stage3_depth.model import EstimatorConfig
@@ -15,17 +16,6 @@ class LanguageConfig:
     """`caption`: the prior guides the estimator. `none`: the control, the same without it."""
 
     mode: Literal["caption", "none"] = "caption"
-
-
-@dataclass(frozen=True)
-class DepthLossConfig:
-    """SILog's share of the squared mean (lambda)."""
-
-    silog_lambda: float = 0.85
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.silog_lambda <= 1:
-            raise ValueError(f"silog_lambda: must be in [0, 1], not {self.silog_lambda}")
 
 
 @dataclass(frozen=True)

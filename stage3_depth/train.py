@@ -100,7 +100,7 @@ def train_staged(words: list[str]) -> None:
         data = load_data(config, model, who)
         run = open_run(config, "stage3", who, sys.argv)
         model.take_prior(stage2)
-        if stage2.encoder is None:  # else the encoder starts where stage 2's ended
+        if stage2.encoder is None and not run.resumes:  # else it starts where stage 2's ended
             start_from(model.estimator.encoder, config.model.encoder.weights, run.log)
         train(
             run,

@@ -78,8 +78,9 @@ def train_joint(words: list[str]) -> None:
         if config.model.standardize_text:
             model.text.standardize.fit(data.train_text_features())
         run = open_run(config, "stage3", who, sys.argv)
-        start_from(model.encoder, config.model.encoder.weights, run.log)
-        if config.init.stage1 is not None:
+        if not run.resumes:
+            start_from(model.encoder, config.model.encoder.weights, run.log)
+        if config.init.stage1 is not None and not run.resumes:
             stage1 = earlier_stage(config.output_root, "stage1", config.init.stage1, ())
             warm_start(model, load_text_vae(stage1), run.log)
         train(

@@ -7,11 +7,13 @@ import time
 
 import pytest
 import torch
-from conftest import metrics_of, start_process, train
+from conftest import SWIN, metrics_of, start_process, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from common.config import build_config
 from common.distributed import Processes
 from common.run import Run
+from common.swin import SwinConfig, SwinEncoder
 
 TIMES = {"step_seconds", "data_seconds", "images_per_s", "memory_gb"}
 
@@ -134,6 +136,22 @@ def test_settings_that_do_not_change_the_numbers_continue_the_run(words, tmp_pat
     outcome = train("stage1", *words("stage1", "train.max_steps=2", change))
     assert "resuming at step 1" in outcome.err
     assert [p.name for p in (tmp_path / "tiny").iterdir()] == ["stage1"]
+
+
+def test_resuming_needs_no_start_weights(words, tmp_path):
+    """The checkpoint holds them: a file or a model hub may be out of reach by then."""
+    file = tmp_path / "swin.pth"
+    start = f"model.encoder.weights={file}"
+    network = SwinEncoder(build_config(SwinConfig, SWIN), (64, 96))
+    weights = {f"encoder.{name}": weight for name, weight in network.state_dict().items()}
+    torch.save({"model": weights}, file)
+    first = train("joint", *words("joint", "train.max_steps=1", start))
+    assert "encoder starts from" in first.err
+    file.unlink()
+    second = train("joint", *words("joint", "train.max_steps=2", start))
+    assert second.code == 0, second.err
+    assert "resuming at step 1" in second.err
+    assert "encoder starts from" not in second.err
 
 
 def test_resume_false_starts_over_in_the_same_folder(words, tmp_path):
