@@ -1,0 +1,97 @@
+"""Measure a packed feature file of the published size: its disk space, opening and look-up.
+
+  python benchmarks/text_features.py
+
+Writes 48,695 image keys of the published lengths with 9,271 distinct random features (NYU 24,885
+images with 5,467 captions, KITTI 23,810 with 3,804) into a temporary folder, then opens the file in
+five fresh processes.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from common.data.feature_file import FeatureStore, write_features
+from common.run import machine
+
+NUM_NYU, NUM_KITTI = 24_231 + 654, 23_158 + 652
+NUM_NYU_CAPTIONS, NUM_KITTI_CAPTIONS = 5_467, 3_804
+DIM = 1024
+NUM_PROCESSES, NUM_LOOK_UPS = 5, 10_000
+
+
+def main() -> None:
+    """Print the figures as one table."""
+    arguments = _parse()
+    if arguments.open:
+        print(json.dumps(open_and_look_up(Path(arguments.open))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.safetensors"
+        write_synthetic(path)
+        command = [sys.executable, __file__, "--open", str(path)]
+        runs = [json.loads(subprocess.check_output(command)) for _ in range(NUM_PROCESSES)]
+        print(f"{machine()}, torch {torch.__version__}, median of {NUM_PROCESSES} processes")
+        print(f"images, features    {NUM_NYU + NUM_KITTI:,}, {runs[0]['num_rows']:,}")
+        print(f"size on disk        {path.stat().st_size / 1e6:.1f} MB")
+    print(f"opening             {1e3 * statistics.median(r['open_s'] for r in runs):.1f} ms")
+    print(f"one look-up         {1e6 * statistics.median(r['look_up_s'] for r in runs):.1f} us")
+
+
+def write_synthetic(path: Path) -> None:
+    """A file like that of all published features."""
+    generator = torch.Generator().manual_seed(0)
+    nyu = torch.randint(NUM_NYU_CAPTIONS, (NUM_NYU,), generator=generator)
+    kitti = torch.randint(NUM_KITTI_CAPTIONS, (NUM_KITTI,), generator=generator)
+    nyu[:NUM_NYU_CAPTIONS] = torch.arange(NUM_NYU_CAPTIONS)  # each caption occurs
+    kitti[:NUM_KITTI_CAPTIONS] = torch.arange(NUM_KITTI_CAPTIONS)
+    rows = torch.cat([nyu, NUM_NYU_CAPTIONS + kitti])
+    distinct = torch.randn(NUM_NYU_CAPTIONS + NUM_KITTI_CAPTIONS, DIM, generator=generator)
+    features = torch.nn.functional.normalize(distinct).half()[rows]
+    write_features(path, synthetic_keys(), features, {"encoder": "random"})
+
+
+def synthetic_keys() -> list[str]:
+    """Image paths as long as the published ones."""
+    nyu = [f"living_room_{i // 90:04d}b/rgb_{i % 90:05d}.jpg" for i in range(NUM_NYU)]
+    drive = "2011_09_26/2011_09_26_drive_{:04d}_sync/image_02/data/{:010d}.png"
+    return nyu + [drive.format(i // 700, i % 700) for i in range(NUM_KITTI)]
+
+
+def open_and_look_up(path: Path) -> dict[str, float]:
+    """Seconds to open the file and to fetch one feature by its key, in this fresh process."""
+    keys = random.Random(0).choices(synthetic_keys(), k=NUM_LOOK_UPS)
+    start = time.perf_counter()
+    store = FeatureStore.open(path)
+    opened = time.perf_counter()
+    for key in keys:
+        store[key]
+    end = time.perf_counter()
+    num_rows = len(store.tables[0].features)
+    return {
+        "open_s": opened - start,
+        "look_up_s": (end - opened) / NUM_LOOK_UPS,
+        "num_rows": num_rows,
+    }
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--open", metavar="FILE", help="only time this file, print JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
