@@ -108,6 +108,7 @@ def earlier_stage(
     output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
 ) -> dict[str, Any]:
     """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
-    folders = [place] if place else [output_root / e / stage for e in dict.fromkeys(experiments) if e]
+    named = [experiment for experiment in dict.fromkeys(experiments) if experiment]
+    folders = [place] if place else [output_root / name / stage for name in named]
     path = find_checkpoint(folders[0], stage, f"init.{stage}=PATH", *folders[1:])
     return load_checkpoint(path, stage=stage)

@@ -6,17 +6,10 @@
 """
 
 import difflib
-import logging
-import pickle
-import socket
-import textwrap
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import huggingface_hub.constants
 import open_clip
 import torch
 from open_clip.pretrained import get_pretrained_cfg
@@ -24,12 +17,15 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from common.data.reading import read_image
 from common.errors import UserError
+from common.hub import one_line_failure
 
 UNTRAINED_DIM = 1024  # as CLIP RN50
+MAX_SEED_DIGITS = 18  # what a 64-bit seed holds for certain
+READERS = 4  # threads that decode and resize images
+Report = Callable[[int], object]
 _ALTERNATIVES = (
     "on a machine without network, copy the weights and name the file (<model>:<file>), use ready "
     "feature files, or untrained:0"
@@ -45,13 +41,14 @@ class ClipTextEncoder:
 
     @torch.no_grad()
     def encode(
-        self, captions: Sequence[str], batch_size: int = 256, progress: bool = False
+        self, captions: Sequence[str], batch_size: int = 256, report: Report = lambda count: None
     ) -> Tensor:
-        """float32 [N, D] on the CPU."""
+        """float32 [N, D] on the CPU. report: called with the size of each finished batch."""
         features = []
-        for batch in _batches(captions, batch_size, progress, "encoding captions"):
+        for batch in _batches(captions, batch_size):
             tokens = self._tokenize(list(batch)).to(self.device)  # [B, L]
             features.append(F.normalize(self._features(tokens).float(), dim=-1).cpu())
+            report(len(batch))
         return torch.cat(features)  # [N, D]
 
 
@@ -64,15 +61,23 @@ class ClipImageEncoder:
 
     @torch.no_grad()
     def encode(
-        self, files: Sequence[str | Path], batch_size: int = 32, progress: bool = False
+        self,
+        files: Sequence[str | Path],
+        batch_size: int = 32,
+        report: Report = lambda count: None,
     ) -> Tensor:
-        """float32 [N, E] on the CPU."""
+        """float32 [N, E] on the CPU. report: called with the size of each finished batch."""
         features = []
-        for batch in _batches(files, batch_size, progress, "encoding images"):
-            images = [self._preprocess(Image.fromarray(read_image(file))) for file in batch]
-            pixels = torch.stack(images).to(self.device)  # [B, 3, S, S]
-            features.append(F.normalize(self._features(pixels).float(), dim=-1).cpu())
+        with ThreadPoolExecutor(READERS) as pool:
+            for batch in _batches(files, batch_size):
+                pixels = torch.stack(list(pool.map(self._read, batch)))  # [B, 3, S, S]
+                encoded = self._features(pixels.to(self.device))  # [B, E]
+                features.append(F.normalize(encoded.float(), dim=-1).cpu())
+                report(len(batch))
         return torch.cat(features)  # [N, E]
+
+    def _read(self, file: str | Path) -> Tensor:
+        return self._preprocess(Image.fromarray(read_image(file)))
 
 
 class UntrainedTextTower(nn.Module):
@@ -109,8 +114,11 @@ def parse_spec(spec: str) -> tuple[str, str]:
     """`<model>:<weights>`, both checked to exist; or `untrained:<seed>`."""
     model, _, weights = spec.partition(":")
     if model == "untrained":
-        if not weights.isdecimal():
-            raise UserError(f"encoder '{spec}': expected untrained:<seed>, for example untrained:0")
+        if not weights.isdecimal() or len(weights) > MAX_SEED_DIGITS:
+            raise UserError(
+                f"encoder '{spec[:60]}': expected untrained:<seed>, as untrained:0; a seed "
+                f"is a whole number of at most {MAX_SEED_DIGITS} digits"
+            )
         return model, weights
     if model not in open_clip.list_models():
         near = difflib.get_close_matches(model, ["untrained", *open_clip.list_models()], 3, 0.4)
@@ -133,7 +141,7 @@ def _text_tower(
     if model == "untrained":
         tokenizer = open_clip.SimpleTokenizer(context_length=UntrainedTextTower.CONTEXT_LENGTH)
         return tokenizer, _seeded(UntrainedTextTower, int(weights)).to(device)
-    with _one_line_failure(model, weights):
+    with one_line_failure(f"CLIP weights {model}:{weights}", _ALTERNATIVES):
         clip, _ = _load_clip(model, weights)
         return open_clip.get_tokenizer(model), clip.to(device).eval().encode_text
 
@@ -145,7 +153,7 @@ def _image_tower(
     if model == "untrained":
         preprocess = open_clip.image_transform(224, is_train=False, resize_mode="squash")
         return preprocess, _seeded(_untrained_image_tower, int(weights)).to(device)
-    with _one_line_failure(model, weights):
+    with one_line_failure(f"CLIP weights {model}:{weights}", _ALTERNATIVES):
         clip, preprocess = _load_clip(model, weights)
         return preprocess, clip.to(device).eval().encode_image
 
@@ -179,38 +187,6 @@ def _load_clip(model: str, weights: str) -> tuple[open_clip.CLIP, Callable[[Imag
     )
 
 
-@contextmanager
-def _one_line_failure(model: str, weights: str) -> Iterator[None]:
-    """Turn a failed download or load into one line, without the libraries' pages of retries."""
-    if not _hub_is_reachable():
-        huggingface_hub.constants.HF_HUB_OFFLINE = True  # the local cache, at once
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    except (RuntimeError, OSError, ValueError, pickle.UnpicklingError) as error:
-        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
-        raise UserError(
-            f"cannot load CLIP weights {model}:{weights}: {reason}; {_ALTERNATIVES}"
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _hub_is_reachable() -> bool:
-    """False when the hub's name cannot be looked up, that is, without network."""
-    if urllib.request.getproxies():
-        return True
-    host = urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
-
-
-def _batches(values: Sequence, batch_size: int, progress: bool, title: str) -> Iterator[Sequence]:
-    with tqdm(total=len(values), desc=title, disable=not progress) as bar:
-        for first in range(0, len(values), batch_size):
-            batch = values[first : first + batch_size]
-            yield batch
-            bar.update(len(batch))
+def _batches(values: Sequence, batch_size: int) -> Iterator[Sequence]:
+    for first in range(0, len(values), batch_size):
+        yield values[first : first + batch_size]

@@ -1,9 +1,20 @@
-"""A user's mistake is one line and exit code 2; a programmer's mistake stays an exception."""
+"""A user's mistake is one line and exit code 2; a programmer's mistake stays an exception.
+
+Several processes share that line: who meets a mistake writes it into the launcher's key-value store
+before leaving. So the mistake that came first is told once on each machine, by whoever gets there
+first, and a process that only loses contact with the others finds the reason in the store.
+"""
 
 import os
 import sys
-import time
 from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
 
 class UserError(Exception):
@@ -13,22 +24,61 @@ class UserError(Exception):
 def run_program(main: Callable[[], None]) -> None:
     """Run `main`; print a `UserError` as one `error:` line on stderr and exit with code 2.
 
-    When one process of several exits with an error, the launcher ends the others. So most mistakes,
-    which all of them run into, are told by the first process alone: the others wait before they
-    speak. And whoever fails because it lost contact waits longer, for the cause to be told.
+    Several processes print one line together (see above) and all exit with code 2.
     """
     try:
         main()
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(5)
-            print(file=sys.stderr)  # leave the first process's progress bar
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if not _told_together(str(error)):
+            _print_error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; nothing was lost", file=sys.stderr)
         sys.exit(130)
-    except RuntimeError:
-        if "RANK" in os.environ:
-            time.sleep(15)
-        raise
+    except RuntimeError:  # torch's, also when another process has gone
+        if not _told_together(None):
+            raise
+        sys.exit(2)
+
+
+def _print_error(message: str) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        print(file=sys.stderr)  # leave the first process's progress bar
+    print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _told_together(message: str | None) -> bool:
+    """See to it that the first mistake of all processes is printed once on this machine.
+
+    message: this process's own mistake; None: it knows of none. Returns False where nobody has told
+    one, or it cannot be known: a single process, or a store that is gone.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    try:
+        return _tell_once(_open_store(), message)
+    except RuntimeError:  # torch's connection errors and timeouts
+        return False
+
+
+def _open_store() -> "Store":
+    """A connection of its own: a mistake may come before the processes have joined."""
+    # Imported here: this module serves programs that need no torch.
+    import torch.distributed as dist
+
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=PATIENCE)
+    return dist.PrefixStore(f"mistake/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _tell_once(store: "Store", message: str | None) -> bool:
+    if message is None and not store.check(["first"]):
+        return False
+    first = store.compare_set("first", "", message or "").decode()
+    machine = os.environ.get("GROUP_RANK", "0")
+    if store.add(f"{machine}/tellers", 1) == 1:
+        _print_error(first)
+        store.set(f"{machine}/told", "yes")
+    else:  # the launcher ends everyone as soon as one has left
+        store.wait([f"{machine}/told"], PATIENCE)
+    return True

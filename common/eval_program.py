@@ -1,6 +1,7 @@
 """The command line of every stage's `eval.py`; the options are the same in all of them."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from common.checkpoint import find_checkpoint, load_checkpoint
 from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
 from common.data.dataset import Split
 from common.data.loading import load_split
+from common.depth_files import DepthWriter
 from common.distributed import Processes, processes
 from common.errors import UserError
 from common.evaluation import (
@@ -21,9 +23,12 @@ from common.evaluation import (
     write_csv,
     write_json,
 )
-from common.inference import DepthWriter, Predict, evaluate_dataset
+from common.inference import Predict, evaluate_dataset
 from common.protocols import PROTOCOLS
 from common.run import RunConfig
+from common.submission import export_submission
+
+BENCHMARK = "kitti_benchmark"  # the split without ground truth
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,18 @@ def run_evaluation(doc: str, *programs: StageProgram) -> None:
     saved = load_checkpoint(path, stage=stage, recipes=tuple(p.recipe for p in programs))
     program = next(p for p in programs if p.recipe == saved["recipe"])
     config_file = find_yaml(arguments.config) if arguments.config else None
+    words = _override_words(arguments)
     with processes() as who:
+        if arguments.split == BENCHMARK:
+            config, model = _open_checkpoint(program, path, who, config_file, words)
+            zip_path = Path(arguments.save_submission)
+            text = export_submission(model, program.predict, config, who, zip_path)
+            if who.is_main:
+                print(text)
+            return
         result, config = evaluate_checkpoint(
-            program, path, arguments.split, who, config_file, _override_words(arguments),
-            arguments.save_predictions,
-        )  # fmt: skip
+            program, path, arguments.split, who, config_file, words, arguments.save_predictions
+        )
         if who.is_main:
             _report(result, result_labels(program, path, config, arguments.split), arguments)
 
@@ -69,24 +81,35 @@ def evaluate_checkpoint(
 ) -> tuple[EvalResult, RunConfig]:
     """Score a checkpoint on a split with its own config; `config_file` and overrides change it.
 
-    save_predictions: folder for 16-bit depth PNG files. Returns the result and the config used.
+    save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216). Returns
+    the result and the config used.
     """
+    config, model = _open_checkpoint(program, path, who, config_file, overrides or [])
+    dataset = load_split(config, split, model, who)
+    if who.is_main and dataset.notes:
+        print(*dataset.notes, sep="\n", file=sys.stderr)
+    writer = None
+    if save_predictions is not None:
+        files = {sample.key: sample.image_file for sample in dataset.samples}
+        writer = DepthWriter(Path(save_predictions), dataset.layout.depth_scale, files)
+    result = evaluate_dataset(
+        model, program.predict, dataset, config.eval, config.data.max_depth, who, writer
+    )
+    return result, config
+
+
+def _open_checkpoint(
+    program: StageProgram, path: Path, who: Processes, config_file: Path | None, words: list[str]
+) -> tuple[RunConfig, nn.Module]:
+    """The checkpoint's config, changed by the file and the words, and its network."""
     saved = load_checkpoint(path, stage=program.stage, recipes=(program.recipe,))
     tree, sources = saved["config"], {"": str(path)}
     tree["eval"].pop("max_images", None)  # limits validation while training, not this
     if config_file is not None:
         merge_yaml(tree, sources, config_file)
-    apply_overrides(tree, sources, overrides or [])
+    apply_overrides(tree, sources, words)
     config = build_config(program.config_type, tree, sources)
-    model = program.load_model(saved).to(who.device)
-    dataset = load_split(config, split, model, who)
-    writer = None
-    if save_predictions is not None:
-        writer = DepthWriter(Path(save_predictions), dataset.layout.depth_scale)
-    result = evaluate_dataset(
-        model, program.predict, dataset, config.eval, config.data.max_depth, who, writer
-    )
-    return result, config
+    return config, program.load_model(saved).to(who.device)
 
 
 def result_labels(
@@ -109,15 +132,36 @@ def _parse(doc: str) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="PATH", help="a .pt file or a run folder")
     add("--config", metavar="CONFIG.yaml", help="overrides the checkpoint's own config")
-    add("--split", choices=("train", "val", "test"), default="test")
+    add("--split", choices=("train", "val", "test", BENCHMARK), default="test")
     add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")
     add("--flip", action="store_true", help="average with the mirrored image's prediction")
     add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result")
     add("--csv", metavar="OUT.csv", help="write one line per image")
-    add("--save-predictions", metavar="DIR", help="write 16-bit depth PNG files")
+    add("--save-predictions", metavar="DIR",
+        help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
+        "the data set's unit")  # fmt: skip
+    add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
     add("overrides", nargs="*", metavar="key=value", help="change single settings")
-    return parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args()
+    _check_benchmark_options(arguments)
+    return arguments
+
+
+def _check_benchmark_options(arguments: argparse.Namespace) -> None:
+    """The benchmark has no ground truth, so nothing is scored; it gives a submission instead."""
+    if arguments.split != BENCHMARK:
+        if arguments.save_submission:
+            raise UserError(f"--save-submission: only with --split {BENCHMARK}")
+        return
+    if not arguments.save_submission:
+        raise UserError(
+            f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
+        )
+    for name in ("protocol", "micro", "json", "csv", "save_predictions"):
+        if getattr(arguments, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
 
 
 def _override_words(arguments: argparse.Namespace) -> list[str]:

@@ -24,7 +24,9 @@ from common.metrics import (
 from common.protocols import PROTOCOLS, Protocol, describe_unknown, find_protocol, valid_mask
 
 Row = dict[str, Any]
-SUMMARY_KEYS = ("protocol", "flip", "num_images", "num_skipped", "num_clamped", "num_nonfinite")
+SUMMARY_KEYS = (
+    "protocol", "flip", "num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,18 @@ class EvalResult:
 
     metrics: mean over images of each metric, as published. micro: the same metrics with every
     scored pixel counting the same. num_skipped: images without any valid pixel, and those the data
-    set had left out already. num_clamped, num_nonfinite: scored pixels whose prediction was finite
-    but outside [1e-3, max_depth], and those where it was nan or infinite. per_image: one row for
-    each scored image, in the order of the list: `image_path`, the nine metrics, `log_ratio` (mean
-    of ln pred - ln gt), `num_pixels`, `num_clamped`, `num_nonfinite`.
+    set had left out already. num_missing: images of the list whose files are missing. num_clamped,
+    num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
+    those where it was nan or infinite. per_image: one row for each scored image, in the order of
+    the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt), `num_pixels`,
+    `num_clamped`, `num_nonfinite`.
     """
 
     protocol: str
     flip: bool
     num_images: int
     num_skipped: int
+    num_missing: int
     num_clamped: int
     num_nonfinite: int
     metrics: dict[str, float]
@@ -90,7 +94,9 @@ def evaluate_depth(
     protocol: str,
     max_depth: float,
     flip: bool = False,
+    is_kb_crop: bool = False,
     num_skipped: int = 0,
+    num_missing: int = 0,
     gather: Callable[[list[Row]], list[Row]] | None = None,
     on_prediction: Callable[[str, Tensor], None] | None = None,
     description: str = "evaluate",
@@ -99,28 +105,37 @@ def evaluate_depth(
 
     predict: batch -> depth [B, 1, H, W] in metres, of any device and float type. loader: collated
     evaluation batches: `image` [B, 3, H, W], `gt_depth` B maps [1, h, w] in metres, `image_path`,
-    `position`. flip: average with the prediction for the mirrored image. num_skipped: images the
-    data set has left out already. gather: merges the rows of all processes into one list, on each
+    `position`. flip: average with the prediction for the mirrored image. is_kb_crop: the images are
+    KITTI's crops. num_skipped, num_missing: images the data set has left out already, without
+    ground truth and without a file. gather: merges the rows of all processes into one list, on each
     of them; an image that a sampler gave to two processes counts once. on_prediction: called with
     each image's name and the prediction [H, W] that is scored, as it comes from the network.
     """
-    rule = find_protocol(protocol)
+    rule = find_protocol(protocol, is_kb_crop)
     rows: list[Row] = []
-    for batch in tqdm(loader, desc=description, disable=_is_quiet(), leave=False):
-        pred_depth = predict(batch)
-        if flip:
-            mirrored = {**batch, "image": batch["image"].flip(-1)}
-            pred_depth = flip_average(pred_depth.float(), predict(mirrored).float())
+    for batch in tqdm(loader, desc=description, disable=is_quiet(), leave=False):
+        pred_depth = predict_batch(predict, batch, flip)
         rows += _score_batch(pred_depth, batch, rule, max_depth)
         if on_prediction is not None:
             for name, pred in zip(batch["image_path"], pred_depth[:, 0], strict=True):
                 on_prediction(name, pred)
     if gather is not None:
         rows = gather(rows)
-    return _summarize(rows, protocol, flip, num_skipped)
+    return _summarize(rows, protocol, flip, num_skipped, num_missing)
 
 
-def _is_quiet() -> bool | None:
+def predict_batch(
+    predict: Callable[[dict[str, Any]], Tensor], batch: dict[str, Any], flip: bool
+) -> Tensor:
+    """Depth [B, 1, H, W] of a batch, with `flip` averaged with that of the mirrored images."""
+    pred_depth = predict(batch)
+    if not flip:
+        return pred_depth
+    mirrored = {**batch, "image": batch["image"].flip(-1)}
+    return flip_average(pred_depth.float(), predict(mirrored).float())
+
+
+def is_quiet() -> bool | None:
     """Progress is shown by the first process, and there (None) on a terminal only."""
     return None if os.environ.get("RANK", "0") == "0" else True
 
@@ -143,7 +158,9 @@ def _score_batch(
     return rows
 
 
-def _summarize(rows: list[Row], protocol: str, flip: bool, num_skipped: int) -> EvalResult:
+def _summarize(
+    rows: list[Row], protocol: str, flip: bool, num_skipped: int, num_missing: int
+) -> EvalResult:
     unique = {(row["position"], row["image_path"]): row for row in rows}
     ordered = [unique[key] for key in sorted(unique)]
     scored = [row for row in ordered if row["num_pixels"] > 0]
@@ -158,6 +175,7 @@ def _summarize(rows: list[Row], protocol: str, flip: bool, num_skipped: int) -> 
         flip=flip,
         num_images=len(scored),
         num_skipped=num_skipped,
+        num_missing=num_missing,
         num_clamped=sum(row["num_clamped"] for row in scored),
         num_nonfinite=sum(row["num_nonfinite"] for row in scored),
         metrics=average_over_images(scored),

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import UserError
@@ -16,16 +16,18 @@ def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     An `OSError` (no permission, disk full) becomes a `UserError`, and so do `writer_errors`, for
     writers that know no `OSError`.
     """
+    failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except (OSError, *writer_errors) as error:
+    except failures as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"cannot write {path}: {reason}; check the folder and the free disk space, or name "
             "another place"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it became `path`, or its folder could not be made
+            temporary.unlink()

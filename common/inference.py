@@ -1,13 +1,11 @@
-"""From a network and a data set to metrics, picture panels and depth files.
+"""From a network and a data set to metrics and picture panels.
 
 Every stage hands over its `predict(model, batch) -> depth [B, 1, H, W]`; the rest is the same.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,7 +15,6 @@ from common.data.loading import evaluation_batches
 from common.data.transforms import kb_crop
 from common.distributed import Processes
 from common.engine import to_device
-from common.errors import UserError
 from common.evaluation import EvalConfig, EvalResult, evaluate_depth
 from common.visualize import denormalize, panel
 
@@ -35,7 +32,8 @@ def evaluate_dataset(
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
-    on_prediction: called with each image's key and its scored prediction [H, W] in metres.
+    on_prediction: called with each image's key and its prediction [H, W] in metres, as it comes
+    from the network: of the size of its input, which for KITTI is the crop of 352x1216.
     """
     model.eval()
 
@@ -45,7 +43,8 @@ def evaluate_dataset(
     loader = evaluation_batches(dataset, config, who)
     return evaluate_depth(
         predict_batch, loader, protocol=config.protocol, max_depth=max_depth, flip=config.flip,
-        num_skipped=dataset.num_without_gt, gather=who.gather, on_prediction=on_prediction,
+        is_kb_crop=dataset.layout.kb_crop, num_skipped=dataset.num_without_gt,
+        num_missing=dataset.num_missing, gather=who.gather, on_prediction=on_prediction,
     )  # fmt: skip
 
 
@@ -65,32 +64,10 @@ def draw_prediction_panel(
     model.eval()
     item = dataset[index]
     gt = item["gt_depth"][0].numpy()
+    if dataset.layout.kb_crop:
+        gt = kb_crop(gt)  # as its image is
     batch = to_device(collate_eval([item]), next(model.parameters()).device)
     pred = predict(model, batch)[0, 0].float().cpu().numpy()
     image = denormalize(item["image"])
     title = title or item["image_path"]
-    return panel(image, in_frame_of(pred, gt), pred, item["caption"], title=title)
-
-
-def in_frame_of(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """The ground truth in the prediction's frame: KITTI's is cut like its images."""
-    is_kitti_crop = pred.shape == (352, 1216) and gt.shape != pred.shape
-    return kb_crop(gt) if is_kitti_crop and gt.shape[0] < 480 else gt
-
-
-class DepthWriter:
-    """Writes predictions as 16-bit PNG files under a folder, named like their images."""
-
-    def __init__(self, folder: Path, depth_scale: float):
-        self.folder, self.depth_scale = folder, depth_scale
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}; name another") from error
-
-    def __call__(self, key: str, depth: Tensor) -> None:
-        """depth: [H, W], metres, stored as metres * depth_scale."""
-        path = (self.folder / key).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        values = (depth.cpu().numpy() * self.depth_scale).round().clip(0, 65535)
-        cv2.imwrite(str(path), np.nan_to_num(values).astype(np.uint16))
+    return panel(image, gt, pred, item["caption"], title=title)

@@ -6,7 +6,7 @@ Every number depends on it, so every result names its protocol.
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -132,11 +132,18 @@ PROTOCOLS = {
 }
 
 
-def find_protocol(name: str) -> Protocol:
-    """Return the protocol of that name."""
+def find_protocol(name: str, is_kb_crop: bool = False) -> Protocol:
+    """Return the protocol of that name.
+
+    is_kb_crop: the network saw KITTI's crop of each image. Then `none` scores in this crop too: to
+    stretch the prediction over the full frame would compare different places.
+    """
     if name not in PROTOCOLS:
         raise UserError(describe_unknown(name))
-    return PROTOCOLS[name]
+    protocol = PROTOCOLS[name]
+    if is_kb_crop and protocol.align is resize_to_gt:
+        return replace(protocol, align=crop_to_kb)
+    return protocol
 
 
 def describe_unknown(name: str) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.data.demo_room_files import RoomsSettings, write_rooms
-from common.data.demo_street_files import StreetsSettings, write_streets
-from common.data.demo_writer import is_made
+from common.data.demo.room_files import RoomsSettings, write_rooms
+from common.data.demo.street_files import StreetsSettings, write_streets
+from common.data.demo.writer import is_made
 from common.errors import UserError, run_program
 
 EXAMPLE = """examples:

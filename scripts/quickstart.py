@@ -6,9 +6,7 @@ Results: runs/demo/report.html and runs/demo/results.json.
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ import torch
 from torch import Tensor
 
 from common.checkpoint import load_checkpoint
-from common.config import build_config, load_config
+from common.config import build_config
 from common.data.dataset import DepthDataset
 from common.data.loading import evaluation_batches, load_split
 from common.distributed import Processes, processes
@@ -31,9 +29,10 @@ from common.errors import run_program
 from common.eval_program import StageProgram, evaluate_checkpoint, result_labels
 from common.evaluation import EvalResult, evaluate_depth, format_table, result_dict, write_json
 from common.inference import draw_prediction_panel
-from common.run import RunConfig, choose_folder, environment
+from common.run import RunConfig, environment
 from common.visualize import stack_panels, write_png
 from scripts.report import write_report
+from scripts.stage_runs import StageRun, run_command
 from stage1_vae.eval import PROGRAM as STAGE1
 from stage2_sampler.eval import PROGRAM as STAGE2
 from stage3_depth.eval import PROGRAM as STAGE3
@@ -48,23 +47,17 @@ class Model:
     """One row of the table: how it is trained, where it is, what scores it."""
 
     name: str
-    folder: str  # stage folder of the repository
     experiment: str
     program: StageProgram
     overrides: tuple[str, ...] = ()
 
-    def words(self, data_root: Path, earlier: Path | None, extra: tuple[str, ...]) -> list[str]:
-        """What follows `sh STAGE/train.sh`. earlier: the run folder of the stage before."""
-        words = [f"configs/demo/{self.program.stage}.yaml", f"experiment={self.experiment}"]
-        words.append(f"data.root={data_root / 'rooms'}")
+    def run(self, data_root: Path, earlier: Path | None, extra: tuple[str, ...]) -> StageRun:
+        """The training. earlier: the run folder of the stage before."""
+        words = [f"experiment={self.experiment}", f"data.root={data_root / 'rooms'}"]
         if earlier is not None:
             words.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
-        return [*words, *self.overrides, *extra]
-
-    def run_folder(self, words: list[str]) -> Path:
-        """Where these words' run is or will be."""
-        config = load_config(self.program.config_type, ROOT / words[0], words[1:])
-        return choose_folder(config, self.program.stage)
+        config_file = ROOT / f"configs/demo/{self.program.stage}.yaml"
+        return StageRun(self.program, config_file, (*words, *self.overrides, *extra))
 
 
 @dataclass(frozen=True)
@@ -84,10 +77,10 @@ def models(experiment: str) -> list[Model]:
     control = f"{experiment}_control"
     no_language = ("language.mode=none",)
     return [
-        Model("stage 1 (text only)", "stage1_vae", experiment, STAGE1),
-        Model("stage 2", "stage2_sampler", experiment, STAGE2),
-        Model("stage 3 without language", "stage3_depth", control, STAGE3, no_language),
-        Model("stage 3", "stage3_depth", experiment, STAGE3),
+        Model("stage 1 (text only)", experiment, STAGE1),
+        Model("stage 2", experiment, STAGE2),
+        Model("stage 3 without language", control, STAGE3, no_language),
+        Model("stage 3", experiment, STAGE3),
     ]
 
 
@@ -103,7 +96,8 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
     start = time.monotonic()
     small = REHEARSAL_DATA if arguments.rehearsal else ()
-    run_command([sys.executable, "scripts/make_demo_data.py", "--out", str(data_root), *small])
+    maker = str(ROOT / "scripts" / "make_demo_data.py")
+    run_command([sys.executable, maker, "--out", str(data_root), *small])
     runs = train_all(rows, data_root, REHEARSAL if arguments.rehearsal else ())
     with processes() as who:
         results = score(runs, run_dir, who)
@@ -134,21 +128,11 @@ def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> lis
     trained = []
     for model in rows:
         earlier = folders.get({"stage2": "stage1", "stage3": "stage2"}.get(model.program.stage, ""))
-        words = model.words(data_root, earlier, extra)
-        folders[model.program.stage] = model.run_folder(words)
-        run_command(["sh", f"{model.folder}/train.sh", *words])
+        run = model.run(data_root, earlier, extra)
+        folders[model.program.stage] = run.folder
+        run.train(NPROC="1")
         trained.append(TrainedModel(model, folders[model.program.stage]))
     return trained
-
-
-def run_command(words: list[str]) -> None:
-    """Print and run one command from the repository root; stop where it stops."""
-    print(f"\n$ {' '.join(words).replace(str(ROOT) + '/', '')}", flush=True)
-    code = subprocess.run(words, cwd=ROOT, env={**os.environ, "NPROC": "1"}).returncode
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise SystemExit(code)
 
 
 def score(rows: list[TrainedModel], run_dir: Path, who: Processes) -> dict[str, Any]:

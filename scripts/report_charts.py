@@ -1,4 +1,4 @@
-"""Charts of the report as inline SVG: lines over steps, bars, and ratios on a log axis.
+"""Charts of the reports as inline SVG: lines over steps, means with spreads, bars, ratios.
 
 Every function returns a string of SVG. Colours are CSS classes of report_parts.CSS, so the charts
 follow light and dark mode; hovering a mark shows its exact value without any script.
@@ -69,6 +69,38 @@ def line_chart(
             parts.append(_polyline(one.steps, smooth, x_axis, y_axis, color))
     label = f"{y_label} over steps: {', '.join(one.label for one in series)}"
     return _svg(WIDTH, HEIGHT, label, parts)
+
+
+def spread_chart(
+    series: Sequence[Series], spreads: Sequence[Sequence[float]], x_label: str, y_label: str
+) -> str:
+    """Draw one line per series over a log axis, with a bar of +- spread at each of its values.
+
+    series: the means, in the order of the axis (`steps`, positive). spreads[i][j]: of value j of
+    series i; a non-finite one draws no bar. The legend stands below the chart.
+    """
+    rows = [
+        (step, value, spread if math.isfinite(spread) else 0.0)
+        for one, its_spreads in zip(series, spreads, strict=True)
+        for step, value, spread in zip(one.steps, one.values, its_spreads, strict=True)
+        if math.isfinite(value)
+    ]
+    ends = [end for _, value, spread in rows for end in (value - spread, value + spread)]
+    x_axis = Axis(*_padded_range([step for step, *_ in rows], True), LEFT, WIDTH - RIGHT, log=True)
+    y_axis = Axis(*_padded_range(ends, False), HEIGHT - BOTTOM, TOP)
+    parts = [_frame(x_axis, y_axis, y_label, x_label)]
+    for number, (one, its_spreads) in enumerate(zip(series, spreads, strict=True)):
+        color = f"c{number % NUM_COLORS}"
+        parts += [_polyline(one.steps, one.values, x_axis, y_axis, f"line {color}")]
+        parts += [_error_bars(one, its_spreads, x_axis, y_axis, f"line {color}")]
+        parts += [_dots(one, x_axis, y_axis, f"line {color}", x_label)]
+        y = HEIGHT + 18 * number + 12
+        parts.append(
+            f'<circle cx="{LEFT + 6}" cy="{y - 4}" r="4" class="dot {color}"/>'
+            f'<text x="{LEFT + 16}" y="{y}">{escape(one.label)}</text>'
+        )
+    label = f"{y_label} over {x_label}: {', '.join(one.label for one in series)}"
+    return _svg(WIDTH, HEIGHT + 18 * len(series) + 6, label, parts)
 
 
 def bar_chart(names: Sequence[str], values: Sequence[float], bound: float, bound_label: str) -> str:
@@ -173,7 +205,7 @@ def _padded_range(values: Sequence[float], log: bool) -> tuple[float, float]:
     return (0.0 if 0 <= low < 0.5 * high else low - padding), high + padding
 
 
-def _frame(x_axis: Axis, y_axis: Axis, y_label: str) -> str:
+def _frame(x_axis: Axis, y_axis: Axis, y_label: str, x_label: str = "step") -> str:
     parts = []
     for tick in y_axis.ticks():
         y = y_axis.position(tick)
@@ -189,13 +221,13 @@ def _frame(x_axis: Axis, y_axis: Axis, y_label: str) -> str:
             f' class="axis"/><text x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle"'
             f' class="tick">{text}</text>'
         )
-    log_note = ", log scale" if y_axis.log else ""
+    x_note, y_note = (", log scale" if axis.log else "" for axis in (x_axis, y_axis))
     parts.append(
         f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"'
         f' class="axis"/><text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}"'
-        f' text-anchor="middle" class="tick">step</text>'
+        f' text-anchor="middle" class="tick">{escape(x_label)}{x_note}</text>'
         f'<text transform="translate(11 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"'
-        f' text-anchor="middle" class="tick">{escape(y_label)}{log_note}</text>'
+        f' text-anchor="middle" class="tick">{escape(y_label)}{y_note}</text>'
     )
     return "".join(parts)
 
@@ -214,11 +246,26 @@ def _polyline(
     return f'<path d="{"".join(commands)}" class="{css}"/>' if commands else ""
 
 
-def _dots(series: Series, x_axis: Axis, y_axis: Axis, css: str) -> str:
+def _error_bars(
+    series: Series, spreads: Sequence[float], x_axis: Axis, y_axis: Axis, css: str
+) -> str:
+    bars = []
+    for step, value, spread in zip(series.steps, series.values, spreads, strict=True):
+        if math.isfinite(value) and math.isfinite(spread):
+            x, low, high = (
+                x_axis.position(step), y_axis.position(value - spread),
+                y_axis.position(value + spread),
+            )  # fmt: skip
+            caps = "".join(f"M{x - 4:.1f} {y:.1f}h8" for y in (low, high))
+            bars.append(f'<path d="M{x:.1f} {low:.1f}V{high:.1f}{caps}" class="{css}"/>')
+    return "".join(bars)
+
+
+def _dots(series: Series, x_axis: Axis, y_axis: Axis, css: str, unit: str = "step") -> str:
     return "".join(
         f'<circle cx="{x_axis.position(step):.1f}" cy="{y_axis.position(value):.1f}" r="3"'
         f' class="{css.replace("line", "dot")}">'
-        f"<title>step {step:g}: {value:.6g}</title></circle>"
+        f"<title>{escape(unit)} {step:g}: {value:.6g}</title></circle>"
         for step, value in zip(series.steps, series.values, strict=True)
         if is_drawable(value, y_axis.log)
     )

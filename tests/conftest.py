@@ -23,7 +23,7 @@ import stage2_sampler.train
 import stage3_depth.eval
 import stage3_depth.train
 from common.config import REPO_ROOT
-from common.data.text_features import write_features
+from common.data.feature_file import write_features
 from common.errors import run_program
 
 TEXT_DIM, IMAGE_DIM = 16, 12

@@ -8,6 +8,7 @@ import yaml
 
 from common.config import REPO_ROOT, load_config
 from common.run import RunConfig
+from llm_mde.config import LLMMDEConfig
 from stage1_vae.config import Stage1Config
 from stage2_sampler.config import Stage2Config
 from stage3_depth.config import JointStageConfig, Stage3Config
@@ -19,6 +20,7 @@ TYPES: dict[str, type[RunConfig]] = {
     "stage3": Stage3Config,
     "joint": JointStageConfig,
     "joint_legacy": JointStageConfig,
+    "llm_mde": LLMMDEConfig,
 }
 
 
@@ -29,11 +31,12 @@ def base_of(path: Path) -> Path | None:
 
 def kind_of(path: Path) -> str:
     """`labeled_stage1` -> `stage1`."""
-    found = re.search(r"(stage\d)$", path.stem)
+    found = re.search(r"(stage\d|llm_mde)$", path.stem)
     return found[1] if found else path.stem
 
 
-FILES = sorted(FOLDER.rglob("*.yaml"))
+ZERO_SHOT = FOLDER / "zero_shot"  # these only change the data of a checkpoint: test_zero_shot.py
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent != ZERO_SHOT)
 BASES = {base_of(path) for path in FILES}  # some of these only hold what others share
 CONFIGS = [path for path in FILES if path not in BASES or kind_of(path) in TYPES]
 ids = [str(path.relative_to(FOLDER)) for path in CONFIGS]
@@ -71,6 +74,7 @@ def test_the_promised_files_are_there():
     names = set(ids)
     for data in ("demo", "nyu", "kitti"):
         assert {f"{data}/stage{k}.yaml" for k in (1, 2, 3)} <= names
+        assert f"{data}/llm_mde.yaml" in names
     assert {f"nyu/labeled_stage{k}.yaml" for k in (1, 2, 3)} <= names
 
 
@@ -120,3 +124,18 @@ def test_published_settings_of_nyu_and_kitti():
     assert nyu[0].model.latent_dim == 256
     assert nyu[0].eval.protocol == "nyu_eigen"
     assert kitti[0].eval.protocol.startswith("kitti_garg")
+
+
+def test_published_settings_of_llm_mde():
+    """SPEC 10."""
+    for data in ("nyu", "kitti"):
+        config = load(FOLDER / data / "llm_mde.yaml")
+        vision, language = config.model.vision, config.model.language
+        assert (vision.name, vision.weights) == ("vit_base_patch16_224", "pretrained")
+        assert (vision.lora_rank, vision.lora_alpha, language.lora_rank) == (160, 320, 32)
+        assert (vision.train, language.num_layers >= 4) == ("lora", True)
+        assert config.model.reprogramming.num_prototypes == 1000
+        assert config.model.reprogramming.num_heads == 24
+        assert (config.train.lr, config.train.batch_size) == (1e-4, 32)
+        assert config.loss.silog_lambda == 0.85
+    assert load(FOLDER / "nyu" / "llm_mde.yaml").train.epochs == 50

@@ -1,90 +1,35 @@
-"""Data sets on tiny trees in the real layouts, and every kind of bad input."""
+"""Training and evaluation items of tiny trees in the layouts of NYU and KITTI."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from dataset_trees import (
+    one_line,
+    plain,
+    save,
+    stored_depth,
+    write_kitti,
+    write_nyu,
+)
 
 from common.data import transforms
-from common.data.dataset import build_dataset, collate_eval, collate_train, image_files
-from common.data.reading import read_depth, read_image
-from common.data.samples import DataConfig
+from common.data.dataset import collate_eval, collate_train, image_files
+from common.data.feature_file import FeatureStore, write_features
+from common.data.reading import read_image
 from common.data.sampling import StepSampler, eval_loader, train_loader
-from common.data.text_features import FeatureStore, write_features
 from common.errors import UserError
-
-DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), array)
-
-
-def picture(height, width, seed):
-    """Smooth, so that JPEG keeps it."""
-    noise = np.random.default_rng(seed).uniform(0, 255, (4, 5, 3))
-    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255)
-
-
-def stored_depth(height, width, seed):
-    return np.random.default_rng(seed).integers(0, 10000, (height, width), dtype=np.uint16)
 
 
 @pytest.fixture
 def nyu(tmp_path):
-    """Five training scenes of three frames, one validation and one test scene of two."""
-    counts = {f"kitchen_{s:04d}": 3 for s in range(5)}
-    lists = {"train": counts, "val": {"office_0001": 2}, "test": {"bathroom": 2}}
-    for split, scenes in lists.items():
-        below = tmp_path / ("official_splits/test" if split == "test" else "sync")
-        lines = []
-        for scene, count in scenes.items():
-            for i in range(count):
-                image, depth = f"{scene}/rgb_{i:05d}.jpg", f"{scene}/sync_depth_{i:05d}.png"
-                save(below / image, picture(480, 640, i))
-                save(below / depth, stored_depth(480, 640, i))
-                lines.append(f"/{image} /{depth} 518.8579")
-        (tmp_path / f"{split}.txt").write_text("\n".join(lines))
-    return DataConfig(
-        "nyu", tmp_path, 64, 96, 10.0, train_list="train.txt", val_list="val.txt",
-        test_list="test.txt", train_dir="sync", test_dir="official_splits/test",
-    )  # fmt: skip
+    return write_nyu(tmp_path)
 
 
 @pytest.fixture
 def kitti(tmp_path):
-    """Four frames: one with its depth in `train`, two in `val`, one without ground truth."""
-    root, gt_root = tmp_path / "raw", tmp_path / "annotated"
-    lines = []
-    for i, folder in enumerate(("train", "val", "val", None)):
-        image = f"{DRIVE}/image_02/data/{i:010d}.png"
-        save(root / image, picture(375, 1242 - i, i))
-        depth = f"2011_09_26_drive_0002_sync/proj_depth/groundtruth/image_02/{i:010d}.png"
-        if folder is None:
-            lines.append(f"{image} None 721.5377")
-        else:
-            save(gt_root / folder / depth, stored_depth(375, 1242 - i, i))
-            lines.append(f"{image} {depth} 721.5377")
-    (root / "list.txt").write_text("\r\n".join(lines))
-    return DataConfig(
-        "kitti", root, 352, 704, 80.0, gt_root=gt_root, train_list="list.txt",
-        val_list="list.txt", test_list="list.txt",
-    )  # fmt: skip
-
-
-def plain(data, split="train", **options):
-    settings = {"text_features": None, "image_features": None, "captions": None, "seed": 0}
-    return build_dataset(data, split, **{**settings, "augment": False, **options})
-
-
-def one_line(error) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
+    return write_kitti(tmp_path)
 
 
 def test_nyu_training_item(nyu):
@@ -245,119 +190,6 @@ def test_validation_is_carved_by_scene_without_a_list(nyu):
         plain(replace(data, val_share=0.0), "val")
 
 
-def test_missing_files_are_counted_and_named(nyu):
-    for i in range(3):
-        (nyu.root / f"sync/kitchen_0002/rgb_{i:05d}.jpg").unlink()
-    (nyu.root / "sync/kitchen_0003/rgb_00000.jpg").unlink()
-    with pytest.raises(UserError) as caught:
-        plain(nyu)
-    text = one_line(caught)
-    assert text.startswith("4 of 15 images are missing, first ")
-    assert text.count("rgb_") == 3
-    assert "data.root, data.train_dir" in text
-    (nyu.root / "official_splits/test/bathroom/sync_depth_00001.png").unlink()
-    with pytest.raises(
-        UserError, match="1 of 2 depth maps are missing.*data.gt_root, data.test_dir"
-    ):
-        plain(nyu, "test")
-
-
-def test_missing_root_list_and_ground_truth(nyu, kitti):
-    with pytest.raises(UserError, match="data.root: no folder"):
-        plain(replace(nyu, root=nyu.root / "nowhere"))
-    with pytest.raises(UserError, match="no list file nowhere.txt"):
-        plain(replace(nyu, train_list="nowhere.txt"))
-    with pytest.raises(UserError, match="data.test_list is not set"):
-        plain(replace(nyu, test_list=None), "test")
-    (kitti.root / "list.txt").write_text(f"{DRIVE}/image_02/data/0000000000.png None 721\n")
-    with pytest.raises(UserError, match="none of the 1 images of the test list has ground truth"):
-        plain(kitti, "test")
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.98])
-def test_cut_off_images_are_refused(tmp_path, suffix, share):
-    path = tmp_path / f"image.{suffix}"
-    save(path, picture(48, 64, 0))
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(UserError) as caught:
-        read_image(path)
-    assert str(path) in one_line(caught)
-    assert "cut off" in one_line(caught) or share == 0.0
-
-
-def test_jpeg_with_trailing_bytes_is_fine(tmp_path):
-    path = tmp_path / "image.jpg"
-    save(path, picture(48, 64, 0))
-    path.write_bytes(path.read_bytes() + b"\0" * 500)
-    assert read_image(path).shape == (48, 64, 3)
-
-
-def test_unreadable_files(tmp_path):
-    path = tmp_path / "image.jpg"
-    path.write_text("<html>404</html>")
-    with pytest.raises(UserError, match="not a readable image"):
-        read_image(path)
-    with pytest.raises(UserError, match="cannot read .*nowhere.png"):
-        read_image(tmp_path / "nowhere.png")
-
-
-def test_depth_must_be_16_bit_with_one_channel(tmp_path):
-    save(tmp_path / "eight.png", np.zeros((8, 8), np.uint8))
-    save(tmp_path / "colour.png", np.zeros((8, 8, 3), np.uint16))
-    with pytest.raises(UserError, match="16-bit PNG with one channel, this is 8-bit with 1"):
-        read_depth(tmp_path / "eight.png")
-    with pytest.raises(UserError, match="this is 16-bit with 3"):
-        read_depth(tmp_path / "colour.png")
-    save(tmp_path / "full.png", np.array([[0, 1, 65534, 65535]], np.uint16))
-    assert read_depth(tmp_path / "full.png").tolist() == [[0, 1, 65534, 0]]
-
-
-def test_image_and_depth_of_different_sizes(nyu):
-    save(nyu.root / "sync/kitchen_0000/sync_depth_00000.png", stored_depth(240, 320, 0))
-    with pytest.raises(UserError) as caught:
-        plain(nyu)[0]
-    text = one_line(caught)
-    assert "480x640" in text
-    assert "240x320" in text
-    assert "rgb_00000.jpg" in text
-
-
-def test_image_too_small_for_kitti(kitti):
-    image = kitti.root / f"{DRIVE}/image_02/data/0000000000.png"
-    save(image, picture(300, 1242, 0))
-    save(next(kitti.gt_root.rglob("0000000000.png")), stored_depth(300, 1242, 0))
-    with pytest.raises(
-        UserError, match="0000000000.png is 300x1242, too small for KITTI's 352x1216"
-    ):
-        plain(kitti)[0]
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_bad_file_met_in_a_worker_is_one_line(nyu, num_workers):
-    (nyu.root / "sync/kitchen_0002/sync_depth_00001.png").write_bytes(b"\x89PNG broken")
-    dataset = plain(nyu)
-    sampler = StepSampler(len(dataset), batch_size=15, micro_batch_size=15)
-    with pytest.raises(UserError) as caught:
-        list(train_loader(dataset, sampler, num_workers=num_workers))
-    text = one_line(caught)
-    assert text.startswith(str(nyu.root / "sync/kitchen_0002/sync_depth_00001.png"))
-    assert text.endswith("copy it again")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"height": 100}, "height: 100 is not divisible by 32; use 96 or 128"),
-        ({"width": 20}, "width: 20 is not divisible by 32; use 32"),
-        ({"max_depth": 0.0}, "max_depth: 0.0 is not above"),
-        ({"val_share": 1.0}, "val_share: 1.0 is not in"),
-        ({"rotate_degrees": -1.0}, "rotate_degrees: -1.0 is not in"),
-        ({"name": "kitti", "height": 384}, "height: 384 is above 352"),
-    ],
-)
-def test_config_ranges(change, message):
-    with pytest.raises(ValueError, match=message):
-        DataConfig(**{"name": "nyu", "root": Path(), "height": 64, "width": 96,
-                      "max_depth": 10.0, **change})  # fmt: skip
+def test_a_depth_scale_of_its_own(nyu):
+    metres = plain(replace(nyu, depth_scale=500.0), "test")[0]["gt_depth"][0].numpy()
+    np.testing.assert_allclose(metres, stored_depth(480, 640, 0) / 500, rtol=1e-6)

@@ -1,12 +1,20 @@
 """Two gloo processes, or micro-batches, take the same steps as one process with the whole batch."""
 
 import shutil
+import socket
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import metrics_of, train, train_process
+import torch.distributed as dist
+from conftest import call, metrics_of, run_process, train, train_process
 
-from common.data.sampling import epoch_order
+from common import errors
+from common.data.loading import load_data
+from common.data.sampling import check_share, epoch_order
+from common.distributed import Processes
+from common.errors import UserError
 
 # An instance norm follows: the gradient of these is rounding, and Adam takes full steps along it.
 ROUNDING_ONLY = ("mix.1.bias", "mix.4.bias")
@@ -80,9 +88,80 @@ def test_a_mistake_that_only_the_second_process_meets(workspace, words, tmp_path
     image = (data / "train.txt").read_text().splitlines()[epoch_order(12, 0, 0)[2]].split()[0]
     (data / image.lstrip("/")).write_bytes(b"nothing")
     outcome = train_process("stage1", *words("stage1", "x", f"data.root={data}"), NPROC="2")
-    # The first process may lose contact, and say so, before the launcher ends it.
-    assert outcome.code != 0
-    assert any(image.lstrip("/") in error for error in outcome.errors), outcome.err
+    assert outcome.code == 2
+    assert len(outcome.errors) == 1, outcome.err
+    assert image.lstrip("/") in outcome.errors[0]
+    assert "Traceback" not in outcome.err
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """The launcher's store, of two processes on each machine; this process plays all of them."""
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(server.port))
+    monkeypatch.setattr(errors, "PATIENCE", timedelta(seconds=1))
+    return server
+
+
+def play(monkeypatch, rank, error, machine=0):
+    """A program that ends with `error`, as the process `rank` on `machine`."""
+
+    def main():
+        raise error
+
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setenv("GROUP_RANK", str(machine))
+    return call(main)
+
+
+def test_each_machine_tells_the_first_mistake_once(store, monkeypatch):
+    first, second = UserError("first"), UserError("another")
+    outcomes = [
+        play(monkeypatch, rank, error, machine)
+        for rank, error, machine in ((1, first, 0), (0, second, 0), (3, second, 1), (2, first, 1))
+    ]
+    assert [o.errors for o in outcomes] == [["error: first"], [], ["error: first"], []]
+    assert {o.code for o in outcomes} == {2}
+
+
+def test_a_process_that_loses_contact_finds_the_reason(store, monkeypatch):
+    lost = RuntimeError("Connection closed by peer")
+    with pytest.raises(RuntimeError, match="closed by peer"):  # nobody has told one
+        play(monkeypatch, 0, lost)
+    assert play(monkeypatch, 1, UserError("why")).errors == ["error: why"]
+    outcome = play(monkeypatch, 0, lost)
+    assert (outcome.code, outcome.err) == (2, "")
+    with pytest.raises(ValueError, match="a bug"):
+        play(monkeypatch, 0, ValueError("a bug"))
+
+
+def test_without_the_store_every_process_speaks_for_itself(store, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+        assert play(monkeypatch, 1, UserError("why")).errors == ["error: why"]
+        with pytest.raises(RuntimeError, match="lost"):
+            play(monkeypatch, 0, RuntimeError("lost"))
+
+
+def test_ctrl_c_keeps_its_code(store, monkeypatch):
+    assert play(monkeypatch, 1, KeyboardInterrupt()).code == 130
+
+
+def test_a_batch_that_cannot_be_shared_is_told_before_data_is_read():
+    with pytest.raises(UserError, match=r"train.batch_size: 5 is not divisible.*use 4 or 6"):
+        check_share(5, 2)
+    config = SimpleNamespace(train=SimpleNamespace(batch_size=1), data=None)
+    with pytest.raises(UserError, match="not divisible by the 2 processes; use 2"):
+        load_data(config, None, Processes(1, 2, torch.device("cpu")))
+
+
+def test_the_launcher_says_how_it_is_used():
+    for words, expected in (([], "usage: sh scripts/launch.sh PROGRAM"), (["x.py"], "no program")):
+        outcome = run_process("sh", "scripts/launch.sh", *words)
+        assert outcome.code == 2 and expected in outcome.err
 
 
 def test_nproc_must_be_a_number():

@@ -329,7 +329,9 @@ def test_training_goes_on_where_nothing_can_be_compiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", compiler)
     model, said = Toy(), []
     assert wrap(model, ALONE, compiled=True, log=said.append) is model
-    assert said == ["torch.compile does not work here, training goes on without it: no C++ compiler"]
+    assert said == [
+        "torch.compile does not work here, training goes on without it: no C++ compiler"
+    ]
 
 
 def test_unwrap_finds_the_model_inside():

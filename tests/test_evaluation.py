@@ -25,7 +25,7 @@ from tests.golden.recipe import image, metric_case
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
-COUNTS = ("num_images", "num_skipped", "num_clamped", "num_nonfinite")
+COUNTS = ("num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite")
 
 
 def make_batch(gts: list, first: int = 0) -> dict:
@@ -181,8 +181,8 @@ def test_images_without_a_valid_pixel_are_skipped_and_counted():
     preds, gts = random_pairs(1, 4)
     gts[1][:] = 0
     gts[2][:] = 11
-    result = evaluate(preds, gts, "none", num_skipped=45)
-    assert (result.num_images, result.num_skipped) == (2, 47)
+    result = evaluate(preds, gts, "none", num_skipped=45, num_missing=7)
+    assert (result.num_images, result.num_skipped, result.num_missing) == (2, 47, 7)
     expected = evaluate([preds[0], preds[3]], [gts[0], gts[3]], "none")
     assert result.metrics == pytest.approx(expected.metrics, rel=1e-12)
     assert [row["image_path"][-9:-4] for row in result.per_image] == ["00000", "00003"]
@@ -297,5 +297,5 @@ def test_table_is_aligned_and_takes_results_and_dicts(result):
     assert lines[0].split()[:2] == ["name", "abs_rel"]
     cells = lines[1].split()
     assert cells[1] == f"{result.metrics['abs_rel']:.4f}"
-    assert cells[10:] == ["none", "off", "3", "2", "0", "0"]
-    assert lines[2].split()[-6:] == ["nyu_eigen", "on", "654", "-", "-", "-"]
+    assert cells[10:] == ["none", "off", "3", "2", "0", "0", "0"]
+    assert lines[2].split()[-7:] == ["nyu_eigen", "on", "654", "-", "-", "-", "-"]

@@ -35,6 +35,8 @@ def imported(tree: ast.AST) -> set[str]:
 def may_import(path: Path, module: str) -> bool:
     """Whether the file may import the module of this project."""
     here, package = path.parts[0], module.partition(".")[0]
+    if here == "benchmarks" and module.startswith("tests.golden"):
+        return True  # what this project is compared with
     if package in ("scripts", "tests", "conftest"):
         return here == package or (package == "conftest" and here == "tests")
     if package not in STAGES or here in ("scripts", "tests", "benchmarks", package):
@@ -80,7 +82,7 @@ def test_the_rule_itself(path, source, allowed):
 
 
 def test_there_are_files_to_check():
-    assert [path.parts[0] for path in TRAINING[:3]] == ORDER
+    assert [path.parts[0] for path in TRAINING[:4]] == ["llm_mde", *ORDER]
     assert len(FILES) > 50
 
 

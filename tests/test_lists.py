@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.data.lists import Pair, carve_validation, find_file, read_list, scene_of
+from common.data.lists import Pair, carve_by_scene, find_file, read_list, scene_of
 from common.errors import UserError
 
 
@@ -21,9 +21,9 @@ def test_reads_published_spellings(tmp_path):
         "c/d.png  e/f.png",
     )
     assert read_list(path) == [
-        Pair("kitchen_0028b/rgb_00045.jpg", "kitchen_0028b/sync_depth_00045.png", 518.8579),
-        Pair("a/b.png", None, 721.5377),
-        Pair("c/d.png", "e/f.png", None),
+        Pair("kitchen_0028b/rgb_00045.jpg", "kitchen_0028b/sync_depth_00045.png"),
+        Pair("a/b.png", None),
+        Pair("c/d.png", "e/f.png"),
     ]
 
 
@@ -33,23 +33,47 @@ def test_byte_order_mark_is_not_part_of_the_first_path(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("my room/a 1.jpg\tmy room/a 1.png\t518.8", Pair("my room/a 1.jpg", "my room/a 1.png")),
+        ("my room/a.jpg, my room/a.png, 518.8", Pair("my room/a.jpg", "my room/a.png")),
+        ("my room/a.jpg,None", Pair("my room/a.jpg", None)),
+        ("a.jpg\tb.png", Pair("a.jpg", "b.png")),
+        ("a.jpg b.png\t518.8579", Pair("a.jpg", "b.png")),  # a tab that is only a wide space
+        ("a,1.jpg b,1.png 518", Pair("a,1.jpg", "b,1.png")),
+        ("a,1.jpg b.png", Pair("a,1.jpg", "b.png")),
+        ("a.jpg b.png -1", Pair("a.jpg", "b.png")),  # nothing reads the focal length
+    ],
+)
+def test_tabs_and_commas_allow_spaces_in_paths(tmp_path, line, expected):
+    assert read_list(write(tmp_path / "list.txt", f"{line}\r\n")) == [expected]
+
+
+def test_an_absolute_path_that_exists_is_kept(tmp_path):
+    image = write(tmp_path / "a.jpg", "")
+    (pair,) = read_list(write(tmp_path / "list.txt", f"{image} /nowhere/a.png 500"))
+    assert pair == Pair(str(image), "nowhere/a.png")
+
+
+@pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("only_one.jpg", "1 columns"),
-        ("a b c d", "4 columns"),
-        ("a.jpg b.png wide", "focal length 'wide'"),
-        ("a.jpg b.png -3", "focal length '-3'"),
-        ("a.jpg b.png nan", "focal length 'nan'"),
+        ("only_one.jpg", "found 1 columns"),
+        ("a b c d", "found 4 columns"),
+        ("a.jpg b.png wide", "focal length 'wide' is not a number"),
+        ("my room/a.jpg b.png", "focal length 'b.png' is not a number"),
         ("a.jpg / 518", "empty"),
     ],
 )
-def test_malformed_line_names_file_and_line(tmp_path, line, problem):
+def test_malformed_line_names_file_and_line_and_shows_the_right_form(tmp_path, line, problem):
     path = write(tmp_path / "list.txt", f"a.jpg b.png 518\n\n{line}\n")
     with pytest.raises(UserError) as caught:
         read_list(path)
-    assert f"{path}:3: " in str(caught.value)
-    assert problem in str(caught.value)
-    assert "\n" not in str(caught.value)
+    text = str(caught.value)
+    assert f"{path}:3: " in text
+    assert problem in text
+    assert "like 'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'" in text
+    assert "\n" not in text
 
 
 def test_missing_empty_and_binary_lists(tmp_path):
@@ -85,14 +109,12 @@ def test_scene_of_known_layouts():
 
 
 def scenes(counts):
-    return [
-        Pair(f"room_{s:04d}/{i}.jpg", "d", None) for s, n in enumerate(counts) for i in range(n)
-    ]
+    return [Pair(f"room_{s:04d}/{i}.jpg", "d") for s, n in enumerate(counts) for i in range(n)]
 
 
 def test_carved_validation_shares_no_scene_and_keeps_every_pair():
     pairs = scenes([10] * 40 + [50, 70])
-    train, val = carve_validation(pairs, 0.1, seed=3)
+    train, val = carve_by_scene(pairs, 0.1, seed=3)
     assert sorted(p.image for p in train + val) == sorted(p.image for p in pairs)
     assert not {scene_of(p.image) for p in train} & {scene_of(p.image) for p in val}
     assert 0.08 * len(pairs) <= len(val) <= 0.1 * len(pairs)
@@ -100,16 +122,16 @@ def test_carved_validation_shares_no_scene_and_keeps_every_pair():
 
 def test_carving_depends_on_the_seed_and_not_on_list_order():
     pairs = scenes([5] * 30)
-    first = {p.image for p in carve_validation(pairs, 0.2, seed=0)[1]}
-    assert first == {p.image for p in carve_validation(pairs[::-1], 0.2, seed=0)[1]}
-    assert first != {p.image for p in carve_validation(pairs, 0.2, seed=1)[1]}
+    first = {p.image for p in carve_by_scene(pairs, 0.2, seed=0)[1]}
+    assert first == {p.image for p in carve_by_scene(pairs[::-1], 0.2, seed=0)[1]}
+    assert first != {p.image for p in carve_by_scene(pairs, 0.2, seed=1)[1]}
 
 
 def test_carving_edge_cases():
     pairs = scenes([30, 20, 40])
-    train, val = carve_validation(pairs, 0.01, seed=0)  # no scene fits: the smallest
+    train, val = carve_by_scene(pairs, 0.01, seed=0)  # no scene fits: the smallest
     assert len(val) == 20
     assert len(train) == 70
-    assert carve_validation(pairs, 0.0, seed=0) == (pairs, [])
+    assert carve_by_scene(pairs, 0.0, seed=0) == (pairs, [])
     with pytest.raises(UserError, match="one scene"):
-        carve_validation(scenes([30]), 0.1, seed=0)
+        carve_by_scene(scenes([30]), 0.1, seed=0)

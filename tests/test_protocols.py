@@ -31,6 +31,22 @@ def test_kb_crop_is_at_the_bottom_and_centred():
     assert torch.equal(pred, gt[23:, 12:1228]) and torch.equal(cropped, pred)
 
 
+def test_none_scores_a_kb_crop_where_it_lies():
+    gt = torch.rand(375, 1242)
+    pred = gt[23:, 13:1229].clone()
+    aligned = find_protocol("none", is_kb_crop=True).align(pred, gt, "image")
+    assert torch.equal(*aligned) and aligned[0].shape == (352, 1216)
+    stretched, whole = find_protocol("none").align(pred, gt, "image")
+    assert stretched.shape == whole.shape == gt.shape and not torch.equal(stretched, gt)
+    crop = find_protocol("none", is_kb_crop=True).crop(352, 1216)
+    assert crop == (slice(0, 352), slice(0, 1216))
+
+
+@pytest.mark.parametrize("name", ["kitti_garg_full", "kitti_garg_kbcrop", "nyu_eigen"])
+def test_other_protocols_know_their_own_frame(name):
+    assert find_protocol(name, is_kb_crop=True) is find_protocol(name)
+
+
 @pytest.mark.parametrize(
     ("name", "size", "rows", "cols"),
     [

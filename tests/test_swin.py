@@ -200,7 +200,7 @@ def test_microsoft_weights(tmp_path, with_head):
 
 
 def depth_network_file(path, model, naming):
-    """The encoder inside a file of a whole depth network, as the authors or this project name it."""
+    """The encoder in a file of a depth network, as the authors or this project name it."""
     state = model.state_dict()
     if naming == "published":
         weights = {f"module.{published_name(k, 'backbone')}": v for k, v in state.items()}

@@ -12,15 +12,13 @@ from torch.nn import functional as F
 
 from common import clip_text
 from common.clip_text import ClipImageEncoder, ClipTextEncoder, parse_spec
+from common.data.captions import captions_sha256, read_captions
+from common.data.feature_file import FeatureStore, write_features
 from common.data.text_features import (
-    FeatureStore,
     TextConfig,
-    captions_sha256,
     load_captions,
     load_image_features,
     load_text_features,
-    read_captions,
-    write_features,
 )
 from common.errors import UserError
 
@@ -59,9 +57,11 @@ def test_round_trip_deduplicates_and_keeps_provenance(tmp_path):
     with pytest.raises(KeyError):
         store["x"]
     assert list(path.parent.iterdir()) == [path]  # no temporary file stays
-    once = tmp_path / "once.safetensors"
+    once, plain = tmp_path / "once.safetensors", tmp_path / "plain"
+    plain.touch()
     write_features(once, [f"{i}" for i in range(500)], rows[:1].expand(500, 16), {})
     assert once.stat().st_size < 8000
+    assert once.stat().st_mode & 0o777 == plain.stat().st_mode & 0o777  # others may read it
 
 
 def test_write_refuses_what_would_not_read_back(tmp_path):
@@ -106,6 +106,11 @@ def test_bad_feature_files(tmp_path):
         (tmp_path / name).write_text("not features at all")
         with pytest.raises(UserError, match=f"{name}: neither"):
             FeatureStore.open(tmp_path / name)
+    whole = tmp_path / "c.safetensors"
+    write_features(whole, ["a", "b"], torch.ones(2, 8), {})
+    whole.write_bytes(whole.read_bytes()[:-4])  # cut off
+    with pytest.raises(UserError, match="c.safetensors: neither"):
+        FeatureStore.open(whole)
     np.savez(tmp_path / "b.npz", something=np.zeros(3))
     with pytest.raises(UserError, match="b.npz: neither"):
         FeatureStore.open(tmp_path / "b.npz")
@@ -161,9 +166,9 @@ def test_captions_are_encoded_once_by_the_main_process(tmp_path, monkeypatch):
     cache, waits, encoded = tmp_path / "cache", [], []
     original = ClipTextEncoder.encode
 
-    def counted(self, captions, **options):
+    def counted(self, captions, *options):
         encoded.append(list(captions))
-        return original(self, captions, **options)
+        return original(self, captions, *options)
 
     monkeypatch.setattr(ClipTextEncoder, "encode", counted)
     store = load_text_features(text, resolver(tmp_path), cache, barrier=lambda: waits.append(1))
@@ -192,8 +197,14 @@ def test_feature_files_are_checked_against_captions(tmp_path):
         load_text_features(other, resolver(tmp_path), tmp_path / "cache")
     # The same file in the project's own cache is no obstacle: features are made anew beside it.
     assert load_text_features(other, resolver(tmp_path), tmp_path).dim == 1024
+    # A file for all images serves a split, and a list that has grown: missing keys are told later.
+    one = list(CAPTIONS)[:1]
+    assert load_text_features(text, resolver(tmp_path), tmp_path / "cache", keys=one).dim == 4
     write_captions(tmp_path / "captions.jsonl", {**CAPTIONS, "new.jpg": "A room."})
-    with pytest.raises(UserError, match="made with captions_sha256"):
+    store = load_text_features(text, resolver(tmp_path), tmp_path / "cache")
+    assert store.missing([*CAPTIONS, "new.jpg"]) == ["new.jpg"]
+    write_captions(tmp_path / "captions.jsonl", {**CAPTIONS, one[0]: "A room."})
+    with pytest.raises(UserError, match="mine.safetensors was made from other captions"):
         load_text_features(text, resolver(tmp_path), tmp_path / "cache")
 
 
@@ -264,6 +275,8 @@ def test_image_features_are_encoded_once(tmp_path):
         ("RN50:opnai", "'opnai' is neither a file nor weights of RN50; it has .*openai"),
         ("RN50", "neither a file nor weights"),
         ("untrained:x", "expected untrained:<seed>"),
+        ("untrained:" + "9" * 5000, "at most 18 digits"),
+        ("untrained:18446744073709551616", "at most 18 digits"),
         ("untraned:0", "nearest: untrained"),
     ],
 )

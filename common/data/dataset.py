@@ -14,10 +14,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.data import transforms
+from common.data.feature_file import FeatureStore
 from common.data.layout import Layout
 from common.data.reading import read_pair, size_text
-from common.data.samples import DataConfig, Sample, Split, find_samples, layout_of, read_split
-from common.data.text_features import FeatureStore
+from common.data.samples import (
+    DataConfig,
+    FoundSamples,
+    Sample,
+    Split,
+    find_samples,
+    layout_of,
+)
+from common.data.splits import read_split
 from common.errors import UserError
 
 
@@ -45,6 +53,8 @@ class DepthDataset(Dataset):
         seed: int = 0,
         mask_border: bool = True,
         num_without_gt: int = 0,
+        num_missing: int = 0,
+        notes: Sequence[str] = (),
     ) -> None:
         self.samples = samples
         self.layout = layout
@@ -55,9 +65,11 @@ class DepthDataset(Dataset):
         self.seed = seed
         self.mask_border = mask_border
         self.num_without_gt = num_without_gt
+        self.num_missing = num_missing
+        self.notes = tuple(notes)
         keys = [sample.key for sample in samples]
-        _check_features(keys, text_features, "text", "text.features or text.captions")
-        _check_features(keys, image_features, "image", "the image features")
+        check_features(keys, text_features, "text", "text.features or text.captions")
+        check_features(keys, image_features, "image", "the image features")
         check_captions(keys, captions)
         self.captions = {key: captions[key] for key in keys} if captions else {}
 
@@ -71,7 +83,7 @@ class DepthDataset(Dataset):
 
     def _training_item(self, index: int, position: int) -> dict[str, Any]:
         sample = self.samples[index]
-        image, depth = read_pair(sample.image_file, sample.depth_file)
+        image, depth = self._read(sample)
         depth = self._drop_border(depth)
         rng = np.random.default_rng([self.seed, position])
         jitter = None
@@ -87,12 +99,15 @@ class DepthDataset(Dataset):
 
     def _evaluation_item(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
-        image, depth = read_pair(sample.image_file, sample.depth_file)
+        image, depth = self._read(sample)
         if self.layout.kb_crop:
             image = _kb_crop(image, sample)
         else:
             image = transforms.resize_image(image, *self.size)
         return self._item(sample, transforms.normalise(image), depth, index)
+
+    def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        return read_pair(sample.image_file, sample.depth_file, self.layout.rotated_bits)
 
     def _drop_border(self, depth: np.ndarray) -> np.ndarray:
         rows, cols = self.layout.border_rows, self.layout.border_cols
@@ -114,9 +129,10 @@ class DepthDataset(Dataset):
     def _item(
         self, sample: Sample, image: np.ndarray, depth: np.ndarray, position: int
     ) -> dict[str, Any]:
+        scale = self.layout.depth_scale if depth.dtype == np.uint16 else 1.0
         item: dict[str, Any] = {
             "image": torch.from_numpy(image),
-            "gt_depth": torch.from_numpy(transforms.to_metres(depth, self.layout.depth_scale)),
+            "gt_depth": torch.from_numpy(transforms.to_metres(depth, scale)),
             "caption": self.captions.get(sample.key, ""),
             "image_path": sample.key,
             "position": position,
@@ -139,16 +155,17 @@ def build_dataset(
 ) -> DepthDataset:
     """The data set of one split, with every file, feature and caption checked to be there.
 
-    Images without ground truth are left out and counted in `num_without_gt`.
+    Images without ground truth are left out and counted in `num_without_gt`, pairs that are not on
+    disk in `num_missing`; `notes` are lines for the log that say so.
     """
     layout = layout_of(data)
-    pairs = read_split(data, split)
-    samples = find_samples(data, layout, split, pairs)
+    pairs, notes = read_split(data, split)
+    found = find_samples(data, layout, split, pairs)
     augmentation = transforms.Augmentation(
         data.rotate_degrees, data.flip, data.jitter, layout.brightness
     )
     return DepthDataset(
-        samples,
+        found.samples,
         layout,
         (data.height, data.width),
         augmentation if augment else None,
@@ -157,19 +174,37 @@ def build_dataset(
         captions,
         seed,
         data.mask_border,
-        len(pairs) - len(samples),
+        found.num_without_gt,
+        len(found.missing),
+        notes + _describe_missing(split, found) + _describe_subset(data, split, found),
     )
 
 
 def image_files(data: DataConfig, split: Split) -> dict[str, Path]:
     """Key -> image file of a split, for programs that encode or caption the images."""
-    samples = find_samples(data, layout_of(data), split, read_split(data, split))
-    return {sample.key: Path(sample.image_file) for sample in samples}
+    found = find_samples(data, layout_of(data), split, read_split(data, split)[0])
+    return {sample.key: Path(sample.image_file) for sample in found.samples}
 
 
-def _check_features(
-    keys: list[str], store: FeatureStore | None, kind: str, where_from: str
-) -> None:
+def _describe_subset(data: DataConfig, split: Split, found: FoundSamples) -> list[str]:
+    if split != "train" or data.train_images is None:
+        return []
+    return [
+        f"train: {len(found.samples)} of {found.num_found} training images "
+        f"(subset seed {data.subset_seed})"
+    ]
+
+
+def _describe_missing(split: Split, found: FoundSamples) -> list[str]:
+    if not found.missing:
+        return []
+    expected = found.num_found + len(found.missing)
+    first = ", ".join(found.missing[:3])
+    return [f"{split}: {len(found.missing)} of {expected} pairs are missing, first {first}"]
+
+
+def check_features(keys: list[str], store: FeatureStore | None, kind: str, where_from: str) -> None:
+    """Raise a `UserError` unless every image has a feature; None: none are configured."""
     missing = store.missing(keys) if store is not None else []
     if missing:
         raise UserError(

@@ -12,25 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.data.demo_captions import visible_phrases
-from common.data.demo_finishes import Finish
-from common.data.demo_homes import (
+from common.data.demo.captions import visible_phrases
+from common.data.demo.finishes import Finish
+from common.data.demo.homes import (
     furnish_bathroom,
     furnish_bedroom,
     furnish_dining_room,
     furnish_kitchen,
     furnish_living_room,
 )
-from common.data.demo_layout import Layout
-from common.data.demo_pieces import Rng
-from common.data.demo_public_rooms import (
+from common.data.demo.layout import Layout
+from common.data.demo.pieces import Rng
+from common.data.demo.public_rooms import (
     furnish_classroom,
     furnish_hallway,
     furnish_library,
     furnish_meeting_room,
     furnish_office,
 )
-from common.data.renderer import Camera, Light, Room, Scene, render_color, render_geometry
+from common.data.demo.renderer import Camera, Light, Room, Scene, render_color, render_geometry
 from common.errors import UserError
 
 SPLITS = ("train", "val", "test")

@@ -10,10 +10,10 @@ from math import inf, pi
 
 import numpy as np
 
-from common.data.demo_captions import enumerate_things, visible_phrases
-from common.data.demo_layout import Layout
-from common.data.demo_pieces import DARK, STEEL, WHITE, Piece, Rng, pick, scaled, textured
-from common.data.renderer import (
+from common.data.demo.captions import enumerate_things, visible_phrases
+from common.data.demo.layout import Layout
+from common.data.demo.pieces import DARK, STEEL, WHITE, Piece, Rng, pick, scaled, textured
+from common.data.demo.renderer import (
     Camera,
     Light,
     Material,

@@ -1,6 +1,14 @@
-"""Published list files: one `IMAGE DEPTH FOCAL` line per image, and splits by scene."""
+"""List files: one `IMAGE DEPTH FOCAL` line per image, and splits by scene.
 
-import math
+    /kitchen_0028b/rgb_00045.jpg /kitchen_0028b/sync_depth_00045.png 518.8579
+    2011_09_26/.../0000000069.png None 721.5377                      no ground truth
+    my kitchen/0001.jpg, my kitchen/0001.png                         tabs or commas allow spaces
+
+The focal length may be left out; nothing reads it. An absolute path that exists is taken as it is;
+otherwise a leading slash means nothing, as in the published lists.
+"""
+
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -11,14 +19,15 @@ import numpy as np
 from common.config import REPO_ROOT
 from common.errors import UserError
 
+EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
+
 
 @dataclass(frozen=True)
 class Pair:
-    """One list line. Paths are as in the list, without a leading slash; `image` is the key."""
+    """One list line. Paths start at the data root and have no leading slash, or are absolute."""
 
     image: str
     depth: str | None  # None: the list has no ground truth for this image
-    focal: float | None  # pixels
 
 
 def find_file(name: str, root: Path) -> Path:
@@ -38,7 +47,7 @@ def read_list(path: Path) -> list[Pair]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read list file {path}: {error}") from error
     pairs = [
-        _parse_line(line.split(), f"{path}:{number}")
+        parse_line(line, f"{path}:{number}")
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
@@ -47,24 +56,53 @@ def read_list(path: Path) -> list[Pair]:
     return pairs
 
 
-def _parse_line(columns: list[str], where: str) -> Pair:
+def parse_line(line: str, where: str) -> Pair:
+    """One line of a list; where: starts the message of a `UserError`, `FILE:NUMBER`."""
+    columns = _columns(line)
     if len(columns) not in (2, 3):
-        raise UserError(f"{where}: expected 'IMAGE DEPTH [FOCAL]', found {len(columns)} columns")
-    image, depth = (column.lstrip("/") for column in columns[:2])
+        raise UserError(
+            f"{where}: expected 'IMAGE DEPTH [FOCAL]', found {len(columns)} columns; write it like "
+            f"{EXAMPLE}, with tabs between the columns if a path has spaces"
+        )
+    if len(columns) == 3 and not _is_number(columns[2]):
+        raise UserError(
+            f"{where}: the focal length '{columns[2]}' is not a number; write the line like "
+            f"{EXAMPLE}, with tabs between the columns if a path has spaces"
+        )
+    image, depth = map(_strip_slash, columns[:2])
     if not image or not depth:
-        raise UserError(f"{where}: the image or depth path is empty")
-    focal = _parse_focal(columns[2], where) if len(columns) == 3 else None
-    return Pair(image, None if depth == "None" else depth, focal)
+        raise UserError(f"{where}: the image or depth path is empty; write it like {EXAMPLE}")
+    return Pair(image, None if depth == "None" else depth)
 
 
-def _parse_focal(text: str, where: str) -> float:
+def _columns(line: str) -> list[str]:
+    """Split at tabs or commas where that gives two paths, else at spaces."""
+    for separator in ("\t", ","):
+        if separator not in line:
+            continue
+        columns = [column.strip() for column in line.strip().split(separator)]
+        if len(columns) in (2, 3) and all(map(_is_path, columns[:2])):
+            return columns
+    return line.split()
+
+
+def _is_path(text: str) -> bool:
+    return text == "None" or (PurePosixPath(text).suffix != "" and not _is_number(text))
+
+
+def _is_number(text: str) -> bool:
     try:
-        focal = float(text)
+        float(text)
     except ValueError:
-        focal = math.nan
-    if not 0 < focal < math.inf:
-        raise UserError(f"{where}: the focal length '{text}' is not a positive number")
-    return focal
+        return False
+    return True
+
+
+def _strip_slash(path: str) -> str:
+    """An absolute path that exists stays as it is."""
+    if path.startswith("/") and not os.path.isfile(path):  # noqa: PTH113 - of 50,000 paths
+        return path.lstrip("/")
+    return path
 
 
 def scene_of(image: str) -> str:
@@ -78,8 +116,8 @@ def scene_of(image: str) -> str:
     return re.sub(r"(_\d{4})[a-z]$", r"\1", str(folder))
 
 
-def carve_validation(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Split into (training, validation) by scene: about `share` of the images, no scene in both.
+def carve_by_scene(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Split into (rest, carved): about `share` of the images, no scene in both.
 
     Scenes are taken in a seeded order while they fit into the share; when none fits, the smallest.
     """
@@ -93,8 +131,8 @@ def carve_validation(pairs: list[Pair], share: float, seed: int) -> tuple[list[P
             "set data.val_list, or data.val_share=0 to go without"
         )
     chosen = _choose_scenes(counts, round(share * len(pairs)), seed)
-    train = [pair for pair, scene in zip(pairs, scenes, strict=True) if scene not in chosen]
-    return train, [pair for pair, scene in zip(pairs, scenes, strict=True) if scene in chosen]
+    rest = [pair for pair, scene in zip(pairs, scenes, strict=True) if scene not in chosen]
+    return rest, [pair for pair, scene in zip(pairs, scenes, strict=True) if scene in chosen]
 
 
 def _choose_scenes(counts: Counter[str], room: int, seed: int) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,10 @@ from common.data.dataset import (
     check_captions,
     image_files,
 )
+from common.data.feature_file import FeatureStore
 from common.data.lists import find_file
-from common.data.sampling import StepSampler, eval_loader, train_loader
-from common.data.text_features import (
-    FeatureStore,
-    load_captions,
-    load_image_features,
-    load_text_features,
-)
+from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
+from common.data.text_features import load_captions, load_image_features, load_text_features
 from common.distributed import Processes
 from common.engine import TrainConfig
 from common.errors import UserError
@@ -47,6 +44,15 @@ class Data:
         return _all_features(self.train, self.train.image_features)
 
 
+@dataclass(frozen=True)
+class Language:
+    """What goes with the images: captions, and the features that a model needs."""
+
+    captions: dict[str, str] | None
+    text_features: FeatureStore | None
+    image_features: FeatureStore | None
+
+
 def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
     if store is None:
         raise ValueError("the data set has no such features")
@@ -55,6 +61,7 @@ def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
 
 def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
     """Training and validation data with the features `model` says it needs."""
+    check_share(config.train.batch_size, who.world_size)
     return Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
 
 
@@ -64,8 +71,21 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
     by `text_dim` and `image_dim`, if it has them, how long these features are.
     """
+    language = load_language(config, split, image_files(config.data, split), model, who)
+    return build_dataset(
+        config.data, split, language.text_features, language.image_features, language.captions,
+        config.seed, augment=split == "train",
+    )  # fmt: skip
+
+
+def load_language(
+    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, who: Processes
+) -> Language:
+    """Captions and the features `model` needs of the images `files` (key -> file).
+
+    label: names the split in the file of encoded captions.
+    """
     resolve = partial(find_file, root=config.data.root)
-    files = image_files(config.data, split)
     captions = load_captions(config.text, resolve)
     check_captions(files, captions)
     cache: dict[str, Any] = {
@@ -77,15 +97,13 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
     }
     text = image = None
     if model.needs_text_feature:
-        text = load_text_features(config.text, keys=files, label=f"text_{split}", **cache)
+        text = load_text_features(config.text, keys=files, label=f"text_{label}", **cache)
         _check_length("text", text, getattr(model, "text_dim", text.dim))
     if model.needs_image_feature:
         named, encoder = config.text.image_features, config.text.encoder
         image = load_image_features(named, encoder, files, **cache)
         _check_length("image", image, getattr(model, "image_dim", image.dim))
-    return build_dataset(
-        config.data, split, text, image, captions, config.seed, augment=split == "train"
-    )
+    return Language(captions, text, image)
 
 
 def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:

@@ -1,4 +1,4 @@
-"""Read RGB images and 16-bit depth maps; every defect is a one-line error that names the file."""
+"""Read RGB images and depth maps; every defect is a one-line error that names the file."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,7 @@ from common.errors import UserError
 # Training pairs share one pixel grid, so an EXIF rotation must not turn the image alone.
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
+_NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
 
 
 class FolderIndex:
@@ -27,6 +28,10 @@ class FolderIndex:
                     self._names[folder] = frozenset(entry.name for entry in entries)
             except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
+            except OSError as error:
+                raise UserError(
+                    f"cannot list {folder}: {error.strerror}; check its permissions"
+                ) from error
         return name in self._names[folder]
 
 
@@ -35,22 +40,24 @@ def read_image(path: str | Path) -> np.ndarray:
     return _decode(path, _RGB)
 
 
-def read_depth(path: str | Path) -> np.ndarray:
-    """Stored depth, uint16 [H, W], 0 = no measurement."""
-    depth = _decode(path, cv2.IMREAD_UNCHANGED)
-    if depth.dtype != np.uint16 or depth.ndim != 2:
-        channels = 1 if depth.ndim == 2 else depth.shape[2]
-        raise UserError(
-            f"{path}: depth must be a 16-bit PNG with one channel, "
-            f"this is {8 * depth.itemsize}-bit with {channels}"
-        )
+def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
+    """Depth [H, W], 0 = no measurement: uint16 as stored, or float32 metres (.npy, .exr).
+
+    rotated_bits: the stored values are turned by three bits, as in SUN RGB-D.
+    """
+    suffix = Path(path).suffix.lower()
+    depth = _load_npy(path) if suffix == ".npy" else _decode_depth(path, suffix)
+    if depth.dtype != np.uint16:
+        return np.where((depth > 0) & (depth < np.inf), depth, 0).astype(np.float32)
     depth[depth == _NO_MEASUREMENT] = 0
-    return depth
+    return (depth >> 3) | (depth << 13) if rotated_bits else depth
 
 
-def read_pair(image_path: str, depth_path: str) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [H, W, 3] and uint16 [H, W] of the same size."""
-    image, depth = read_image(image_path), read_depth(depth_path)
+def read_pair(
+    image_path: str, depth_path: str, rotated_bits: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [H, W, 3] and depth [H, W] (see `read_depth`) of the same size."""
+    image, depth = read_image(image_path), read_depth(depth_path, rotated_bits)
     if image.shape[:2] != depth.shape:
         raise UserError(
             f"{image_path} is {size_text(image)} but its depth {depth_path} is {size_text(depth)}; "
@@ -59,21 +66,58 @@ def read_pair(image_path: str, depth_path: str) -> tuple[np.ndarray, np.ndarray]
     return image, depth
 
 
+def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
+    is_exr = suffix == ".exr"
+    if is_exr:
+        os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
+    depth = _decode(path, cv2.IMREAD_UNCHANGED, _NO_EXR if is_exr else "copy it again")
+    if depth.dtype != (np.float32 if is_exr else np.uint16) or depth.ndim != 2:
+        channels = 1 if depth.ndim == 2 else depth.shape[2]
+        kind = "32-bit float EXR" if is_exr else "16-bit PNG"
+        raise UserError(
+            f"{path}: depth must be a {kind} with one channel, "
+            f"this is {8 * depth.itemsize}-bit with {channels}; write it again from the source, "
+            "as 16-bit (millimetres, say) and not as a picture"
+        )
+    return depth
+
+
+def _load_npy(path: str | Path) -> np.ndarray:
+    try:
+        depth = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a readable .npy file; write it again") from error
+    shape = depth.shape
+    if depth.ndim == 3 and 1 in (shape[0], shape[2]):
+        depth = depth[0] if shape[0] == 1 else depth[:, :, 0]
+    if depth.ndim != 2 or not depth.size or (depth.dtype.kind != "f" and depth.dtype != np.uint16):
+        raise UserError(
+            f"{path}: depth must be [H, W] of float metres or uint16, this is "
+            f"{list(shape)} of {depth.dtype}; convert it"
+        )
+    return depth
+
+
 def size_text(array: np.ndarray) -> str:
     """`HEIGHTxWIDTH`, as everywhere in this project."""
     return f"{array.shape[0]}x{array.shape[1]}"
 
 
-def _decode(path: str | Path, flags: int) -> np.ndarray:
+def _decode(path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     if _is_cut_off(data):
         raise UserError(f"{path}: the file is cut off ({len(data)} bytes); copy it again")
-    array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        array = None
     if array is None:
-        raise UserError(f"{path}: not a readable image ({len(data)} bytes); copy it again")
+        raise UserError(f"{path}: not a readable image ({len(data)} bytes); {remedy}")
     return array
 
 

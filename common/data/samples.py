@@ -1,37 +1,45 @@
-"""Which files a split consists of: the data section of a config, and its lists checked on disk."""
+"""The data section of a config, and the files of its lists, checked on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from common.data import kitti, nyu
+from common.data import folder, kitti, nyu, sun_rgbd
 from common.data.layout import Layout
-from common.data.lists import Pair, carve_validation, find_file, read_list
+from common.data.lists import Pair
+from common.data.named_splits import NAMED_SPLITS, SplitName
 from common.data.reading import FolderIndex
+from common.data.subsets import check_subset, draw_subset
 from common.data.transforms import KB_HEIGHT, KB_WIDTH
 from common.errors import UserError
 
 Split = Literal["train", "val", "test"]
-# The same for every run, so that no run validates on what another one trained on.
-CARVE_SEED = 0
+# A few files lost in a download change no result; more means that something is wrong.
+MIN_SHARE = 0.99
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which data, where, and at what size."""
 
-    name: Literal["nyu", "kitti"]
+    name: Literal["nyu", "kitti", "sun_rgbd", "folder"]
     root: Path  # folder of the images
     height: int
     width: int
     max_depth: float  # metres
     gt_root: Path | None = None  # folder of the ground truth; None: the same as root
+    split: SplitName | None = None  # names the lists that are not given below
     train_list: str | None = None  # looked up under root, then as given
     val_list: str | None = None  # None: carved by scene from the training list
     test_list: str | None = None
+    allow_missing: bool = False  # go on when more than 1 % of a split is not there
     train_dir: str = ""  # folder below both roots where training and validation paths start
     test_dir: str = ""  # the same for test paths
     val_share: float = 0.02  # of the training images, when there is no val_list
+    train_images: int | float | None = None  # few-shot: so many, or a share, of what val leaves
+    subset_seed: int = 0  # which of them
+    test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
+    depth_scale: float | None = None  # stored units of a metre; None: the data set's own
     rotate_degrees: float = 2.5
     flip: bool = True
     jitter: bool = True  # gamma, brightness and colour
@@ -43,10 +51,17 @@ class DataConfig:
         _check_size("width", self.width, KB_WIDTH if is_kitti else None)
         if self.max_depth <= 0:
             raise ValueError(f"max_depth: {self.max_depth} is not above 0 metres")
+        if self.depth_scale is not None and self.depth_scale <= 0:
+            raise ValueError(f"depth_scale: {self.depth_scale} is not above 0")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share: {self.val_share} is not in [0, 1)")
+        if not 0 <= self.test_share <= 1:
+            raise ValueError(f"test_share: {self.test_share} is not in [0, 1]")
         if not 0 <= self.rotate_degrees <= 45:
             raise ValueError(f"rotate_degrees: {self.rotate_degrees} is not in [0, 45]")
+        check_subset(self.train_images, self.subset_seed)
+        if self.split is not None and NAMED_SPLITS[self.split].data != self.name:
+            raise ValueError(f"split: {self.split} is no split of {self.name}; correct data.name")
 
 
 def _check_size(key: str, size: int, largest: int | None) -> None:
@@ -69,65 +84,82 @@ class Sample:
     depth_file: str
 
 
+@dataclass(frozen=True)
+class FoundSamples:
+    """The pairs of a split whose files are there, and what was left out."""
+
+    samples: list[Sample]
+    num_without_gt: int  # pairs whose list line names no depth
+    missing: list[str]  # of every pair that is not on disk, its first missing file
+    num_found: int  # on disk; more than the samples where `train_images` asks for a subset
+
+
 def layout_of(data: DataConfig) -> Layout:
     """How the configured data set is stored; a new data set is one more file and one more case."""
-    match data.name:
-        case "nyu":
-            return nyu.LAYOUT
-        case "kitti":
-            return kitti.LAYOUT
+    layouts = {
+        "nyu": nyu.LAYOUT,
+        "kitti": kitti.LAYOUT,
+        "sun_rgbd": sun_rgbd.LAYOUT,
+        "folder": folder.LAYOUT,
+    }
+    layout = layouts[data.name]
+    return layout if data.depth_scale is None else replace(layout, depth_scale=data.depth_scale)
 
 
-def read_split(data: DataConfig, split: Split) -> list[Pair]:
-    """The list lines of a split; validation is carved from the training list if it has no list."""
-    if not data.root.is_dir():
-        raise UserError(f"data.root: no folder {data.root}; set data.root to where the images are")
-    if split == "test":
-        return _read_list(data, "test_list", data.test_list)
-    if split == "val" and data.val_list is not None:
-        return _read_list(data, "val_list", data.val_list)
-    pairs = _read_list(data, "train_list", data.train_list)
-    if data.val_list is not None:
-        return pairs
-    train, val = carve_validation(pairs, data.val_share, CARVE_SEED)
-    if split == "val" and not val:
-        raise UserError("no validation images: set data.val_list or data.val_share")
-    return train if split == "train" else val
+def find_samples(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> FoundSamples:
+    """The files of every pair that has ground truth, or of the training subset that is asked for.
 
-
-def _read_list(data: DataConfig, key: str, name: str | None) -> list[Pair]:
-    if name is None:
-        raise UserError(f"data.{key} is not set; name the list file of this split")
-    return read_list(find_file(name, data.root))
-
-
-def find_samples(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> list[Sample]:
-    """The files of every pair that has ground truth; a `UserError` if one is missing."""
-    below = data.test_dir if split == "test" else data.train_dir
-    image_dir = data.root / below
-    gt_dir = (data.gt_root or data.root) / below
-    depth_dirs = [str(gt_dir / folder) for folder in layout.depth_dirs]
+    Pairs that are not on disk are left out and named in `missing`. A `UserError` if they are more
+    than 1 %, unless `data.allow_missing`, or if nothing is left.
+    """
     files = FolderIndex()
+    named = name_files(data, layout, split, pairs, files)
+    if not named:
+        raise UserError(f"none of the {len(pairs)} images of the {split} list has ground truth")
+    samples = [s for s in named if s.image_file in files and s.depth_file in files]
+    if not samples or (len(samples) < MIN_SHARE * len(named) and not data.allow_missing):
+        folder_key = "test_dir" if split == "test" else "train_dir"
+        keys = f"data.{folder_key} and whether the download is complete"
+        if samples:
+            keys += ", or set data.allow_missing=true to go on without them"
+        _refuse_missing(files, [s.image_file for s in named], "images", f"data.root, {keys}")
+        _refuse_missing(files, [s.depth_file for s in named], "depth maps", f"data.gt_root, {keys}")
+    kept = set(samples)
+    missing = [
+        s.depth_file if s.image_file in files else s.image_file for s in named if s not in kept
+    ]
+    num_without_gt, num_found = len(pairs) - len(named), len(samples)
+    if split == "train" and data.train_images is not None:
+        samples = draw_subset(named, samples, data.train_images, data.subset_seed)
+    return FoundSamples(samples, num_without_gt, missing, num_found)
+
+
+def name_files(
+    data: DataConfig, layout: Layout, split: Split, pairs: list[Pair], files: FolderIndex
+) -> list[Sample]:
+    """The files that the pairs with ground truth stand for, whether they exist or not."""
+    below = data.test_dir if split == "test" else data.train_dir
+    image_dir = str(data.root / below)
+    gt_dir = (data.gt_root or data.root) / below
+    depth_dirs = [str(gt_dir / name) for name in layout.depth_dirs]
     samples = []
     for pair in pairs:
         if pair.depth is not None:
-            candidates = [f"{folder}/{pair.depth}" for folder in depth_dirs]
+            candidates = [_below(name, pair.depth) for name in depth_dirs]
             depth_file = next((path for path in candidates if path in files), candidates[0])
-            samples.append(Sample(pair.image, f"{image_dir}/{pair.image}", depth_file))
-    if not samples:
-        raise UserError(f"none of the {len(pairs)} images of the {split} list has ground truth")
-    folder_key = "test_dir" if split == "test" else "train_dir"
-    _check_files(files, [s.image_file for s in samples], "images", f"data.root, data.{folder_key}")
-    _check_files(
-        files, [s.depth_file for s in samples], "depth maps", f"data.gt_root, data.{folder_key}"
-    )
+            image_file = _below(image_dir, pair.image)
+            samples.append(Sample(pair.image.lstrip("/"), image_file, depth_file))
     return samples
 
 
-def _check_files(files: FolderIndex, paths: list[str], what: str, keys: str) -> None:
+def _below(folder_path: str, path: str) -> str:
+    return path if path.startswith("/") else f"{folder_path}/{path}"
+
+
+def _refuse_missing(files: FolderIndex, paths: list[str], what: str, keys: str) -> None:
     missing = [path for path in paths if path not in files]
     if missing:
         raise UserError(
             f"{len(missing)} of {len(paths)} {what} are missing, first {', '.join(missing[:3])}; "
-            f"check {keys} and whether the download is complete"
+            f"check {keys}"
         )

@@ -38,13 +38,7 @@ class StepSampler:
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UserError("there are no training images; check data.train_list")
-        if self.batch_size % self.world_size:
-            below = self.batch_size // self.world_size * self.world_size
-            nearest = f"{below} or {below + self.world_size}" if below else f"{self.world_size}"
-            raise UserError(
-                f"train.batch_size: {self.batch_size} is not divisible by the "
-                f"{self.world_size} processes; use {nearest}"
-            )
+        check_share(self.batch_size, self.world_size)
 
     @property
     def micro_batches_per_step(self) -> int:
@@ -67,6 +61,17 @@ class StepSampler:
                 keys.append((int(order[position % self.num_samples]), position))
             for first in range(0, share, self.micro_batch_size):
                 yield keys[first : first + self.micro_batch_size]
+
+
+def check_share(batch_size: int, world_size: int) -> None:
+    """Raise a `UserError` unless every process gets an equal part of the batch."""
+    if batch_size % world_size:
+        below = batch_size // world_size * world_size
+        nearest = f"{below} or {below + world_size}" if below else f"{world_size}"
+        raise UserError(
+            f"train.batch_size: {batch_size} is not divisible by the {world_size} processes; "
+            f"use {nearest}"
+        )
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:

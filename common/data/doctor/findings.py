@@ -1,0 +1,91 @@
+"""What a check finds: one line, how often, first examples, the likely cause and what mends it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from tqdm import tqdm
+
+Level = Literal["ok", "note", "problem"]
+NUM_EXAMPLES = 3
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor says; `code` is a fixed word for programs that read the report."""
+
+    level: Level
+    code: str
+    text: str
+    count: int = 0  # of the files, lines or images concerned
+    examples: tuple[str, ...] = ()
+    cause: str = ""
+    mend: str = ""  # a command or a config key
+
+
+def fine(code: str, text: str) -> Finding:
+    """A check that found nothing wrong."""
+    return Finding("ok", code, text)
+
+
+def note(
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+) -> Finding:
+    """Something special that training accepts; `cases` are all that it concerns."""
+    return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+
+
+def problem(
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+) -> Finding:
+    """Something that stops training or spoils its numbers."""
+    return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Join findings that say the same of several splits: `train: ...` and `test: ...`."""
+    groups: dict[tuple, list[Finding]] = {}
+    for finding in findings:
+        what = finding.text.partition(": ")[2] or finding.text
+        key = (finding.level, finding.code, what, finding.cause, finding.mend)
+        groups.setdefault(key, []).append(finding)
+    return [_join(group) for group in groups.values()]
+
+
+def _join(group: list[Finding]) -> Finding:
+    if len(group) == 1:
+        return group[0]
+    names = dict.fromkeys(finding.text.partition(": ")[0] for finding in group)
+    text = f"{', '.join(names)}: {group[0].text.partition(': ')[2]}"
+    examples = tuple(example for finding in group for example in finding.examples)
+    count = sum(finding.count for finding in group)
+    return replace(group[0], text=text, count=count, examples=examples[:NUM_EXAMPLES])
+
+
+def some_of(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` items, spread evenly over the sequence, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    step = (len(items) - 1) / max(most - 1, 1)
+    return [items[round(i * step)] for i in range(most)]
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+    """`work` on every item, in order; reading and decoding files leaves Python's lock free."""
+    size = min(max(len(items) // 64, 1), 64)  # of a chunk: a task for each file costs more than it
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    results: list[R] = []
+    with (
+        ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool,
+        tqdm(desc=label, total=len(items), leave=False, disable=None) as bar,
+    ):
+        for chunk in pool.map(lambda chunk: [work(item) for item in chunk], chunks):
+            results += chunk
+            bar.update(len(chunk))
+    return results

@@ -1,0 +1,73 @@
+"""In which unit were depth maps stored, when they come out too near or too far?
+
+guess_unit(stored_median=666, typical=2.6)      -> metres * 256
+"""
+
+import math
+from dataclasses import dataclass
+
+from common.data.samples import DataConfig
+
+
+@dataclass(frozen=True)
+class DepthRange:
+    """What the depth maps of a data set look like, in metres."""
+
+    typical: float  # median of a whole data set
+    low: float  # the median of a data set lies between these two,
+    high: float
+    file_low: float  # and that of every single map between these
+    file_high: float
+    about: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A way in which depth is stored as 16-bit numbers."""
+
+    scale: float  # stored value of one metre
+    name: str
+
+
+NYU = DepthRange(2.6, 1.0, 7.0, 0.25, 9.9, "rooms")
+# SUN RGB-D: the same rooms, some of them halls.
+SUN_RGBD = DepthRange(2.4, 1.0, 7.0, 0.25, 20.0, "rooms")
+KITTI = DepthRange(10.0, 6.0, 28.0, 2.0, 65.0, "streets")
+# Anybody's pictures: only what is far off is wrong.
+NEAR = DepthRange(2.5, 0.3, 12.0, 0.05, 30.0, "rooms (data.max_depth is 20 m or less)")
+FAR = DepthRange(13.0, 2.0, 60.0, 0.5, 200.0, "outdoor scenes (data.max_depth is above 20 m)")
+
+UNITS = (
+    Unit(1, "metres"),
+    Unit(10, "decimetres"),
+    Unit(25.5, "0 to 10 m spread over 0 to 255"),
+    Unit(100, "centimetres"),
+    Unit(256, "metres * 256, as KITTI stores it"),
+    Unit(1000, "millimetres, as NYU stores it"),
+    Unit(5000, "metres * 5000, as TUM RGB-D stores it"),
+    Unit(10000, "tenths of a millimetre"),
+)
+ROTATED = Unit(8000, "millimetres with the bits rotated by 3, as SUN RGB-D stores it")
+
+
+def range_of(data: DataConfig, size: tuple[int, int] | None) -> DepthRange:
+    """The depths to expect in the configured data set, whose pictures have this (height, width)."""
+    known = {"nyu": NYU, "kitti": KITTI, "sun_rgbd": SUN_RGBD}
+    if data.name in known:
+        return known[data.name]
+    if size is not None and 370 <= size[0] <= 376 and 1224 <= size[1] <= 1242:
+        return KITTI  # the sizes of its rectified frames
+    return NEAR if data.max_depth <= 20 else FAR
+
+
+def guess_unit(stored_median: float, typical: float, bits_are_rotated: bool = False) -> Unit:
+    """The unit in which `stored_median` is nearest to `typical` metres."""
+    if bits_are_rotated:
+        return ROTATED
+    return min(UNITS, key=lambda unit: abs(math.log(stored_median / unit.scale / typical)))
+
+
+def unit_of(scale: float) -> str:
+    """The words for a stored value of one metre."""
+    names = [unit.name for unit in UNITS if unit.scale == scale]
+    return names[0] if names else f"metres * {scale:g}"

@@ -1,0 +1,143 @@
+"""KITTI's depth prediction benchmark: its 500 test images, and the zip file its server takes.
+
+    ROOT/test_depth_prediction_anonymous/image/0000000000.png ... 0000000499.png   352x1216
+
+as `data_depth_selection.zip` unpacks (ROOT is its `depth_selection`, or a folder above). There is
+no ground truth. The server takes one zip with 500 PNG files of the same names at its top level:
+16-bit, 352x1216, metres * 256, where 0 would mean that there is no prediction.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from common.data.dataset import check_features
+from common.data.feature_file import FeatureStore
+from common.data.reading import read_depth, read_image, size_text
+from common.data.transforms import KB_HEIGHT, KB_WIDTH, normalise
+from common.errors import UserError
+from common.files import whole_file
+
+FOLDER = "test_depth_prediction_anonymous"
+PLACES = ("", "depth_selection", "data_depth_selection", "data_depth_selection/depth_selection")
+NAMES = tuple(f"{number:010d}.png" for number in range(500))
+SCALE = 256.0  # stored value of one metre
+LARGEST = 65534  # 65535 often means that there is no measurement
+
+
+def find_images(root: Path, allow_missing: bool = False) -> dict[str, Path]:
+    """Key (`image/0000000000.png`) -> file of the 500 images, in the order of their names.
+
+    A `UserError` if the folder is not there, holds other PNG files, or, unless `allow_missing`,
+    fewer than 500.
+    """
+    folder = _find_folder(root)
+    found = {path.name for path in folder.glob("*.png")}
+    unknown, missing = sorted(found - set(NAMES)), sorted(set(NAMES) - found)
+    if unknown:
+        raise UserError(
+            f"{folder}: {unknown[0]} is not one of {NAMES[0]} to {NAMES[-1]}; remove it"
+        )
+    if not found or (missing and not allow_missing):
+        raise UserError(
+            f"{folder}: {len(missing)} of {len(NAMES)} images are missing, first {missing[0]}; "
+            "unpack data_depth_selection.zip again, or try with what is there: "
+            "data.allow_missing=true"
+        )
+    return {f"image/{name}": folder / name for name in NAMES if name in found}
+
+
+def _find_folder(root: Path) -> Path:
+    if root.name == "image" and root.parent.name == FOLDER:
+        return root
+    candidates = [root / place / FOLDER / "image" for place in PLACES]
+    if root.name == FOLDER:
+        candidates.insert(0, root / "image")
+    for folder in candidates:
+        if folder.is_dir():
+            return folder
+    raise UserError(
+        f"data.root: no {FOLDER}/image in {root} or its depth_selection; unpack "
+        "data_depth_selection.zip and set data.root to where it lies"
+    )
+
+
+class BenchmarkImages(Dataset):
+    """Items as those of a `DepthDataset` in evaluation, without `gt_depth`."""
+
+    def __init__(
+        self,
+        files: dict[str, Path],
+        captions: dict[str, str],
+        text_features: FeatureStore | None = None,
+        image_features: FeatureStore | None = None,
+    ) -> None:
+        self.files, self.captions = files, captions
+        self.text_features, self.image_features = text_features, image_features
+        self.keys = list(files)
+        check_features(self.keys, text_features, "text", "text.features or text.captions")
+        check_features(self.keys, image_features, "image", "text.image_features")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        key = self.keys[index]
+        item: dict[str, Any] = {
+            "image": torch.from_numpy(normalise(_read(self.files[key]))),
+            "caption": self.captions.get(key, ""),
+            "image_path": key,
+            "position": index,
+        }
+        if self.text_features is not None:
+            item["text_feature"] = self.text_features[key]
+        if self.image_features is not None:
+            item["image_feature"] = self.image_features[key]
+        return item
+
+
+def _read(path: Path) -> np.ndarray:
+    image = read_image(path)
+    if image.shape[:2] != (KB_HEIGHT, KB_WIDTH):
+        raise UserError(
+            f"{path} is {size_text(image)}; the benchmark's images are {KB_HEIGHT}x{KB_WIDTH}"
+        )
+    return image
+
+
+def to_stored(depth: Tensor) -> np.ndarray:
+    """Metres [H, W], finite -> uint16 [H, W]; at least 1, because 0 means no prediction."""
+    values = (depth.double().cpu().numpy() * SCALE).round().clip(1, LARGEST)
+    return values.astype(np.uint16)
+
+
+def write_submission(path: Path, folder: Path, names: Sequence[str]) -> None:
+    """Check the PNG files in `folder`, then pack them; the zip appears whole or not at all.
+
+    names: those that must be there, and no others.
+    """
+    found = sorted(file.name for file in folder.glob("*.png"))
+    if found != sorted(names):
+        raise UserError(
+            f"{folder} holds {len(found)} depth maps, not the {len(names)} of the benchmark's "
+            "images; if it ran on several machines, they must all see this folder"
+        )
+    for name in found:
+        _check_depth(folder / name)
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in found:  # PNG files are compressed already
+            archive.write(folder / name, name)
+
+
+def _check_depth(path: Path) -> None:
+    depth = read_depth(path)  # a UserError unless 16-bit with one channel
+    if depth.shape != (KB_HEIGHT, KB_WIDTH):
+        raise UserError(f"{path} is {size_text(depth)}, not {KB_HEIGHT}x{KB_WIDTH}")
+    if not depth.all():
+        raise UserError(f"{path}: {(depth == 0).sum()} pixels have no prediction")

@@ -1,0 +1,88 @@
+"""Unpack the wanted files of a zip archive, again and again until all are there.
+
+    extract_zip(Path("data_depth_annotated.zip"), Path("data/kitti/depth"), lambda name: True)
+
+Every file appears whole or not at all, and a file that is there in the right size is skipped, so an
+interrupted run goes on where it stopped.
+"""
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files import whole_file
+
+
+def find_archives(place: Path) -> list[Path]:
+    """The zip archives at `place`, in it, or in a folder of it."""
+    if place.is_file():
+        return [place]
+    return sorted([*place.glob("*.zip"), *place.glob("*/*.zip")])
+
+
+def extract_zip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> int:
+    """Unpack the members whose name is `wanted` below `folder`; the number of files written."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [m for m in opened.infolist() if not m.is_dir() and wanted(m.filename)]
+            targets = [(member, _target(folder, member.filename, archive)) for member in members]
+            todo = [(m, path) for m, path in targets if not _is_there(path, m.file_size)]
+            _check_space(archive, folder, sum(member.file_size for member, _ in todo))
+            _extract(opened, todo, archive)
+    except zipfile.BadZipFile as error:
+        raise UserError(
+            f"{archive}: not a whole zip archive ({error}); download it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot read {archive}: {error.strerror or error}") from error
+    return len(todo)
+
+
+def _extract(
+    opened: zipfile.ZipFile, todo: list[tuple[zipfile.ZipInfo, Path]], archive: Path
+) -> None:
+    size = sum(member.file_size for member, _ in todo)
+    with tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not todo) as bar:
+        for member, path in todo:
+            try:
+                with (
+                    whole_file(path) as temporary,
+                    opened.open(member) as source,
+                    temporary.open("wb") as copy,
+                ):
+                    shutil.copyfileobj(source, copy)
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise UserError(
+                    f"{archive}: {member.filename} is damaged ({error}); download the archive again"
+                ) from error
+            bar.update(member.file_size)
+
+
+def _target(folder: Path, name: str, archive: Path) -> Path:
+    """Where a member goes; a name that leads out of the folder is refused."""
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        raise UserError(f"{archive}: the member '{name}' leads out of the folder; not unpacked")
+    return folder.joinpath(*parts)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _check_space(archive: Path, folder: Path, needed: int) -> None:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise UserError(
+            f"{archive} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
+            "make room or name another --output"
+        )

@@ -1,0 +1,111 @@
+"""Which images a program is about: those below a folder, or those of a config's lists.
+
+--images DIR [--pattern GLOB]                      keys: paths below DIR
+--config CONFIG.yaml [--split train] [key=value ...]     keys: paths as in the lists
+"""
+
+import argparse
+import glob
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
+from common.data.dataset import image_files
+from common.data.samples import DataConfig, Split
+from common.data.splits import configured_splits
+from common.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class _DataOnly:
+    data: DataConfig
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that `find_images` reads."""
+    add = parser.add_argument
+    add("--images", metavar="DIR", help="all images below this folder")
+    add("--pattern", default="**/*", metavar="GLOB", help="which of them, as '**/rgb_*.jpg'")
+    add("--config", metavar="CONFIG.yaml", help="the images of this config's lists")
+    add("--split", choices=SPLITS, help="only this one (default: all)")
+    add("overrides", nargs="*", metavar="key=value", help="change the config: data.root=PATH")
+
+
+def find_images(
+    arguments: argparse.Namespace, say: Callable[[str], None] = print
+) -> dict[str, Path]:
+    """Image key -> file, in the order of the names or of the lists."""
+    if (arguments.images is None) == (arguments.config is None):
+        raise UserError("name the images by one of --images DIR and --config CONFIG.yaml")
+    if arguments.images is None:
+        return images_of_config(arguments.config, arguments.overrides, arguments.split)
+    if arguments.overrides or arguments.split:
+        extra = " ".join(arguments.overrides or ["--split"])
+        raise UserError(f"command line: {extra} belongs to --config, not to --images")
+    return images_below(resolve_path(arguments.images, True), arguments.pattern, say)
+
+
+def images_below(
+    folder: Path, pattern: str = "**/*", say: Callable[[str], None] = print
+) -> dict[str, Path]:
+    """The pictures below a folder by their path in it; depth maps are left out and counted."""
+    if not folder.is_dir():
+        raise UserError(f"--images: no folder {folder}")
+    names = sorted(
+        name
+        # Path.glob would not follow links to folders, and data often lies behind one.
+        for name in glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
+        if name.lower().endswith(SUFFIXES) and (folder / name).is_file()
+    )
+    pictures = {
+        Path(name).as_posix(): folder / name for name in names if not _is_depth(folder / name)
+    }
+    if not pictures:
+        raise UserError(f"--images: no pictures in {folder} that fit --pattern '{pattern}'")
+    if len(pictures) < len(names):
+        say(f"left out {len(names) - len(pictures)} depth maps (16-bit PNG, one channel)")
+    return pictures
+
+
+def images_of_config(name: str, overrides: list[str], only: Split | None = None) -> dict[str, Path]:
+    """The images of a config's lists; `key=value` words change its data section."""
+    data = _read_data_config(name, overrides)
+    if only is None and data.val_list is None:  # not carved: training images are wanted whole
+        data = replace(data, val_share=0.0)
+    splits: list[Split] = [only] if only else configured_splits(data)
+    images: dict[str, Path] = {}
+    for split in splits:
+        for key, file in image_files(data, split).items():
+            if images.setdefault(key, file) != file:
+                raise UserError(
+                    f"{key} is {images[key]} in one split and {file} in another; run each split "
+                    "by itself with --split"
+                )
+    if not images:
+        raise UserError(f"{name}: no lists; set data.split, data.train_list or data.test_list")
+    return images
+
+
+def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
+    tree: dict = {}
+    sources: dict[str, str] = {}
+    merge_yaml(tree, sources, find_yaml(name))
+    apply_overrides(tree, sources, overrides)
+    # configs/zero_shot/ leave the size to the checkpoint, and no image is resized here.
+    section = {"height": 32, "width": 32, **tree.get("data", {})}
+    return build_config(_DataOnly, {"data": section}, sources).data
+
+
+def _is_depth(path: Path) -> bool:
+    """Whether a PNG's header says 16 bits and one channel."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(26)[24:26] == b"\x10\x00"
+    except OSError:
+        return False  # told when the image is read

@@ -1,0 +1,48 @@
+"""Load weights from a model hub without pages of retries: one line when it cannot be reached."""
+
+import logging
+import pickle
+import socket
+import textwrap
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import huggingface_hub.constants
+from safetensors import SafetensorError
+
+from common.errors import UserError
+
+
+@contextmanager
+def one_line_failure(what: str, advice: str) -> Iterator[None]:
+    """Turn a failed download or load into `cannot load WHAT: reason; ADVICE`.
+
+    Without network, the libraries are told to look into their local cache only.
+    """
+    if not hub_is_reachable():
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    except (
+        RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:  # fmt: skip
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+        raise UserError(f"cannot load {what}: {reason}; {advice}") from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def hub_is_reachable() -> bool:
+    """False when the hub's name cannot be looked up, that is, without network."""
+    if urllib.request.getproxies():
+        return True
+    host = urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,224 @@
+"""Write captions.jsonl: one or several sentences per image, by a Hugging Face captioning model.
+
+  python scripts/caption_images.py --config configs/nyu/data.yaml --output data/nyu/captions.jsonl
+  python scripts/caption_images.py --images PATH --output captions.jsonl \\
+      --model Salesforce/blip2-opt-2.7b --prompt "a photo of"
+  NPROC=4 sh scripts/launch.sh scripts/caption_images.py --images PATH --output captions.jsonl \\
+      --num-captions 5 --temperature 0.9                        # four GPUs
+
+--model is any image-captioning or image-text-to-text model that transformers knows, by name or
+folder. A line is {"image": KEY, "caption": SENTENCE, "source": {...}}, with "captions": [...] when
+there are several, the first of which is the caption; source holds model, commit and settings. After
+an interruption the same command continues; when all images have captions it does nothing, and when
+images were added it captions those.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from tqdm import tqdm
+
+from common.captioning import Captioner, CaptionSettings
+from common.config import resolve_path
+from common.data.prepare import caption_parts
+from common.data.prepare.image_sets import add_image_arguments, find_images
+from common.data.reading import read_image
+from common.distributed import Processes, processes
+from common.errors import UserError, run_program
+from common.precision import choose_precision
+
+READERS = 4  # threads that read images ahead
+
+Picture = tuple[str, np.ndarray | UserError]
+
+
+def main() -> None:
+    """See the module's docstring."""
+    arguments = _parse()
+    with processes() as who:
+        caption_all(arguments, who)
+
+
+def caption_all(arguments: argparse.Namespace, who: Processes) -> None:
+    """Caption this process's share of what is not done yet; the main process writes the file."""
+    images = find_images(arguments, lambda text: _say(who, text))
+    output = _check_output(arguments.output)
+    settings = _settings(arguments, who)
+    source = settings.provenance()
+    done = caption_parts.read_done(output, source)
+    todo = [key for key in images if key not in done]
+    who.barrier()  # everyone has read before anyone writes
+    if not todo and not caption_parts.part_files(output):
+        _say(who, f"{output}: already there, {len(images)} images")
+        return
+    share = {key: images[key] for key in todo[who.rank :: who.world_size]}
+    left_out = _caption_share(share, output, settings, source, arguments, who)
+    left_out = who.gather(left_out)  # and wait until everyone is done
+    if who.is_main:
+        _finish(output, source, list(images), left_out)
+
+
+def _caption_share(
+    images: dict[str, Path],
+    output: Path,
+    settings: CaptionSettings,
+    source: dict[str, Any],
+    arguments: argparse.Namespace,
+    who: Processes,
+) -> list[str]:
+    """Append the captions of `images` to this process's part; returns what was left out and why."""
+    if not images:
+        return []
+    left_out: list[str] = []
+    captioner = Captioner(settings, who.device)
+    with (
+        caption_parts.open_part(output, who.rank) as part,
+        tqdm(total=len(images), desc="captioning", disable=not who.is_main) as bar,
+    ):
+        for pictures in _read_ahead(images, arguments.batch_size):
+            readable, problems = _split_off_unreadable(pictures, arguments.skip_unreadable)
+            left_out += problems
+            captions = (
+                captioner.caption(list(readable), list(readable.values())) if readable else []
+            )
+            entries = [
+                _entry(key, sentences, source)
+                for key, sentences in zip(readable, captions, strict=True)
+                if sentences
+            ]
+            said = {entry["image"] for entry in entries}
+            left_out += [
+                f"{images[key]}: the model said nothing" for key in readable if key not in said
+            ]
+            caption_parts.append(part, entries)
+            bar.update(len(pictures))
+    return left_out
+
+
+def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[Picture]]:
+    """Batches of pictures; the next one is read while the model works on this one."""
+    keys = list(images)
+    batches = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
+    with ThreadPoolExecutor(READERS) as pool:
+        reading: list[Future[Picture]] = []
+        for batch in [*batches, []]:
+            following = [pool.submit(_read, key, images[key]) for key in batch]
+            if reading:
+                yield [future.result() for future in reading]
+            reading = following
+
+
+def _read(key: str, file: Path) -> Picture:
+    try:
+        return key, read_image(file)
+    except UserError as error:
+        return key, error
+
+
+def _split_off_unreadable(
+    pictures: Sequence[Picture], skip: bool
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The readable pictures, and the others' messages; without `skip`, the first is raised."""
+    readable: dict[str, np.ndarray] = {}
+    problems: list[str] = []
+    for key, picture in pictures:
+        if not isinstance(picture, UserError):
+            readable[key] = picture
+        elif skip:
+            problems.append(str(picture))
+        else:
+            raise UserError(f"{picture}; or go on without it by --skip-unreadable") from picture
+    return readable, problems
+
+
+def _entry(key: str, sentences: list[str], source: dict[str, Any]) -> dict[str, Any]:
+    several = {"captions": sentences} if len(sentences) > 1 else {}
+    return {"image": key, "caption": sentences[0], **several, "source": source}
+
+
+def _finish(output: Path, source: dict[str, Any], keys: list[str], left_out: list[str]) -> None:
+    entries = caption_parts.finish(output, source, keys)
+    distinct = len({entry["caption"] for entry in entries.values()})
+    print(f"{output}: {len(entries)} images, {distinct} distinct captions")
+    for problem in left_out[:10]:
+        print(f"left out: {problem}", file=sys.stderr)
+    if left_out:
+        print(f"{len(left_out)} images were left out", file=sys.stderr)
+
+
+def _settings(arguments: argparse.Namespace, who: Processes) -> CaptionSettings:
+    a = arguments
+    if a.num_captions > 1 and a.temperature == 0:
+        raise UserError("--num-captions above 1 needs --temperature above 0: all would be the same")
+    if a.num_beams > 1 and a.temperature > 0:
+        raise UserError("--num-beams searches, --temperature draws: choose one of them")
+    folder = resolve_path(a.model, True)
+    return CaptionSettings(
+        str(folder) if folder.is_dir() else a.model,
+        a.revision,
+        a.prompt,
+        a.temperature,
+        a.num_captions,
+        a.num_beams,
+        a.max_new_tokens,
+        a.seed,
+        choose_precision(a.precision, who.device),
+    )
+
+
+def _check_output(name: str) -> Path:
+    output = resolve_path(name, True)
+    if output.suffix != ".jsonl" or output.is_dir():
+        raise UserError(f"--output {output}: must be a file whose name ends in .jsonl")
+    return output
+
+
+def _say(who: Processes, text: str) -> None:
+    if who.is_main:
+        print(text)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add_image_arguments(parser)
+    add("--output", required=True, metavar="FILE.jsonl")
+    add("--model", default="Salesforce/blip-image-captioning-large", help="default: %(default)s")
+    add("--revision", help="branch, tag or commit of the model")
+    add("--prompt", help="how the caption starts ('a photo of'), or what a chat model is asked")
+    add("--temperature", type=_at_least_0, default=0.0,
+        help="above 0: draw the words, by --seed (default 0: the likeliest word)")  # fmt: skip
+    add("--num-captions", type=_count, default=1, help="for each image (needs --temperature)")
+    add("--num-beams", type=_count, default=1, help="width of the search without --temperature")
+    add("--max-new-tokens", type=_count, default=CaptionSettings.max_new_tokens)
+    add("--seed", type=int, default=0)
+    add("--batch-size", type=_count, default=16, help="images per process (default %(default)s)")
+    add("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    add("--skip-unreadable", action="store_true", help="leave out and count damaged images")
+    return parser.parse_intermixed_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def _at_least_0(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
+    return number
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,292 @@
+"""Examine a data set before training on it: what is there, what is missing, what looks wrong.
+
+  python scripts/doctor.py nyu                                  data/nyu, as configs/nyu/data.yaml
+  python scripts/doctor.py kitti data.split=kitti_eigen697
+  python scripts/doctor.py folder --root ~/pictures data.max_depth=20
+  python scripts/doctor.py nyu --config configs/nyu/labeled_stage1.yaml --root PATH --json out.json
+
+Every finding is `ok`, a `note` (special, but training accepts it) or a `PROBLEM`, with the likely
+cause and what mends it. Lists, files, captions and features are checked in full, pixels on a
+sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: wrong use.
+"""
+
+import argparse
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from common.config import (
+    REPO_ROOT,
+    apply_overrides,
+    build_config,
+    find_yaml,
+    merge_yaml,
+    resolve_path,
+)
+from common.data.doctor.commands import commands_for
+from common.data.doctor.disk import check_disk
+from common.data.doctor.duplicates import compare_contents, compare_lists
+from common.data.doctor.files import (
+    ListedFiles,
+    check_presence,
+    check_whole,
+    file_sizes,
+    locate,
+)
+from common.data.doctor.findings import Finding, in_threads, merged, problem
+from common.data.doctor.judge_depth import judge_depth
+from common.data.doctor.judge_files import judge_files
+from common.data.doctor.lists import configured_splits, read_lists
+from common.data.doctor.pixels import probe_pair
+from common.data.doctor.text import check_text, text_feature_length
+from common.data.lists import find_file
+from common.data.samples import DataConfig, find_samples, layout_of
+from common.data.splits import read_split
+from common.data.text_features import TextConfig
+from common.errors import UserError, run_program
+from common.files import whole_file
+
+CONFIGS = {
+    "nyu": "configs/nyu/data.yaml",
+    "kitti": "configs/kitti/data.yaml",
+    "sun_rgbd": "configs/zero_shot/sun_rgbd.yaml",
+    "folder": "configs/zero_shot/folder.yaml",
+}
+# Files that change only the data of a run leave these out.
+SIZES = {"kitti": (352, 1216)}
+WIDTH = 100
+SECONDS_FOR_FILE_ENDS = 20.0
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """The keys of a run's config that concern its data."""
+
+    data: DataConfig
+    text: TextConfig = field(default_factory=TextConfig)
+    output_root: Path = REPO_ROOT / "runs"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found."""
+
+    data: str
+    findings: list[Finding]
+    counts: dict[str, int]  # split -> pairs listed
+    seconds: float
+
+    @property
+    def problems(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.level == "problem"]
+
+
+def main() -> None:
+    """Examine, print, write --json, and exit with 1 if there are problems."""
+    arguments = _parse()
+    config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
+    print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
+    report = examine(config, arguments.config, arguments.sample)
+    print("\n".join(map(describe, sorted_by_level(report.findings))))
+    print(f"\n{verdict(report)}")
+    if arguments.json:
+        write_json(resolve_path(arguments.json, True), report)
+    sys.exit(1 if report.problems else 0)
+
+
+def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
+    """The data part of a config file, any stage's or a data file, with `key=value` words."""
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    merge_yaml(tree, sources, find_yaml(yaml_name))
+    others = tree.keys() - {f.name for f in fields(DoctorConfig)}
+    words = [*overrides, *([f"data.root={resolve_path(root, True)}"] if root else [])]
+    apply_overrides(tree, sources, words)
+    kept = {name: value for name, value in tree.items() if name not in others}
+    height, width = SIZES.get(data, (480, 640))
+    section = kept.setdefault("data", {})
+    kept["data"] = {"name": data, "height": height, "width": width, **section}
+    config = build_config(DoctorConfig, kept, sources)
+    if config.data.name != data:
+        raise UserError(
+            f"{yaml_name} is about data.name={config.data.name}, not {data}: call doctor.py "
+            f"{config.data.name}, or name another --config"
+        )
+    if not config.data.root.is_dir():
+        mend = commands_for(config.data, config.text, yaml_name)["prepare"]
+        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {mend}")
+    return config
+
+
+def examine(config: DoctorConfig, yaml_name: str, num_sampled: int) -> Report:
+    """Every check, from the lists down to the pixels."""
+    start, data = time.monotonic(), config.data
+    if not configured_splits(data):
+        raise UserError("the config names no list; set data.train_list, data.test_list, data.split")
+    commands = commands_for(data, config.text, yaml_name)
+    lists, findings = read_lists(data, commands["prepare"])
+    files: dict[str, ListedFiles] = {}
+    for split, pairs in lists.items():
+        files[split] = locate(data, layout_of(data), split, pairs)
+        findings += check_presence(files[split], data, commands["prepare"])
+    sizes = file_sizes(_present_files(files.values()))
+    findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
+    for listed in files.values():
+        findings += examine_pixels(listed, data, num_sampled)
+    findings += examine_text(config, files, commands)
+    findings += examine_overlaps(files, sizes)
+    num_images = sum(len(listed.samples) for listed in files.values())
+    resolve = partial(find_file, root=data.root)
+    length = text_feature_length(config.text, resolve)
+    findings += check_disk(config.output_root, num_images, length)
+    if not any(finding.level == "problem" for finding in findings):
+        findings += try_as_training(data)
+    counts = {split: len(pairs) for split, pairs in lists.items()}
+    return Report(data.name, merged(findings), counts, time.monotonic() - start)
+
+
+def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
+    """Decode a random sample of the pairs that are there; the same one each time."""
+    present, layout = listed.present, layout_of(data)
+    order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
+    probe = partial(probe_pair, layout=layout, max_depth=data.max_depth)
+    probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
+    if not probes:
+        return []
+    found = judge_files(listed.split, probes, data)
+    return found + judge_depth(listed.split, probes, data, layout)
+
+
+def examine_text(
+    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
+) -> list[Finding]:
+    """Captions and features of all images that have ground truth."""
+    keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
+    return check_text(
+        config.text,
+        keys,
+        partial(find_file, root=config.data.root),
+        commands,
+        flip=config.data.flip and "train" in files,
+        is_needed=config.data.name in ("nyu", "kitti"),
+    )
+
+
+def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> list[Finding]:
+    """Images of one split that are in another one too."""
+    images = {
+        split: {sample.key: sample.image_file for sample in listed.present}
+        for split, listed in files.items()
+    }
+    findings = []
+    for one, two in (("train", "test"), ("val", "test"), ("train", "val")):
+        if one in images and two in images:
+            findings += compare_lists(one, two, images[one], images[two])
+            findings += compare_contents(one, two, images[one], images[two], sizes)
+    return findings
+
+
+def try_as_training(data: DataConfig) -> list[Finding]:
+    """The last word: what training itself would refuse."""
+    findings = []
+    for split in configured_splits(data):
+        try:
+            find_samples(data, layout_of(data), split, read_split(data, split)[0])
+        except UserError as error:
+            text, _, mend = str(error).partition("; ")
+            findings.append(problem("refused", f"training refuses {split}: {text}", mend=mend))
+    return findings
+
+
+def _present_files(listed: Iterable[ListedFiles]) -> list[str]:
+    names = {
+        file: None
+        for files in listed
+        for sample in files.present
+        for file in (sample.image_file, sample.depth_file)
+    }
+    return list(names)
+
+
+def sorted_by_level(findings: list[Finding]) -> list[Finding]:
+    """Problems last, next to the verdict."""
+    return sorted(findings, key=lambda finding: ("ok", "note", "problem").index(finding.level))
+
+
+def describe(finding: Finding) -> str:
+    """A few aligned lines."""
+    level = "PROBLEM" if finding.level == "problem" else finding.level
+    lines = [_wrapped(f"{level:<8}{finding.code:<20}", finding.text)]
+    if finding.level != "ok":
+        for label, example in zip(("such as", "", ""), finding.examples, strict=False):
+            lines.append(_wrapped(f"{'':10}{label:<9}", example))
+    for label, text in (("cause", finding.cause), ("mend", finding.mend)):
+        lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
+    return "\n".join(lines)
+
+
+def _wrapped(start: str, text: str) -> str:
+    return textwrap.fill(
+        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def verdict(report: Report) -> str:
+    """One line."""
+    codes = sorted({finding.code for finding in report.problems})
+    notes = sum(finding.level == "note" for finding in report.findings)
+    ending = f"{notes} notes, {report.seconds:.1f} s"
+    if not codes:
+        return f"healthy: training will accept this data ({ending})"
+    return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
+
+
+def write_json(path: Path, report: Report) -> None:
+    """The report for programs."""
+    content = {
+        "data": report.data,
+        "healthy": not report.problems,
+        "findings": [asdict(finding) for finding in report.findings],
+        "counts": report.counts,
+        "seconds": round(report.seconds, 2),
+    }
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("data", choices=list(CONFIGS), help="the kind of data set")
+    add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
+    add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
+    add("--root", metavar="DIR", help="the same as data.root=DIR")
+    add("--sample", type=_positive, default=200, metavar="N",
+        help="pairs of each split to decode (default %(default)s)")  # fmt: skip
+    add("--json", metavar="FILE", help="write the findings there too")
+    arguments = parser.parse_intermixed_args()
+    arguments.config = arguments.config or CONFIGS[arguments.data]
+    return arguments
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,210 @@
+"""Prepare SUN RGB-D for zero-shot evaluation: link or unpack it, list its 5,050 test images.
+
+Folders (or archives) with SUNRGBD and SUNRGBDtoolbox, wherever they are; nothing is copied:
+  python scripts/prepare_sun_rgbd.py --root /disk/sun
+Nothing downloaded yet (SUNRGBD.zip is 7 GB; its test images are unpacked, then it is deleted):
+  python scripts/prepare_sun_rgbd.py --download
+
+In data/sun_rgbd this gives SUNRGBD/ and sun_rgbd_test.txt, one `IMAGE DEPTH FOCAL` line for each
+folder of `alltest` in the toolbox's allsplit.mat. --depth raw (default) lists the sensor's depth;
+--depth filled lists depth_bfx, whose holes are filled from neighbouring views. Papers seldom say
+which they score; raw measures, filled partly guesses. State it with your numbers.
+
+A second run is cheap, a stopped one goes on where it was. Exit code 2 when something is missing.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from common.config import REPO_ROOT, resolve_path
+from common.data.prepare.archives import extract_zip, find_archives
+from common.data.prepare.download import download
+from common.data.prepare.links import link
+from common.data.prepare.sun_rgbd_files import (
+    DATA_FOLDER,
+    SPLIT_FILE,
+    Sample,
+    find_data,
+    find_split_file,
+    has_rotated_bits,
+    read_sample,
+    read_test_folders,
+)
+from common.errors import UserError, run_program
+from common.files import whole_file
+
+SERVER = "https://rgbd.cs.princeton.edu/data"
+DATA_ARCHIVE, TOOLBOX_ARCHIVE = "SUNRGBD.zip", "SUNRGBDtoolbox.zip"
+LIST = "sun_rgbd_test.txt"
+NUM_TEST = 5050
+DEPTH_FOLDERS = {"raw": "depth", "filled": "depth_bfx"}
+DEFAULT_OUTPUT = REPO_ROOT / "data" / "sun_rgbd"
+
+
+def main() -> None:
+    """See the module's docstring."""
+    arguments = _parse()
+    output = resolve_path(arguments.output, True)
+    places = [*_places(arguments.root), output]
+    server = arguments.server if arguments.download else None
+    folders = read_test_folders(get_split_file(places, output, server))
+    depth_folder = DEPTH_FOLDERS[arguments.depth]
+    get_data(places, output, server, folders, depth_folder)
+    samples = find_samples(output, folders, depth_folder, arguments.allow_missing)
+    check_bits(output, samples)
+    write_list(output / LIST, samples)
+    note = "" if len(samples) == NUM_TEST else f"; NOT the published {NUM_TEST:,}"
+    print(f"{output / LIST}: {len(samples):,} images with {arguments.depth} depth{note}")
+    _say_next(output)
+
+
+def get_split_file(places: list[Path], output: Path, server: str | None) -> Path:
+    """Find allsplit.mat, unpack it from the toolbox's archive, or download that."""
+    found = next(filter(None, map(find_split_file, places)), None)
+    if found:
+        return found
+    archive = _find_archive(places, TOOLBOX_ARCHIVE)
+    if archive is None and server:
+        archive = download([f"{server}/{TOOLBOX_ARCHIVE}"], output / "archives" / TOOLBOX_ARCHIVE)
+    if archive is None:
+        raise UserError(
+            f"no {SPLIT_FILE} and no {TOOLBOX_ARCHIVE} in {_names(places)}; name its folder with "
+            "--root, or use --download"
+        )
+    extract_zip(archive, output, lambda member: member.endswith(f"/{SPLIT_FILE}"))
+    _delete_if_own(archive, output)
+    found = find_split_file(output)
+    if found is None:
+        raise UserError(f"{archive}: there is no {SPLIT_FILE} in it; download it again")
+    return found
+
+
+def get_data(
+    places: list[Path], output: Path, server: str | None, folders: list[str], depth_folder: str
+) -> None:
+    """Link the data, or unpack the test samples of its archive, or download that."""
+    target = output / DATA_FOLDER
+    elsewhere = (found for place in places if (found := find_data(place)))
+    found = next((path for path in elsewhere if path.resolve() != target.resolve()), None)
+    if found:
+        link(found, target)
+        return
+    archive = _find_archive(places, DATA_ARCHIVE)
+    if archive is None and server and not target.exists():
+        archive = download([f"{server}/{DATA_ARCHIVE}"], output / "archives" / DATA_ARCHIVE)
+    if archive is not None:
+        _unpack(archive, output, set(folders), depth_folder)
+        _delete_if_own(archive, output)
+    elif not target.exists():
+        raise UserError(
+            f"no folder {DATA_FOLDER} and no {DATA_ARCHIVE} in {_names(places)}; name its folder "
+            "with --root, or use --download"
+        )
+
+
+def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -> None:
+    def wanted(member: str) -> bool:
+        parts = member.split("/")
+        if parts[0] != DATA_FOLDER:
+            return False
+        if parts[-1] == "intrinsics.txt":
+            return "/".join(parts[1:-1]) in folders
+        return parts[-2] in ("image", depth_folder) and "/".join(parts[1:-2]) in folders
+
+    extract_zip(archive, output, wanted)
+
+
+def find_samples(
+    output: Path, folders: list[str], depth_folder: str, allow_missing: bool
+) -> list[Sample]:
+    """The files of every test folder; what is missing is an error, or a warning if allowed."""
+    with tqdm(folders, desc="looking up samples", unit="sample") as bar:
+        results = [read_sample(output, folder, depth_folder) for folder in bar]
+    samples = [result for result in results if isinstance(result, Sample)]
+    problems = [result for result in results if isinstance(result, str)]
+    if problems:
+        text = f"{len(problems)} of {len(folders)} test samples are not whole ({problems[0]})"
+        if not allow_missing or not samples:
+            raise UserError(
+                f"{text}; unpack {DATA_ARCHIVE} again (a run with the archive in --root adds what "
+                "is missing), or list the others with --allow-missing"
+            )
+        print(f"warning: {text}; results are not those of the published split")
+    return samples
+
+
+def check_bits(output: Path, samples: list[Sample], num_checked: int = 20) -> None:
+    """Refuse depth that somebody has already turned into plain millimetres."""
+    chosen = samples[:: max(len(samples) // num_checked, 1)]
+    plain = [s.depth for s in chosen if not has_rotated_bits(output / s.depth)]
+    if len(plain) > len(chosen) / 2:
+        raise UserError(
+            f"{output / plain[0]} and others do not have SUN RGB-D's turned bits: somebody "
+            "converted them; take the published files, or use data.name=folder for yours"
+        )
+
+
+def write_list(path: Path, samples: list[Sample]) -> None:
+    """Write `IMAGE DEPTH FOCAL` lines; with tabs where a name has a space."""
+    lines = []
+    for sample in samples:
+        gap = "\t" if " " in sample.image + sample.depth else " "
+        lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _places(names: list[str]) -> list[Path]:
+    places = [resolve_path(name, True) for name in names]
+    for place in places:
+        if not place.exists():
+            raise UserError(f"there is no {place}; check --root")
+    return places
+
+
+def _find_archive(places: list[Path], name: str) -> Path | None:
+    archives = [archive for place in places for archive in find_archives(place)]
+    return next((archive for archive in archives if archive.name == name), None)
+
+
+def _delete_if_own(archive: Path, output: Path) -> None:
+    """Delete an unpacked archive that this program downloaded."""
+    if archive.parent == output / "archives":
+        archive.unlink()
+
+
+def _names(places: list[Path]) -> str:
+    return " or ".join(map(str, places))
+
+
+def _say_next(output: Path) -> None:
+    setting = "" if output == DEFAULT_OUTPUT else f" data.root={output}"
+    print(
+        f"next: python scripts/doctor.py sun_rgbd{setting}\n"
+        "then: python stage3_depth/eval.py --checkpoint runs/nyu/stage3 "
+        f"--config configs/zero_shot/sun_rgbd.yaml{setting}"
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--root", nargs="+", default=[], metavar="PATH",
+        help="folders with SUNRGBD and SUNRGBDtoolbox, unzipped or not")  # fmt: skip
+    add("--output", default=str(DEFAULT_OUTPUT), metavar="DIR", help="default: data/sun_rgbd")
+    add("--depth", choices=list(DEPTH_FOLDERS), default="raw", help="default: raw")
+    add("--download", action="store_true", help="fetch from Princeton's server what is not there")
+    add("--server", default=SERVER, metavar="URL", help="a mirror of %(default)s")
+    add("--allow-missing", action="store_true", help="list the samples that are there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,340 @@
+"""scripts/caption_images.py with tiny random captioning models built on the spot."""
+
+import json
+import runpy
+from collections import Counter
+from functools import partial
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from conftest import call, run_process
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from common import hub
+from common.captioning import Captioner, CaptionSettings, SeededSampling
+from common.config import REPO_ROOT
+from common.data.captions import read_captions
+
+PROGRAM = REPO_ROOT / "scripts/caption_images.py"
+MAIN = partial(runpy.run_path, str(PROGRAM), run_name="__main__")
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>"]
+VOCABULARY = [*SPECIAL, "user", "a", "photo", "of", "kitchen", "room", "with", "table", "and", "."]
+TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+         "num_attention_heads": 2}  # fmt: skip
+EYE = {**TOWER, "image_size": 32, "patch_size": 16}
+IDS = {"vocab_size": len(VOCABULARY), "bos_token_id": 5, "eos_token_id": 3, "pad_token_id": 0}
+SQUARE = {"height": 32, "width": 32}
+
+
+def save(model, folder, seed):
+    """Save the model with large random weights, by a seed with which it tells images apart."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    model.generation_config.update(eos_token_id=3, pad_token_id=0)
+    model.save_pretrained(folder)
+
+
+def word_tokenizer(**special):
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[DEC]", "eos_token": "[SEP]"}
+    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **special)
+
+
+def make_blip(folder):
+    """Image tower, cross-attending text decoder; repeats its prompt."""
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    tokenizer = hf.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]")
+    text = {**TOWER, **IDS, "encoder_hidden_size": 16, "projection_dim": 8, "sep_token_id": 3,
+            "eos_token_id": 2}  # fmt: skip
+    config = hf.BlipConfig(text_config=text, vision_config={**EYE, "projection_dim": 8})
+    save(hf.BlipForConditionalGeneration(config), folder, 7)
+    hf.BlipProcessor(hf.BlipImageProcessor(size=SQUARE), tokenizer).save_pretrained(folder)
+
+
+def make_encoder_decoder(folder):
+    """As `nlpconnect/vit-gpt2-image-captioning`: no processor, an image processor, a tokenizer."""
+    words = {k: v for k, v in IDS.items() if k != "vocab_size"}
+    text = hf.GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=64, **IDS)
+    config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(hf.ViTConfig(**EYE), text)
+    config.update({**words, "decoder_start_token_id": 5})
+    model = hf.VisionEncoderDecoderModel(config)
+    model.generation_config.decoder_start_token_id = 5
+    save(model, folder, 4)
+    hf.ViTImageProcessor(size=SQUARE).save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+
+
+def make_llava(folder):
+    """A model one talks to: image tokens in the prompt, a chat template."""
+    text = hf.LlamaConfig(**TOWER, **IDS, num_key_value_heads=2)
+    eye = hf.CLIPVisionConfig(**EYE)
+    config = hf.LlavaConfig(
+        vision_config=eye, text_config=text, image_token_index=6, vision_feature_layer=-1
+    )
+    save(hf.LlavaForConditionalGeneration(config), folder, 5)
+    template = (
+        "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}<image> "
+        "{% else %}{{ c.text }}{% endif %}{% endfor %} user {% endfor %}"
+    )
+    images = hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE)
+    tokenizer = word_tokenizer(extra_special_tokens={"image_token": "<image>"})
+    hf.LlavaProcessor(
+        images, tokenizer, patch_size=16, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, chat_template=template,
+    ).save_pretrained(folder)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Folder of the tiny models: blip, encoder_decoder, llava."""
+    root = tmp_path_factory.mktemp("models")
+    for make in (make_blip, make_encoder_decoder, make_llava):
+        folder = root / make.__name__.removeprefix("make_")
+        folder.mkdir()
+        make(folder)
+    return root
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Seven pictures in two folders, and a depth map."""
+    root = tmp_path / "my pictures"
+    rng = np.random.default_rng(0)
+    for number in range(7):
+        file = root / f"room_{number % 2}/rgb_{number:05d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        cv2.imwrite(str(file), cv2.resize(coarse, (40, 30), interpolation=cv2.INTER_NEAREST))
+    cv2.imwrite(str(root / "room_0/sync_depth_00000.png"), np.ones((30, 40), np.uint16))
+    return root
+
+
+KEYS = sorted(f"room_{n % 2}/rgb_{n:05d}.png" for n in range(7))
+
+
+def caption(tiny, images, output, *words):
+    model = ("--model", tiny / "blip", "--precision", "fp32", "--max-new-tokens", 6)
+    return call(MAIN, *map(str, ("--images", images, "--output", output, *model, *words)))
+
+
+def lines_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def only_error(outcome):
+    assert outcome.code == 2, outcome.err
+    assert len(outcome.errors) == 1
+    return outcome.errors[0]
+
+
+def read(pictures, keys=KEYS):
+    return [cv2.cvtColor(cv2.imread(str(pictures / k)), cv2.COLOR_BGR2RGB) for k in keys]
+
+
+def captioner(folder, **settings):
+    settings = {"max_new_tokens": 6, **settings}
+    return Captioner(CaptionSettings(str(folder), **settings), torch.device("cpu"))
+
+
+def test_every_picture_of_a_folder_gets_a_line_with_its_origin(tiny, pictures, tmp_path):
+    output = tmp_path / "out/captions.jsonl"
+    outcome = caption(tiny, pictures, output, "--batch-size", "3")
+    assert outcome.code == 0, outcome.err
+    assert "left out 1 depth maps" in outcome.out
+    lines = lines_of(output)
+    assert [line["image"] for line in lines] == KEYS
+    expected = captioner(tiny / "blip").caption(KEYS, read(pictures))
+    assert read_captions(output) == {k: c for k, [c] in zip(KEYS, expected, strict=True)}
+    assert len(set(read_captions(output).values())) > 1
+    assert lines[0].keys() == {"image", "caption", "source"}
+    source = lines[0]["source"]
+    assert (source["model"], source["temperature"]) == (str(tiny / "blip"), 0.0)
+    assert list(output.parent.iterdir()) == [output]
+    before = output.stat().st_mtime_ns
+    assert "already there" in caption(tiny, pictures, output).out
+    assert output.stat().st_mtime_ns == before
+
+
+def test_keys_of_a_config_are_those_of_its_lists(tiny, workspace, tmp_path):
+    output = tmp_path / "captions.jsonl"
+    words = ("--config", workspace.configs / "stage1.yaml", "--output", output)
+    words = map(str, (*words, "--model", tiny / "blip", "--split", "test"))
+    outcome = call(MAIN, *words, f"data.root={workspace.data}")
+    assert outcome.code == 0, outcome.err
+    listed = [
+        line.split()[0].lstrip("/")
+        for line in (workspace.data / "test.txt").read_text().splitlines()
+    ]
+    said = [line["image"] for line in lines_of(output)]
+    assert said == listed
+
+
+def test_an_interrupted_run_continues(tiny, pictures, tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    words = ("--batch-size", "2", "--temperature", "0.8", "--num-captions", "2")
+    assert caption(tiny, pictures, whole, *words).code == 0
+    original, asked = Captioner.caption, []
+
+    def stopping(self, keys, images):
+        asked.extend(keys)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return original(self, keys, images)
+
+    monkeypatch.setattr(Captioner, "caption", stopping)
+    assert caption(tiny, pictures, broken, *words).code == 130
+    assert not broken.exists()
+    part = tmp_path / "broken.jsonl.0.part"
+    part.write_text(part.read_text()[:-20])  # the last of four lines is cut off
+    asked.clear()
+    assert caption(tiny, pictures, broken, *words).code == 0
+    assert asked == KEYS[3:]
+    assert broken.read_bytes() == whole.read_bytes()
+    assert not part.exists()
+
+
+def test_new_pictures_are_added_and_other_settings_refused(tiny, pictures, tmp_path, monkeypatch):
+    output = tmp_path / "captions.jsonl"
+    assert caption(tiny, pictures / "room_1", output).code == 0
+    before = lines_of(output)
+    assert len(before) == 3
+    cv2.imwrite(str(pictures / "room_1/rgb_00000.png"), read(pictures)[0])
+    asked = []
+    original = Captioner.caption
+    monkeypatch.setattr(
+        Captioner,
+        "caption",
+        lambda s, keys, images: asked.extend(keys) or original(s, keys, images),
+    )
+    assert caption(tiny, pictures / "room_1", output).code == 0
+    assert asked == ["rgb_00000.png"]
+    after = lines_of(output)
+    assert [line["image"] for line in after][:2] == ["rgb_00000.png", "rgb_00001.png"]
+    assert after[1:] == before
+    error = only_error(caption(tiny, pictures / "room_1", output, "--prompt", "a photo of"))
+    assert 'made with {"prompt": null}, not {"prompt": "a photo of"}' in error
+    output.write_text('{"image": "rgb_00000.png", "caption": "My own."}')
+    assert "not made here" in only_error(caption(tiny, pictures / "room_1", output))
+    assert len(lines_of(output)) == 1
+
+
+def test_sampled_captions_depend_on_the_image_and_the_seed_alone(tiny, pictures, tmp_path):
+    def several(name, *words):
+        output = tmp_path / f"{name}.jsonl"
+        drawing = ("--temperature", "1.5", "--num-captions", "3")
+        assert caption(tiny, pictures, output, *drawing, *words).code == 0
+        return lines_of(output)
+
+    lines = several("one", "--batch-size", "1")
+    assert several("seven", "--batch-size", "7") == lines
+    assert [x["captions"] for x in several("other", "--seed", "1")] != [
+        x["captions"] for x in lines
+    ]
+    assert all(x["caption"] == x["captions"][0] for x in lines)
+    assert max(len(set(x["captions"])) for x in lines) == 3
+
+
+def test_two_processes_equal_one(tiny, pictures, tmp_path):
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    words = ("--temperature", "0.8", "--num-captions", "2", "--batch-size", "2")
+    assert caption(tiny, pictures, one, *words).code == 0
+    outcome = run_process(
+        "sh", "scripts/launch.sh", "scripts/caption_images.py", "--images", str(pictures),
+        "--output", str(two), "--model", str(tiny / "blip"), "--precision", "fp32",
+        "--max-new-tokens", "6", *words, NPROC="2",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("left out 1 depth maps") == 1
+    assert two.read_bytes() == one.read_bytes()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_noise_draws_from_the_softmax():
+    logits = torch.tensor([[2.0, 0.0, 1.0]])
+    process = SeededSampling(range(4000), 0.5, torch.device("cpu"))
+    drawn = process(torch.zeros(4000, 1), logits.expand(4000, 3))
+    assert (drawn == 0).sum() == 4000  # one word left for each row
+    shares = Counter((drawn == 0).nonzero()[:, 1].tolist())
+    for word, probability in enumerate((logits[0] / 0.5).softmax(0).tolist()):
+        assert shares[word] / 4000 == pytest.approx(probability, abs=0.03)
+
+
+def test_blip_starts_with_the_prompt_which_is_not_repeated(tiny, pictures):
+    prompted = captioner(tiny / "blip", prompt="a photo of").caption(KEYS, read(pictures))
+    assert prompted != captioner(tiny / "blip").caption(KEYS, read(pictures))
+    model = hf.BlipForConditionalGeneration.from_pretrained(tiny / "blip").eval()
+    processor = hf.AutoProcessor.from_pretrained(tiny / "blip")
+    inputs = processor(images=read(pictures)[1], text="a photo of", return_tensors="pt")
+    direct = processor.decode(
+        model.generate(**inputs, max_new_tokens=6, do_sample=False)[0], skip_special_tokens=True
+    )
+    assert direct == " ".join(["a photo of", *prompted[1]])
+
+
+def test_a_chat_model_is_asked_and_its_answer_kept(tiny, pictures):
+    answers = captioner(tiny / "llava").caption(KEYS, read(pictures))
+    model = hf.LlavaForConditionalGeneration.from_pretrained(tiny / "llava").eval()
+    processor = hf.AutoProcessor.from_pretrained(tiny / "llava")
+    question = "<image> Describe this picture in one short sentence. user"
+    inputs = processor(images=[read(pictures)[2]], text=[question], return_tensors="pt")
+    tokens = model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    direct = processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert [direct] == answers[2]
+    assert len({tuple(answer) for answer in answers}) > 1
+
+
+def test_a_model_without_a_joint_processor(tiny, pictures, tmp_path):
+    output = tmp_path / "captions.jsonl"
+    words = ("--model", tiny / "encoder_decoder")
+    assert caption(tiny, pictures, output, *words).code == 0
+    assert len(set(read_captions(output).values())) > 1
+    prompt = ("--prompt", "a photo of")
+    assert "takes no --prompt" in only_error(
+        caption(tiny, pictures, tmp_path / "other.jsonl", *words, *prompt)
+    )
+    assert list(tmp_path.glob("other*")) == []
+
+
+def test_damaged_pictures_are_named_or_left_out(tiny, pictures, tmp_path):
+    output, damaged = tmp_path / "captions.jsonl", pictures / KEYS[4]
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    error = only_error(caption(tiny, pictures, output, "--batch-size", "2"))
+    assert f"{damaged}: the file is cut off" in error
+    assert "--skip-unreadable" in error
+    assert not output.exists()
+    outcome = caption(tiny, pictures, output, "--skip-unreadable")
+    assert outcome.code == 0, outcome.err
+    assert f"left out: {damaged}" in outcome.err
+    assert "1 images were left out" in outcome.err
+    assert list(read_captions(output)) == [key for key in KEYS if key != KEYS[4]]
+
+
+def test_mistakes_are_one_line_and_write_nothing(tiny, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "hub_is_reachable", lambda: False)
+    output = tmp_path / "captions.jsonl"
+    for words, message in (
+        (("--model", "nobody/no-such-captioner"), "cannot load model nobody/no-such-captioner"),
+        (("--num-captions", "3"), "needs --temperature"),
+        (("--num-beams", "3", "--temperature", "1"), "choose one"),
+        (("--pattern", "*.gif"), "no pictures in"),
+        (("data.root=x",), "belongs to --config"),
+        (("--output", tmp_path / "captions.txt"), "ends in .jsonl"),
+    ):
+        assert message in only_error(caption(tiny, pictures, output, *words))
+    assert "no folder" in only_error(caption(tiny, tmp_path / "nowhere", output))
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in only_error(caption(tiny, tmp_path / "empty", output))
+    config = hf.BertConfig(**TOWER, vocab_size=10)
+    hf.BertModel(config).save_pretrained(tmp_path / "bert")
+    assert "cannot load model" in only_error(
+        caption(tiny, pictures, output, "--model", tmp_path / "bert")
+    )
+    assert not list(tmp_path.glob("captions*"))

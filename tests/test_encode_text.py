@@ -1,0 +1,287 @@
+"""scripts/encode_text.py: captions, images and the authors' folders become packed feature files."""
+
+import json
+import os
+import pickle
+import re
+import runpy
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from conftest import call
+
+from common.clip_text import ClipImageEncoder, ClipTextEncoder
+from common.config import REPO_ROOT
+from common.data import encoding
+from common.data.captions import captions_sha256, read_captions
+from common.data.feature_file import FeatureStore
+
+PROGRAM = REPO_ROOT / "scripts/encode_text.py"
+MAIN = partial(runpy.run_path, str(PROGRAM), run_name="__main__")
+STEMS = {  # data set and split -> image path without suffix -> caption
+    "nyu/train": {
+        "kitchen_0028b/rgb_00045": "A kitchen with a stove.",
+        "kitchen_0028b/rgb_00046": "A kitchen with a stove.",
+        "office_0003/rgb_00001": "An office with a désk.",
+    },
+    "nyu/test": {"bathroom/rgb_00045": "A bathroom."},
+    "kitti/train": {
+        "2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000069": "A street with cars.",
+    },
+}
+KITTI_KEY = "2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000069.png"
+
+
+def feature_of(caption):
+    generator = torch.Generator().manual_seed(len(caption))
+    return torch.nn.functional.normalize(torch.randn(1, 1024, generator=generator)).half()
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A folder as the authors publish it: a .txt and a .pt for every image."""
+    root = tmp_path / "as published"
+    for place, captions in STEMS.items():
+        for stem, caption in captions.items():
+            for kind, suffix in (("text", ".txt"), ("text_feat", ".pt")):
+                (root / kind / place / stem).parent.mkdir(parents=True, exist_ok=True)
+                file = root / kind / place / (stem + suffix)
+                if kind == "text":
+                    file.write_text(caption, encoding="utf-8")
+                else:
+                    torch.save(feature_of(caption), file)
+    return root
+
+
+def write_captions(path, captions):
+    lines = [json.dumps({"image": key, "caption": caption}) for key, caption in captions.items()]
+    path.write_text("\r\n".join(lines))
+    return path
+
+
+def encode(*words):
+    return call(MAIN, *map(str, words))
+
+
+def run_import(published, output, *words):
+    return encode("--import-published", published, "--output", output, *words)
+
+
+def only_error(outcome):
+    assert outcome.code == 2, outcome.err
+    assert len(outcome.errors) == 1
+    return outcome.errors[0]
+
+
+def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
+    encoded = []
+    original = ClipTextEncoder.encode
+
+    def counted(self, captions, *options):
+        encoded.extend(captions)
+        return original(self, captions, *options)
+
+    monkeypatch.setattr(ClipTextEncoder, "encode", counted)
+    first = write_captions(tmp_path / "a.jsonl", {"/a.jpg": "A room.", "b.jpg": "A room."})
+    second = write_captions(tmp_path / "b.jsonl", {"b.jpg": "A hall.", "c.jpg": "A room."})
+    output = tmp_path / "new/text.safetensors"
+    words = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
+    outcome = encode(*words)
+    assert outcome.code == 0, outcome.err
+    assert "3 images, 2 distinct features of 1024 numbers" in outcome.out
+    assert encoded == ["A room.", "A hall."]
+    store = FeatureStore.open(output)
+    expected = original(ClipTextEncoder("untrained:0"), ["A hall."])[0]
+    torch.testing.assert_close(store["b.jpg"], expected, atol=1e-3, rtol=0)
+    assert torch.equal(store["a.jpg"], store["c.jpg"])
+    captions = {"a.jpg": "A room.", "b.jpg": "A hall.", "c.jpg": "A room."}
+    assert store.provenance[0]["captions_sha256"] == captions_sha256(captions)
+    assert list(output.parent.iterdir()) == [output]
+
+    before = output.stat().st_mtime_ns
+    assert "already there" in encode(*words).out
+    assert (output.stat().st_mtime_ns, len(encoded)) == (before, 2)
+    write_captions(second, {"b.jpg": "A cellar."})
+    assert "made anew" in encode(*words).out
+    assert not FeatureStore.open(output).missing(["a.jpg", "b.jpg"])
+    assert "c.jpg" not in FeatureStore.open(output)
+
+
+def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding, "CAPTIONS_PER_PART", 2)
+    captions = {f"{i}.jpg": f"A room with {i} chairs." for i in range(7)}
+    file = write_captions(tmp_path / "captions.jsonl", captions)
+    output = tmp_path / "text.safetensors"
+    words = ("--captions", file, "--encoder", "untrained:0", "--output", output)
+    original, calls = ClipTextEncoder.encode, []
+
+    def failing(self, batch, *options):
+        calls.append(list(batch))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, batch, *options)
+
+    monkeypatch.setattr(ClipTextEncoder, "encode", failing)
+    assert encode(*words).code == 130
+    assert not output.exists()
+    assert len(list((tmp_path / "text.safetensors.parts").iterdir())) == 2
+    assert encode(*words).code == 0
+    assert [len(batch) for batch in calls] == [2, 2, 2, 2, 1]  # the third part twice, no other
+    assert not (tmp_path / "text.safetensors.parts").exists()
+    monkeypatch.setattr(ClipTextEncoder, "encode", original)
+    straight = ClipTextEncoder("untrained:0").encode(list(captions.values()))
+    store = FeatureStore.open(output)
+    for key, feature in zip(captions, straight, strict=True):
+        torch.testing.assert_close(store[key], feature, atol=1e-3, rtol=0)
+
+
+def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
+    output = tmp_path / "images.safetensors"
+    words = ("--encoder", "untrained:0", "--output", output)
+    outcome = encode("--images", workspace.data / "val", *words)
+    assert outcome.code == 0, outcome.err
+    assert "left out 4 depth maps" in outcome.out
+    store = FeatureStore.open(output)
+    file = workspace.data / "val/room_0000/rgb_00001.png"
+    direct = ClipImageEncoder("untrained:0").encode([file])[0]
+    torch.testing.assert_close(store["room_0000/rgb_00001.png"], direct, atol=1e-3, rtol=0)
+
+    config = ("--config", workspace.configs / "stage1.yaml")
+    outcome = encode(*config, "--split", "val", *words)
+    assert outcome.code == 0, outcome.err
+    assert "made anew" in outcome.out
+    assert "4 images" in outcome.out
+    store = FeatureStore.open(output)
+    torch.testing.assert_close(store["val/room_0000/rgb_00001.png"], direct, atol=1e-3, rtol=0)
+    everything = encode(*config, "--encoder", "untrained:0", "--output", tmp_path / "a.safetensors")
+    assert "20 images" in everything.out
+
+
+def test_published_folders_are_packed(published, tmp_path):
+    output = tmp_path / "out/text.safetensors"
+    outcome = run_import(published, output)
+    assert outcome.code == 0, outcome.err
+    assert "5 images, 4 distinct features of 1024 numbers" in outcome.out
+    store, captions = FeatureStore.open(output), read_captions(tmp_path / "out/captions.jsonl")
+    assert len(captions) == 5
+    assert captions["office_0003/rgb_00001.jpg"] == "An office with a désk."
+    assert captions[KITTI_KEY] == "A street with cars."
+    for key, caption in captions.items():
+        assert torch.equal(store[key], feature_of(caption)[0].float())
+    origin = store.provenance[0]
+    assert origin["encoder"] == "RN50:openai"
+    assert origin["captions_sha256"] == captions_sha256(captions)
+    before = output.stat().st_mtime_ns
+    assert "already there" in run_import(published, output).out
+    assert output.stat().st_mtime_ns == before
+    assert sorted(path.name for path in output.parent.iterdir()) == [
+        "captions.jsonl",
+        "text.safetensors",
+    ]
+
+
+def test_published_folders_by_data_set_split_and_list(published, tmp_path):
+    output = tmp_path / "text.safetensors"
+    assert run_import(published, output, "--dataset", "nyu", "--split", "test").code == 0
+    assert list(FeatureStore.open(output).tables[0].rows) == ["bathroom/rgb_00045.jpg"]
+    (tmp_path / "list.txt").write_bytes(
+        b"/office_0003/rgb_00001.png /office_0003/d.png 5.0\r\n/new/rgb_1.jpg /new/d.png 5.0"
+    )
+    words = ("--list", tmp_path / "list.txt", "--captions-output", tmp_path / "c.jsonl")
+    outcome = run_import(published, output, *words)
+    assert "1 of 2 images of the lists have a published feature" in outcome.out
+    assert list(read_captions(tmp_path / "c.jsonl")) == ["office_0003/rgb_00001.png"]
+    assert "no features for kitti (test)" in only_error(
+        run_import(published, output, "--dataset", "kitti", "--split", "test")
+    )
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def damage(kind, root):
+    feature = root / "text_feat/nyu/train/office_0003/rgb_00001.pt"
+    caption = root / "text/nyu/train/office_0003/rgb_00001.txt"
+    if kind == "cut off":
+        feature.write_bytes(feature.read_bytes()[:900])
+    elif kind == "code":
+        feature.write_bytes(pickle.dumps(Harmful(), protocol=2))
+    elif kind == "shape":
+        torch.save(torch.zeros(1, 512), feature)
+    elif kind == "nan":
+        torch.save(torch.full((1, 1024), torch.nan), feature)
+    elif kind == "no feature":
+        feature.unlink()
+    elif kind == "no caption":
+        caption.unlink()
+    elif kind == "empty caption":
+        caption.write_text(" \n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("cut off", r"rgb_00001.pt is no feature file \(damaged"),
+        ("code", r"rgb_00001.pt is no feature file \(pickled code \(posix.mkdir\), not run\)"),
+        ("shape", r"rgb_00001.pt holds \[1, 512\], not one tensor \[1, 1024\]"),
+        ("nan", "rgb_00001.pt holds numbers that are not finite"),
+        ("no feature", "rgb_00001.txt has no partner"),
+        ("no caption", "rgb_00001.pt has no partner"),
+        ("empty caption", "rgb_00001.txt is empty"),
+    ],
+)
+def test_damaged_published_files_are_named_or_left_out(
+    published, tmp_path, monkeypatch, kind, message
+):
+    monkeypatch.chdir(tmp_path)
+    damage(kind, published)
+    output = tmp_path / "out/text.safetensors"
+    outcome = run_import(published, output)
+    error = only_error(outcome)
+    assert "1 published files cannot be used, first: " in error
+    assert re.search(message, error), error
+    assert not (tmp_path / "harm").exists()
+    assert not output.exists()
+    assert not (tmp_path / "out/captions.jsonl").exists()
+    outcome = run_import(published, output, "--skip-damaged")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.count("left out: ") == 1
+    store = FeatureStore.open(output)
+    assert store.missing(read_captions(tmp_path / "out/captions.jsonl")) == []
+    assert len(store.tables[0].rows) == 4
+    assert "office_0003/rgb_00001.jpg" not in store
+
+
+def test_features_without_captions_are_packed(published, tmp_path):
+    shutil.rmtree(published / "text")
+    outcome = run_import(published, tmp_path / "text.safetensors")
+    assert outcome.code == 0, outcome.err
+    assert not (tmp_path / "captions.jsonl").exists()
+    store = FeatureStore.open(tmp_path / "text.safetensors")
+    assert "captions_sha256" not in store.provenance[0]
+    assert torch.equal(store["bathroom/rgb_00045.jpg"], feature_of("A bathroom.")[0].float())
+
+
+def test_mistakes_are_one_line(published, tmp_path):
+    output = tmp_path / "text.safetensors"
+    captions = write_captions(tmp_path / "captions.jsonl", {"a.jpg": "My own caption."})
+    before = captions.read_bytes()
+    assert "holds other captions" in only_error(run_import(published, output))
+    assert captions.read_bytes() == before
+    words = ("--captions", captions, "--encoder", "untrained:0")
+    assert "must end in .safetensors" in only_error(encode(*words, "--output", tmp_path / "t.pt"))
+    assert "no folder text_feat" in only_error(run_import(tmp_path, output))
+    assert "at most 18 digits" in only_error(
+        encode("--captions", captions, "--encoder", f"untrained:{2**80}", "--output", output)
+    )
+    (tmp_path / "file").write_text("not a folder")
+    assert "cannot write" in only_error(encode(*words, "--output", tmp_path / "file/t.safetensors"))
+    output.write_text("something else")
+    assert "no packed feature file" in only_error(encode(*words, "--output", output))
+    assert output.read_text() == "something else"
+    assert encode(*words, "--import-published", published, "--output", output).code == 2
+    assert not list(tmp_path.glob("*.parts"))

@@ -1,0 +1,141 @@
+"""Named splits: their lists, where these are looked for, and how many lines they must have."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from common.config import REPO_ROOT, load_config
+from common.data.named_splits import NAMED_SPLITS, SplitName
+from common.data.samples import DataConfig
+from common.data.splits import configured_splits, read_split
+from common.errors import UserError
+from stage3_depth.config import Stage3Config
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Lists without any images, as `data.root` holds them."""
+    root = tmp_path / "raw"
+    root.mkdir()
+    return DataConfig("nyu", root, 64, 96, 10.0, split="nyu_labeled795")
+
+
+def write_list(path, num_lines, num_without=0):
+    lines = [
+        f"/room_{i // 10:04d}/{i}.jpg /room_{i // 10:04d}/{i}.png 518" for i in range(num_lines)
+    ]
+    for i in range(num_without):
+        lines[i] = f"{lines[i].split()[0]} None 518"
+    path.write_text("\r\n".join(lines))
+
+
+def write_labeled(root, num_train=795, num_test=654):
+    write_list(root / "nyu_labeled_train_files_with_gt.txt", num_train)
+    write_list(root / "nyudepthv2_test_files_with_gt.txt", num_test)
+
+
+def test_published_counts():
+    counts = {
+        name: (s.data, s.train.num_lines, s.test.num_lines, s.test.num_with_gt)
+        for name, s in NAMED_SPLITS.items()
+    }
+    assert counts == {
+        "nyu_bts24k": ("nyu", 24231, 654, 654),
+        "nyu_labeled795": ("nyu", 795, 654, 654),
+        "nyu_dense36k": ("nyu", 36253, 654, 654),
+        "kitti_eigen": ("kitti", 23158, 652, 652),
+        "kitti_eigen697": ("kitti", 23158, 697, 652),
+    }
+    assert set(get_args(SplitName)) == set(counts)
+    files = {listed.file for s in NAMED_SPLITS.values() for listed in (s.train, s.test)}
+    assert len(files) == 7
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_lists_are_found_in_the_root_or_beside_it(data, beside):
+    write_labeled(data.root.parent if beside else data.root)
+    train, val, test = (read_split(data, split) for split in ("train", "val", "test"))
+    assert (len(train[0]) + len(val[0]), len(test[0])) == (795, 654)
+    assert train[1] == test[1] == []
+    assert val[1] == ["val: 15 images of 2 scene(s), set apart from training with seed 0"]
+
+
+def test_a_list_that_is_cut_off_stops_the_run(data):
+    write_labeled(data.root, num_train=788)  # 99 % of 795 are 787.05
+    assert read_split(data, "train")[1] == []
+    write_labeled(data.root, num_train=787, num_test=100)
+    with pytest.raises(UserError) as caught:
+        read_split(data, "train")
+    text = str(caught.value)
+    path = data.root / "nyu_labeled_train_files_with_gt.txt"
+    assert text.startswith(f"data.split=nyu_labeled795: {path} has 787 of 795 lines;")
+    assert "data.allow_missing=true" in text
+    assert "data.train_list" in text
+    allowed = replace(data, allow_missing=True)
+    assert "has 100 of 654 lines" in read_split(allowed, "test")[1][0]
+    assert len(read_split(allowed, "test")[0]) == 100
+
+
+def test_lines_without_ground_truth_count_too(data):
+    kitti = replace(data, name="kitti", split="kitti_eigen697")
+    path = kitti.root / "eigen_test_697_files_with_gt.txt"
+    write_list(path, 697, num_without=45)
+    assert len(read_split(kitti, "test")[0]) == 697
+    write_list(path, 697, num_without=60)
+    with pytest.raises(UserError, match="has 637 of 652 lines with ground truth"):
+        read_split(kitti, "test")
+    # BTS ships the 697 lines under the name that others give the 652: the same scored images.
+    write_list(kitti.root / "eigen_test_files_with_gt.txt", 697, num_without=45)
+    assert len(read_split(replace(kitti, split="kitti_eigen"), "test")[0]) == 697
+
+
+def test_another_list_under_the_expected_name(data):
+    write_labeled(data.root, num_train=2000)
+    with pytest.raises(
+        UserError, match="has 2000 lines with ground truth, this split has only 795"
+    ):
+        read_split(replace(data, allow_missing=True), "train")
+
+
+def test_explicit_lists_win_and_are_not_counted(data):
+    write_labeled(data.root)
+    write_list(data.root / "mine.txt", 30)
+    assert len(read_split(replace(data, test_list="mine.txt"), "test")[0]) == 30
+    own = replace(data, train_list="mine.txt")
+    assert len(read_split(own, "train")[0]) + len(read_split(own, "val")[0]) == 30
+    assert len(read_split(own, "test")[0]) == 654
+
+
+def test_a_list_that_is_not_there(data):
+    with pytest.raises(UserError) as caught:
+        read_split(data, "test")
+    text = str(caught.value)
+    assert "no list file nyudepthv2_test_files_with_gt.txt (data.split=nyu_labeled795)" in text
+    assert f"in {data.root} or {data.root.parent}" in text
+    assert "data.test_list" in text
+
+
+@pytest.mark.parametrize(("name", "split"), [("nyu", "nyu_bts24k"), ("kitti", "kitti_eigen")])
+def test_the_configs_name_their_split(name, split):
+    data = load_config(Stage3Config, REPO_ROOT / f"configs/{name}/stage3.yaml", []).data
+    assert (data.split, data.train_list, data.test_list) == (split, None, None)
+
+
+def test_a_misspelt_split_lists_the_valid_ones():
+    path = REPO_ROOT / "configs/nyu/stage3.yaml"
+    with pytest.raises(UserError, match="data.split must be one of nyu_bts24k, .* not 'nyu'"):
+        load_config(Stage3Config, path, ["data.split=nyu"])
+
+
+def test_which_splits_there_are(data):
+    assert configured_splits(data) == ["train", "val", "test"]
+    bare = replace(data, split=None)
+    assert configured_splits(bare) == []
+    assert configured_splits(replace(bare, test_list="t.txt")) == ["test"]
+    assert configured_splits(replace(bare, train_list="t.txt", val_share=0.0)) == ["train"]
+    folder = replace(bare, name="folder")
+    assert configured_splits(folder) == ["train", "val", "test"]
+    assert configured_splits(replace(folder, test_share=1)) == ["test"]
+    assert configured_splits(replace(folder, test_share=0)) == ["train", "val"]
+    assert configured_splits(replace(folder, train_list="t.txt")) == ["train", "val"]
