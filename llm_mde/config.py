@@ -1,0 +1,24 @@
+"""LLM-MDE's config: what every run has, the network's parts, the prompt, and the loss."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from common.losses import DepthLossConfig
+from common.run import RunConfig
+from llm_mde.model import LLMDepthConfig
+from llm_mde.prompt import PromptConfig
+
+
+@dataclass(frozen=True)
+class LLMMDEConfig(RunConfig):
+    """`configs/*/llm_mde.yaml`."""
+
+    recipe: Literal["llm-mde"] = "llm-mde"
+    model: LLMDepthConfig = field(default_factory=LLMDepthConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    loss: DepthLossConfig = field(default_factory=DepthLossConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prompt.caption and not self.text.captions:
+            raise ValueError("prompt.caption: is on, but text.captions names no caption file")

@@ -1,0 +1,203 @@
+"""LLM-MDE: a language model, steered by a prompt, reads image tokens; a head makes metric depth.
+
+Data flow: image -> ViT -> patch tokens [B, T, C] -> reprogrammed into the words of the language
+model [B, T, D] -> behind an adaptive prompt [B, L, D] through the first layers of GPT-2, BERT or
+LLaMA -> the tokens' states [B, T, D] -> convolutional head with the image -> metres [B, 1, H, W].
+ViT and language model are frozen, with LoRA adapters. docs/llm_mde.md has a picture, and what
+differs from the published code.
+
+Legend: T image tokens, L prompt tokens, C width of the ViT, D width of the language model.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from common.config import build_config, require_at_least, to_dict
+from llm_mde.frozen import check_frozen, frozen_sha256, leave_out_frozen
+from llm_mde.head import AdaptationHead, HeadConfig
+from llm_mde.language_model import LanguageConfig, LanguageModel
+from llm_mde.language_sources import (
+    SavedLanguage,
+    load_language_model,
+    portable_name,
+    restore_language_model,
+    save_language_model,
+)
+from llm_mde.prompt import AdaptivePrompt, PromptConfig, longest_prompts
+from llm_mde.reprogramming import ReprogrammingConfig, build_reprogramming
+from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_body, vision_width
+
+
+@dataclass(frozen=True)
+class LLMDepthConfig:
+    """The parts. image_dim: length of the CLIP image features that `prompt.depth_class` reads."""
+
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    reprogramming: ReprogrammingConfig = field(default_factory=ReprogrammingConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    image_dim: int = 1024
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "image_dim")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the network takes from the rest of the run."""
+
+    data_size: tuple[int, int]
+    max_depth: float  # metres
+    seed: int  # of frozen weights that are random
+
+
+class LLMDepth(nn.Module):
+    """The whole of LLM-MDE. `complete`: its state holds the frozen weights too."""
+
+    needs_text_feature = False
+
+    def __init__(
+        self,
+        config: LLMDepthConfig,
+        prompt: PromptConfig,
+        setting: Setting,
+        vision: VisionEncoder,
+        language: LanguageModel,
+        complete: bool = False,
+    ):
+        super().__init__()
+        self.config, self.setting, self.complete = config, setting, complete
+        self.reads_prompt = config.language.num_layers > 0 and not prompt.is_empty
+        self.needs_image_feature = self.reads_prompt and prompt.depth_class
+        self.image_dim = config.image_dim
+        self.vision, self.language = vision, language
+        self.reprogramming = build_reprogramming(
+            config.reprogramming, vision.dim, language.vocabulary, language.dim
+        )
+        self.prompt = AdaptivePrompt(prompt, config.image_dim)
+        self.head = AdaptationHead(config.head, language.dim, setting.max_depth)
+        self.frozen: dict[str, str] = {}
+        if not complete:
+            parts = {"vision": vision.body, "language": language.body}
+            self.frozen = {name: frozen_sha256(body) for name, body in parts.items()}
+            leave_out_frozen(self)
+
+    def forward(
+        self,
+        image: Tensor,
+        captions: Sequence[str] | None = None,
+        image_feature: Tensor | None = None,
+    ) -> Tensor:
+        """Depth [B, 1, H, W] in metres, float32.
+
+        image: [B, 3, H, W], ImageNet-normalised, any size. captions: B sentences, for
+        `prompt.caption`. image_feature: [B, E] of CLIP, for `prompt.depth_class`.
+        """
+        tokens = self.vision(image)  # [B, T, C]
+        tokens = self.reprogramming(tokens, self.language.embeddings)  # [B, T, D]
+        prompt = None
+        if self.reads_prompt:
+            sentences = self.prompt(image, captions, image_feature)
+            prompt = self.language.tokenize(sentences, tokens.shape[1])
+        states = self.language(tokens, prompt)
+        return self.head(states, self.vision.grid_size(size_of(image)), image)
+
+    def check_prompts(self, captions: Iterable[str]) -> None:
+        """Raise `UserError` if the prompt with one of these captions does not fit the context."""
+        if self.config.language.num_layers == 0:
+            return
+        rows, columns = self.vision.grid_size(self.setting.data_size)
+        prompts = longest_prompts(self.prompt.config, captions) if self.reads_prompt else [[]]
+        self.language.tokenize(prompts, rows * columns)
+
+    def get_extra_state(self) -> dict[str, str]:
+        """Hashes of the frozen weights the rest was trained beside; empty if complete."""
+        return self.frozen
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Refuse a state that was trained beside other frozen weights."""
+        names = {"vision": self.config.vision.name, "language": self.config.language.name}
+        check_frozen(state, self.frozen, names)
+
+    def size_lines(self) -> list[str]:
+        """Parameters of each part and of the whole, and which share is trained."""
+        parts = ("vision", "reprogramming", "language", "head")
+        lines = [size_line(name, getattr(self, name)) for name in parts]
+        return [*lines, size_line("all", self)]
+
+    def describe(self) -> dict[str, Any]:
+        """What `load_llm_depth` needs to rebuild this network."""
+        return {
+            "parts": to_dict(self.config),
+            "prompt": to_dict(self.prompt.config),
+            "setting": to_dict(self.setting),
+            "frozen": self.frozen,
+        }
+
+
+def size_of(image: Tensor) -> tuple[int, int]:
+    """Height and width."""
+    return image.shape[-2], image.shape[-1]
+
+
+def size_line(name: str, module: nn.Module) -> str:
+    """`name: 1.0 M parameters, 0.1 M (10.0 %) trained`."""
+    everything = sum(p.numel() for p in module.parameters())
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    share = 100 * trained / max(everything, 1)
+    return (
+        f"{name}: {everything / 1e6:.2f} M parameters, {trained / 1e6:.2f} M ({share:.1f} %) "
+        "trained"
+    )
+
+
+def build_llm_depth(config: LLMDepthConfig, prompt: PromptConfig, setting: Setting) -> LLMDepth:
+    """The network at the start of training: frozen parts loaded, the rest from torch's generator.
+
+    Raises `UserError` for what does not exist or does not fit.
+    """
+    config.reprogramming.check_width(vision_width(config.vision))
+    language = load_language_model(config.language, setting.seed)
+    body = build_vision_body(config.vision, setting.seed)
+    vision = VisionEncoder(config.vision, body, setting.data_size)
+    named = replace(config.language, name=portable_name(config.language.name))
+    config = replace(config, vision=config.vision.portable(), language=named)
+    return LLMDepth(config, prompt, setting, vision, language)
+
+
+def load_llm_depth(checkpoint: dict) -> LLMDepth:
+    """Rebuild the network of a checkpoint; its frozen weights come from where they are named.
+
+    A complete checkpoint (`eval.py --merge`) has them itself.
+    """
+    saved = checkpoint["model_config"]
+    config = build_config(LLMDepthConfig, saved["parts"])
+    prompt = build_config(PromptConfig, saved["prompt"])
+    setting = Setting(**{**saved["setting"], "data_size": tuple(saved["setting"]["data_size"])})
+    if "complete" in saved:
+        language = restore_language_model(config.language, SavedLanguage(**saved["complete"]))
+        body = build_vision_body(config.vision, setting.seed, pretrained=False)
+        vision = VisionEncoder(config.vision, body, setting.data_size)
+        model = LLMDepth(config, prompt, setting, vision, language, complete=True)
+    else:
+        model = build_llm_depth(config, prompt, setting)
+    model.load_state_dict(checkpoint["model"])
+    return model
+
+
+def complete_checkpoint(checkpoint: dict) -> dict[str, Any]:
+    """The same checkpoint with the frozen weights, architecture and tokenizer in it.
+
+    It loads without the hub and without the folders the parts came from; it does not resume.
+    """
+    model = load_llm_depth(checkpoint)
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    language = to_dict(save_language_model(model.language))
+    return {
+        **{k: checkpoint[k] for k in ("stage", "recipe", "config", "step", "best_metric")},
+        "model": {**model.state_dict(), **weights, "_extra_state": {}},
+        "model_config": {**model.describe(), "frozen": {}, "complete": language},
+    }

@@ -1,0 +1,78 @@
+"""Sentences become token numbers, each distinct sentence once.
+
+A named language model brings its own tokenizer. The built-in tiny ones use the CLIP byte-pair
+encoding that comes with open_clip, so they need no download.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from open_clip import SimpleTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from common.errors import UserError
+from common.hub import one_line_failure
+
+CACHED_SENTENCES = 100_000
+CLIP_VOCABULARY = 49_408
+
+
+class PromptTokenizer:
+    """A prompt's sentences -> token numbers, with what the model wants at both ends.
+
+    prefix, suffix: BERT's [CLS] and [SEP], LLaMA's start of text; GPT-2 has none.
+    serialized: the tokenizer as a string that `from_string` reads; None: the built-in one.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[str], list[int]],
+        ends: Sequence[int] = (),
+        serialized: str | None = None,
+    ):
+        self.prefix, self.suffix = list(ends[:1]), list(ends[1:])
+        self.serialized = serialized
+        self._encode = lru_cache(CACHED_SENTENCES)(encode)
+
+    @classmethod
+    def built_in(cls) -> "PromptTokenizer":
+        """CLIP's byte-pair encoding."""
+        return cls(SimpleTokenizer().encode)
+
+    @classmethod
+    def from_string(cls, serialized: str) -> "PromptTokenizer":
+        """From the content of a `tokenizer.json`."""
+        backend = Tokenizer.from_str(serialized)
+        backend.no_truncation()
+        backend.no_padding()
+        return cls(
+            lambda text: backend.encode(text, add_special_tokens=False).ids,
+            backend.encode("").ids,
+            serialized,
+        )
+
+    def __call__(self, sentences: Sequence[str]) -> list[int]:
+        """One prompt's token numbers; no sentences, no tokens."""
+        if not sentences:
+            return []
+        # Words within a sentence follow a space, which byte-pair vocabularies count as their part.
+        spaced = [sentences[0], *(f" {sentence}" for sentence in sentences[1:])]
+        tokens = [token for sentence in spaced for token in self._encode(sentence)]
+        return [*self.prefix, *tokens, *self.suffix]
+
+
+def load_tokenizer(source: str) -> PromptTokenizer:
+    """The tokenizer of a folder or a model of the hub."""
+    with one_line_failure(
+        f"the tokenizer of {source}", "put its tokenizer.json into a local folder with the model"
+    ):
+        backend = AutoTokenizer.from_pretrained(source).backend_tokenizer
+    tokenizer = PromptTokenizer.from_string(backend.to_str())
+    known = set(tokenizer(["a photo of a room"])) - {*tokenizer.prefix, *tokenizer.suffix}
+    if len(known) < 2:  # transformers makes an empty tokenizer where it finds no file
+        raise UserError(
+            f"model.language.name: {source} has no tokenizer (it knows no word); put its "
+            "tokenizer.json into the model's folder"
+        )
+    return tokenizer

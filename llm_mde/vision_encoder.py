@@ -1,0 +1,182 @@
+"""Vision encoder: a timm vision transformer turns the image into a grid of patch tokens.
+
+image [B, 3, H, W] -> resized to `image_size` -> ViT -> the class token dropped -> [B, T, C].
+
+An image of another size than the data set's (KITTI's full crop beside the random crop of training)
+is resized by the same factors, so that a token covers the same area and the grid keeps its aspect.
+"""
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from common.config import require_at_least, resolve_path
+from common.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.errors import UserError
+from common.hub import one_line_failure
+from llm_mde.frozen import portable_path
+from llm_mde.lora import add_lora
+from llm_mde.random_weights import fill_with_random
+
+INIT_STD = 0.02  # of timm's vision transformers
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Which vision transformer, with which weights, and what of it is trained.
+
+    weights: `pretrained` (downloaded by timm), a file, or null (random, from the seed).
+    train: `lora` (frozen, with adapters of `lora_rank`; 0: none) or `full`.
+    image_size: height and width the encoder sees, rounded to whole patches.
+    embed_dim, depth, num_heads, patch_size: of a network with random weights; null: as named.
+    """
+
+    name: str = "vit_base_patch16_224"
+    weights: str | None = "pretrained"
+    train: Literal["lora", "full"] = "lora"
+    lora_rank: int = 160
+    lora_alpha: int = 320
+    image_size: tuple[int, ...] = (192, 256)
+    embed_dim: int | None = None
+    depth: int | None = None
+    num_heads: int | None = None
+    patch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "lora_rank", "lora_alpha")
+        require_at_least(1, self, "image_size", "embed_dim", "depth", "num_heads", "patch_size")
+        if len(self.image_size) != 2:
+            raise ValueError("image_size: give height and width")
+        if self.weights is not None and self.sizes():
+            raise ValueError(f"{next(iter(self.sizes()))}: only with weights: null")
+        if self.embed_dim and self.num_heads and self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads: {self.num_heads} does not divide embed_dim {self.embed_dim}"
+            )
+
+    def portable(self) -> "VisionConfig":
+        """The same from any current folder: a weights file is named by its place."""
+        if self.weights in (None, "pretrained"):
+            return self
+        path = resolve_path(str(self.weights), typed_by_hand=True)
+        return replace(self, weights=portable_path(path))
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes that differ from the named network's."""
+        names = ("embed_dim", "depth", "num_heads", "patch_size")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+class VisionEncoder(nn.Module):
+    """Image -> patch tokens; see the module's docstring. data_size: (H, W) of the data set."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: tuple[int, int]):
+        super().__init__()
+        self.config, self.body, self.data_size = config, body, data_size
+        self.dim = body.embed_dim
+        if config.train == "lora":
+            add_lora(body, ["qkv"], config.lora_rank, config.lora_alpha)
+        scale, shift = _from_imagenet(body, config.weights is not None)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
+
+    def train(self, mode: bool = True) -> "VisionEncoder":
+        """A frozen network has no dropout, also while its adapters train."""
+        super().train(mode)
+        self.body.train(mode and self.config.train == "full")
+        return self
+
+    def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Rows and columns of tokens for an image of `size`."""
+        rows, columns = (
+            max(1, round(wanted * own / data / patch))
+            for wanted, own, data, patch in zip(
+                self.config.image_size, size, self.data_size, self.body.patch_embed.patch_size,
+                strict=True,
+            )
+        )  # fmt: skip
+        return rows, columns
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: [B, 3, H, W], ImageNet-normalised -> [B, T, C], row by row of the token grid."""
+        grid = self.grid_size((image.shape[-2], image.shape[-1]))
+        rows, columns = self.body.patch_embed.patch_size
+        size = (grid[0] * rows, grid[1] * columns)
+        if size != image.shape[-2:]:
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        tokens = self.body.forward_features(image * self.scale + self.shift)
+        return tokens[:, self.body.num_prefix_tokens :]  # [B, T, C]
+
+
+def _from_imagenet(body: VisionTransformer, pretrained: bool) -> tuple[Tensor, Tensor]:
+    """Factor and offset [1, 3, 1, 1] from this project's normalisation to the pretrained one."""
+    ours = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
+    theirs = ours
+    if pretrained:
+        theirs = torch.tensor([body.pretrained_cfg["mean"], body.pretrained_cfg["std"]])
+    (our_mean, our_std), (their_mean, their_std) = ours, theirs
+    scale, shift = our_std / their_std, (our_mean - their_mean) / their_std
+    return scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)
+
+
+def build_vision_body(
+    config: VisionConfig, seed: int, pretrained: bool = True
+) -> VisionTransformer:
+    """The named network with the configured weights; without `pretrained` they come later."""
+    if config.weights is None:
+        body = create_vit(config)
+        if config.train == "lora":
+            fill_with_random(body, INIT_STD, seed)
+        return body
+    if not pretrained:
+        return create_vit(config)
+    with one_line_failure(
+        f"vision weights of {config.name}",
+        "on a machine without network name a file in model.vision.weights, or null for random ones",
+    ):
+        if config.weights == "pretrained":
+            return create_vit(config, pretrained=True)
+        path = resolve_path(config.weights, typed_by_hand=True)
+        if not path.is_file():
+            raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
+        return create_vit(config, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+
+
+def vision_width(config: VisionConfig) -> int:
+    """Width of the tokens, before any weight is made."""
+    with torch.device("meta"):
+        return create_vit(config).embed_dim
+
+
+def create_vit(config: VisionConfig, **options: Any) -> VisionTransformer:
+    """timm's network without a classifier. Pretrained position codes keep the size they have."""
+    name = config.name.partition(".")[0]
+    if name not in timm.list_models():
+        near = difflib.get_close_matches(name, timm.list_models("vit_*"), n=3, cutoff=0.0)
+        raise UserError(
+            f"model.vision.name: timm has no model {config.name}; nearest: {', '.join(near)}"
+        )
+    sizes: dict[str, Any] = config.sizes()
+    if config.weights is None:
+        sizes["img_size"] = config.image_size
+    try:
+        body = timm.create_model(
+            config.name, num_classes=0, dynamic_img_size=True, **sizes, **options
+        )
+    except (AssertionError, TypeError) as error:
+        raise UserError(
+            f"model.vision: cannot build {config.name} with {config.sizes()}: {error}; name a "
+            "plain vision transformer (vit_*), with embed_dim divisible by num_heads"
+        ) from error
+    if not isinstance(body, VisionTransformer):
+        raise UserError(f"model.vision.name: {config.name} is no plain vision transformer (vit_*)")
+    return body
