@@ -12,6 +12,7 @@ sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: 
 
 import argparse
 import json
+import shlex
 import sys
 import textwrap
 import time
@@ -33,7 +34,7 @@ from common.config import (
     merge_yaml,
     resolve_path,
 )
-from common.data.doctor.commands import commands_for
+from common.data.doctor.commands import commands_for, place_of
 from common.data.doctor.disk import check_disk
 from common.data.doctor.duplicates import compare_contents, compare_lists
 from common.data.doctor.files import (
@@ -49,7 +50,6 @@ from common.data.doctor.judge_files import judge_files
 from common.data.doctor.lists import configured_splits, read_lists
 from common.data.doctor.pixels import probe_pair
 from common.data.doctor.text import check_text, text_feature_length
-from common.data.lists import find_file
 from common.data.samples import DataConfig, find_samples, layout_of
 from common.data.splits import read_split
 from common.data.text_features import TextConfig
@@ -96,7 +96,9 @@ def main() -> None:
     arguments = _parse()
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
-    report = examine(config, arguments.config, arguments.sample)
+    words = [word for word in arguments.overrides if word.startswith("data.")]
+    words = [word for word in words if not word.startswith("data.root=")]
+    report = examine(config, shlex.join([arguments.config, *words]), arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -128,12 +130,12 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     return config
 
 
-def examine(config: DoctorConfig, yaml_name: str, num_sampled: int) -> Report:
-    """Every check, from the lists down to the pixels."""
+def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
+    """Every check, from the lists down to the pixels; given: the config and its words, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
         raise UserError("the config names no list; set data.train_list, data.test_list, data.split")
-    commands = commands_for(data, config.text, yaml_name)
+    commands = commands_for(data, config.text, given)
     lists, findings = read_lists(data, commands["prepare"])
     files: dict[str, ListedFiles] = {}
     for split, pairs in lists.items():
@@ -146,7 +148,7 @@ def examine(config: DoctorConfig, yaml_name: str, num_sampled: int) -> Report:
     findings += examine_text(config, files, commands)
     findings += examine_overlaps(files, sizes)
     num_images = sum(len(listed.samples) for listed in files.values())
-    resolve = partial(find_file, root=data.root)
+    resolve = partial(place_of, data.root)
     length = text_feature_length(config.text, resolve)
     findings += check_disk(config.output_root, num_images, length)
     if not any(finding.level == "problem" for finding in findings):
@@ -175,7 +177,7 @@ def examine_text(
     return check_text(
         config.text,
         keys,
-        partial(find_file, root=config.data.root),
+        partial(place_of, config.data.root),
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.name in ("nyu", "kitti"),

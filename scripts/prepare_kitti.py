@@ -22,6 +22,7 @@ A second run is cheap, a stopped one goes on where it was. Exit code 2 when some
 
 import argparse
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT, resolve_path
 from common.data.named_splits import NAMED_SPLITS
-from common.data.prepare.archives import find_archives
 from common.data.prepare.download import download
 from common.data.prepare.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
 from common.data.prepare.kitti_archives import (
@@ -44,6 +44,7 @@ from common.data.prepare.kitti_archives import (
 from common.data.prepare.kitti_frames import FrameList, read_frame_list
 from common.data.prepare.kitti_lists import (
     Row,
+    annotated_of_whole_drives,
     compare,
     locate,
     missing_depth,
@@ -94,10 +95,10 @@ def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts
     """Link, unpack and, if asked, download the files."""
     for place in _places(arguments.raw):
         link_raw(place, tree.raw)
-        unpack_raw(find_archives(place), tree.raw, parts)
+        unpack_raw(place, tree.raw, parts)
     for place in _places(arguments.depth):
         link_depth(place, tree.depth)
-        unpack_depth(find_archives(place), tree.depth, parts)
+        unpack_depth(place, tree.depth, parts)
     if arguments.download:
         archives = output / "archives"
         fetch_drives(arguments.server, archives, tree.raw, parts)
@@ -113,8 +114,9 @@ def prepare(
     annotated = velodyne is None or any(row.depth for row in rows)
     problems = missing_images(rows, set(split.drives))
     if annotated:
-        num_with_gt = split.listed.num_with_gt if split.listed else None
-        problems += missing_depth(rows, num_with_gt)
+        listed = split.listed
+        expected = listed.num_with_gt if listed else annotated_of_whole_drives(rows)
+        problems += missing_depth(rows, expected)
     if problems:
         _tell_missing(split, problems, allow_missing)
     if annotated:
@@ -190,10 +192,15 @@ def _write_velodyne_list(
     split: Split, rows: list[Row], output: Path, tree: Tree, velodyne: str
 ) -> None:
     made = project_sweeps(rows, tree, replace_annotated=velodyne == "all")
-    name = f"eigen_{split.name}_{'velodyne' if velodyne == 'all' else 'with_velodyne'}_files.txt"
-    write_list(output / name, made, tree.raw)
     laser = sum(row.depth == row.frame.projected for row in made)
     without = sum(row.depth is None for row in made)
+    if without and not laser:
+        raise UserError(
+            f"{split.name} split: no laser sweeps for any of the {without:,} frames that need one "
+            f"(looked for {tree.raw / made[0].frame.velodyne}); unzip velodyne_points of the drives"
+        )
+    name = f"eigen_{split.name}_{'velodyne' if velodyne == 'all' else 'with_velodyne'}_files.txt"
+    write_list(output / name, made, tree.raw)
     print(
         f"{output / name}: {len(made):,} lines, {laser:,} with depth from one laser sweep, "
         f"{without:,} with none"
@@ -201,11 +208,15 @@ def _write_velodyne_list(
 
 
 def _say_next(output: Path) -> None:
-    settings = "" if output == DEFAULT_OUTPUT else (
-        f" data.root={output / 'raw'} data.gt_root={output / 'depth'}"
-        f" data.train_list={output / TRAIN.file} data.test_list={output / TEST_652.file}"
-    )  # fmt: skip
-    print(f"next: python scripts/doctor.py kitti{settings}")
+    command = ["python", "scripts/doctor.py", "kitti"]
+    if output != DEFAULT_OUTPUT:
+        command += [
+            f"data.root={output / 'raw'}",
+            f"data.gt_root={output / 'depth'}",
+            f"data.train_list={output / TRAIN.file}",
+            f"data.test_list={output / TEST_652.file}",
+        ]
+    print(f"next: {shlex.join(command)}")
 
 
 def _parse() -> argparse.Namespace:

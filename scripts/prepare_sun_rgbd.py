@@ -14,8 +14,10 @@ A second run is cheap, a stopped one goes on where it was. Exit code 2 when some
 """
 
 import argparse
+import re
+import shlex
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,6 +29,7 @@ from common.data.prepare.download import download
 from common.data.prepare.links import link
 from common.data.prepare.sun_rgbd_files import (
     DATA_FOLDER,
+    SENSORS,
     SPLIT_FILE,
     Sample,
     find_data,
@@ -76,7 +79,7 @@ def get_split_file(places: list[Path], output: Path, server: str | None) -> Path
             f"no {SPLIT_FILE} and no {TOOLBOX_ARCHIVE} in {_names(places)}; name its folder with "
             "--root, or use --download"
         )
-    extract_zip(archive, output, lambda member: member.endswith(f"/{SPLIT_FILE}"))
+    extract_zip(archive, output, lambda name: name if name.endswith(f"/{SPLIT_FILE}") else None)
     _delete_if_own(archive, output)
     found = find_split_file(output)
     if found is None:
@@ -87,36 +90,52 @@ def get_split_file(places: list[Path], output: Path, server: str | None) -> Path
 def get_data(
     places: list[Path], output: Path, server: str | None, folders: list[str], depth_folder: str
 ) -> None:
-    """Link the data, or unpack the test samples of its archive, or download that."""
+    """Link the fullest data, or unpack the test samples of its archive, or download that."""
     target = output / DATA_FOLDER
-    elsewhere = (found for place in places if (found := find_data(place)))
-    found = next((path for path in elsewhere if path.resolve() != target.resolve()), None)
-    if found:
-        link(found, target)
-        return
+    counts = {
+        found: sum((found / folder / depth_folder).is_dir() for folder in folders)
+        for place in places
+        if (found := find_data(place))
+    }
+    fullest = max(counts, key=lambda found: counts[found], default=None)
     archive = _find_archive(places, DATA_ARCHIVE)
-    if archive is None and server and not target.exists():
+    if archive is None and server and fullest is None:
         archive = download([f"{server}/{DATA_ARCHIVE}"], output / "archives" / DATA_ARCHIVE)
-    if archive is not None:
+    if fullest and (archive is None or (fullest != target and counts[fullest] == len(folders))):
+        _link(fullest, target, counts[fullest] > counts.get(target, 0))
+    elif archive:
+        if target.is_symlink():
+            target.unlink()  # what it leads to is not whole, and not this program's to fill up
         _unpack(archive, output, set(folders), depth_folder)
         _delete_if_own(archive, output)
-    elif not target.exists():
+    else:
         raise UserError(
             f"no folder {DATA_FOLDER} and no {DATA_ARCHIVE} in {_names(places)}; name its folder "
             "with --root, or use --download"
         )
 
 
-def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -> None:
-    def wanted(member: str) -> bool:
-        parts = member.split("/")
-        if parts[0] != DATA_FOLDER:
-            return False
-        if parts[-1] == "intrinsics.txt":
-            return "/".join(parts[1:-1]) in folders
-        return parts[-2] in ("image", depth_folder) and "/".join(parts[1:-2]) in folders
+def _link(found: Path, target: Path, is_fuller: bool) -> None:
+    if found == target:
+        return
+    if is_fuller and target.is_dir() and not target.is_symlink():
+        raise UserError(
+            f"{target} has fewer of the test samples than {found}; delete it, then a link to that "
+            "one takes its place"
+        )
+    link(found, target)
 
-    extract_zip(archive, output, wanted)
+
+def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -> None:
+    def place(member: str) -> str | None:
+        found = re.search(rf"(?:^|/)((?:{'|'.join(SENSORS)})/.+)", member)
+        path = PurePosixPath(found[1] if found else member)
+        is_picture = path.parent.name in ("image", depth_folder)
+        sample = path.parent.parent if is_picture else path.parent
+        is_wanted = is_picture or path.name == "intrinsics.txt"
+        return f"{DATA_FOLDER}/{path}" if is_wanted and str(sample) in folders else None
+
+    extract_zip(archive, output, place)
 
 
 def find_samples(
@@ -183,7 +202,7 @@ def _names(places: list[Path]) -> str:
 
 
 def _say_next(output: Path) -> None:
-    setting = "" if output == DEFAULT_OUTPUT else f" data.root={output}"
+    setting = "" if output == DEFAULT_OUTPUT else f" {shlex.quote(f'data.root={output}')}"
     print(
         f"next: python scripts/doctor.py sun_rgbd{setting}\n"
         "then: python stage3_depth/eval.py --checkpoint runs/nyu/stage3 "
