@@ -19,7 +19,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from common.config import REPO_ROOT, require_at_least, to_dict, valid_keys
+from common.config import REPO_ROOT, build_config, require_at_least, to_dict, valid_keys
 from common.data.dataset import DataConfig
 from common.data.text_features import TextConfig
 from common.distributed import Processes
@@ -32,6 +32,7 @@ from common.visualize import write_png
 FREE_KEYS = (
     "output_root", "data.root", "data.gt_root",
     "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
+    "train.profile",
     "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",
 )  # fmt: skip
 MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
@@ -153,8 +154,9 @@ def choose_folder(config: RunConfig, stage: str) -> Path:
 def _continues(config: RunConfig, folder: Path) -> bool:
     """Whether `config` describes the run in `folder`, or the same run with more steps."""
     try:
-        saved = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        saved = to_dict(build_config(type(config), written or {}))  # a key it lacks: the default
+    except (OSError, yaml.YAMLError, UserError):
         return False
     own = to_dict(config)
     keys = [k for k in valid_keys(type(config)) if not _is_free(k)]

@@ -9,6 +9,7 @@ differs from the published code.
 Legend: T image tokens, L prompt tokens, C width of the ViT, D width of the language model.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -74,6 +75,9 @@ class LLMDepth(nn.Module):
         self.needs_image_feature = self.reads_prompt and prompt.depth_class
         self.image_dim = config.image_dim
         self.vision, self.language = vision, language
+        if config.language.num_layers > 0:  # half of its context is for the prompt
+            in_training = math.prod(vision.grid_size(setting.data_size))
+            vision.max_tokens = max(in_training, language.context // 2)
         self.reprogramming = build_reprogramming(
             config.reprogramming, vision.dim, language.vocabulary, language.dim
         )

@@ -83,6 +83,7 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.config, self.body, self.data_size = config, body, data_size
         self.dim = body.embed_dim
+        self.max_tokens: int | None = None
         if config.train == "lora":
             add_lora(body, ["qkv"], config.lora_rank, config.lora_alpha)
         scale, shift = _from_imagenet(body, config.weights is not None)
@@ -96,15 +97,24 @@ class VisionEncoder(nn.Module):
         return self
 
     def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of `size`."""
+        """Rows and columns of tokens for an image of `size`.
+
+        As many per pixel as in training, but no more than `max_tokens`: a larger image gets a
+        coarser grid of the same shape.
+        """
         rows, columns = (
-            max(1, round(wanted * own / data / patch))
+            wanted * own / data / patch
             for wanted, own, data, patch in zip(
                 self.config.image_size, size, self.data_size, self.body.patch_embed.patch_size,
                 strict=True,
             )
         )  # fmt: skip
-        return rows, columns
+        grid = max(1, round(rows)), max(1, round(columns))
+        if self.max_tokens is None or grid[0] * grid[1] <= self.max_tokens:
+            return grid
+        smaller = (self.max_tokens / (rows * columns)) ** 0.5
+        fitted_rows = min(max(1, int(rows * smaller)), self.max_tokens)
+        return fitted_rows, min(max(1, int(columns * smaller)), self.max_tokens // fitted_rows)
 
     def forward(self, image: Tensor) -> Tensor:
         """image: [B, 3, H, W], ImageNet-normalised -> [B, T, C], row by row of the token grid."""

@@ -233,6 +233,13 @@ def test_the_token_grid_keeps_the_aspect_of_any_image():
     assert encoder.grid_size((64, 192)) == (6, 18)  # twice as wide: twice the columns
     assert encoder(torch.randn(1, 3, 64, 192)).shape == (1, 6 * 18, 24)
     assert encoder(torch.randn(1, 3, 33, 47)).shape == (1, 3 * 4, 24)
+    encoder.max_tokens = 60
+    assert encoder.grid_size(SIZE) == (6, 9)  # 54 fit
+    rows, columns = encoder.grid_size((352, 1216))
+    assert rows * columns <= 60
+    assert columns / rows == pytest.approx(1216 / 352, rel=0.2)
+    assert encoder.grid_size((1, 5000)) == (1, 60)
+    assert encoder.grid_size((5000, 1)) == (60, 1)
     assert vision_encoder(image_size=(90, 150)).grid_size(SIZE) == (6, 9)  # to whole patches
 
 

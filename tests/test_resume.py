@@ -138,6 +138,16 @@ def test_settings_that_do_not_change_the_numbers_continue_the_run(words, tmp_pat
     assert [p.name for p in (tmp_path / "tiny").iterdir()] == ["stage1"]
 
 
+def test_a_run_from_before_a_setting_existed_goes_on(words, tmp_path):
+    assert train("stage1", *words("stage1", "train.max_steps=1")).code == 0
+    path = tmp_path / "tiny/stage1/config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    older = [line for line in lines if "subset_seed" not in line]
+    assert len(older) == len(lines) - 1
+    path.write_text("".join(older))
+    assert "resuming at step 1" in train("stage1", *words("stage1", "train.max_steps=2")).err
+
+
 def test_resuming_needs_no_start_weights(words, tmp_path):
     """The checkpoint holds them: a file or a model hub may be out of reach by then."""
     file = tmp_path / "swin.pth"
