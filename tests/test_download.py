@@ -39,6 +39,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.path, wanted))
         if how == "missing":
             return self.send_error(404)
+        if how == "circle":
+            self.send_response(302)
+            self.send_header("Location", self.path)
+            return self.end_headers()
         start = int(re.findall(r"\d+", wanted)[0]) if wanted and how != "plain" else 0
         if start >= len(CONTENT):
             self.send_response(416)
@@ -171,3 +175,10 @@ def test_a_place_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         download([server.url("range")], tmp_path / "file" / "nyu.mat")
+
+
+def test_a_redirect_that_leads_back_is_still_one_line(server, tmp_path):
+    """Python's own message has three."""
+    with pytest.raises(UserError, match="infinite loop") as caught:
+        download([server.url("circle")], tmp_path / "nyu.mat")
+    assert "\n" not in str(caught.value)

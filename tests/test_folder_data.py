@@ -172,6 +172,26 @@ def test_listed_test_images_are_never_trained_on(data):
     assert (len(keys(own, "train")), len(keys(own, "val"))) == (1, 1)
 
 
+def test_listed_test_images_are_known_through_links_and_other_spellings(data, tmp_path_factory):
+    """The list names the real folder, the config a link to it, as on a cluster's scratch disk."""
+    link = tmp_path_factory.mktemp("scratch") / "data"
+    link.symlink_to(data.root)
+    pairs = [pair for pair in find_pairs(data.root, data.root) if "hall" in pair.image]
+    (data.root / "absolute.txt").write_text(
+        "\n".join(f"{data.root}/{p.image}\t{data.root}/{p.depth}" for p in pairs)
+    )
+    (data.root / "dots.txt").write_text("\n".join(f"./rgb/../{p.image}\t{p.depth}" for p in pairs))
+    for name in ("absolute.txt", "dots.txt"):
+        listed = replace(data, root=link, test_list=name)
+        rest = keys(listed, "train") + keys(listed, "val")
+        assert len(rest) == 18 and not any("hall" in key for key in rest), name
+
+
+def test_the_folder_above_rgb_is_asked_for(data):
+    inside = replace(data, root=data.root / "rgb")
+    assert refusal(inside).endswith(f"set it to {data.root}")
+
+
 def test_images_without_depth_are_counted(data):
     write_image(data.root / "rgb/hall/more.png")
     assert build(data).num_without_gt == 1

@@ -6,9 +6,10 @@ from typing import get_args
 import pytest
 
 from common.config import REPO_ROOT, load_config
+from common.data.dataset import build_dataset
 from common.data.named_splits import NAMED_SPLITS, SplitName
 from common.data.samples import DataConfig
-from common.data.splits import configured_splits, read_split
+from common.data.splits import configured_splits, count_lost_lines, read_split
 from common.errors import UserError
 from stage3_depth.config import Stage3Config
 
@@ -58,12 +59,17 @@ def test_lists_are_found_in_the_root_or_beside_it(data, beside):
     train, val, test = (read_split(data, split) for split in ("train", "val", "test"))
     assert (len(train[0]) + len(val[0]), len(test[0])) == (795, 654)
     assert train[1] == test[1] == []
-    assert val[1] == ["val: 15 images of 2 scene(s), set apart from training with seed 0"]
+    scenes = sorted({pair.image.split("/")[0] for pair in val[0]})
+    assert not {pair.image.split("/")[0] for pair in train[0]} & set(scenes)
+    assert val[1] == [
+        f"val: 15 images of 2 scene(s), set apart from training with seed 0: {', '.join(scenes)}"
+    ]
 
 
 def test_a_list_that_is_cut_off_stops_the_run(data):
     write_labeled(data.root, num_train=788)  # 99 % of 795 are 787.05
-    assert read_split(data, "train")[1] == []
+    short = "nyu_labeled_train_files_with_gt.txt has 788 of 795 lines"
+    assert short in read_split(data, "train")[1][0]
     write_labeled(data.root, num_train=787, num_test=100)
     with pytest.raises(UserError) as caught:
         read_split(data, "train")
@@ -75,6 +81,26 @@ def test_a_list_that_is_cut_off_stops_the_run(data):
     allowed = replace(data, allow_missing=True)
     assert "has 100 of 654 lines" in read_split(allowed, "test")[1][0]
     assert len(read_split(allowed, "test")[0]) == 100
+
+
+@pytest.mark.parametrize("num_test", [100, 650, 654])
+def test_lines_that_the_test_list_lost_count_as_missing(data, num_test):
+    """Also the few that do not stop a run: the table must not look like one of 654 images."""
+    write_labeled(data.root, num_test=num_test)
+    allowed = replace(data, allow_missing=True)
+    pairs, notes = read_split(allowed, "test")
+    assert count_lost_lines(allowed, "test", pairs) == 654 - num_test
+    assert len(notes) == (2 if num_test < 654 else 0)
+    assert count_lost_lines(replace(data, test_list="mine.txt"), "test", pairs) == 0
+    assert count_lost_lines(allowed, "train", pairs) == 0
+    for pair in pairs:
+        for name in (pair.image, str(pair.depth)):
+            path = data.root / "official_splits" / "test" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    there = replace(allowed, test_dir="official_splits/test")
+    dataset = build_dataset(there, "test", None, None, None, seed=0, augment=False)
+    assert (len(dataset), dataset.num_missing) == (num_test, 654 - num_test)
 
 
 def test_lines_without_ground_truth_count_too(data):

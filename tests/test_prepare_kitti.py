@@ -4,11 +4,10 @@ import functools
 import hashlib
 import http.server
 import os
+import shlex
 import threading
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from common.data.lists import read_list
@@ -17,7 +16,6 @@ from common.data.prepare.kitti_frames import Frame, read_frame_list
 from common.data.reading import read_depth
 from common.data.samples import DataConfig, find_samples, layout_of
 from tests.kitti_files import (
-    CALIBRATION,
     TRAIN_LENGTH,
     is_annotated,
     prepare,
@@ -108,6 +106,33 @@ def test_any_list_of_the_test_frames_gives_the_published_lists(kitti, tmp_path, 
     assert not (tmp_path / "out" / "eigen_train_files_with_gt.txt").exists()
 
 
+def test_a_drive_in_a_folder_named_as_its_archive_is_found(kitti, tmp_path):
+    """What Windows and macOS make of `2011_09_26_drive_0002_sync.zip`."""
+    for drive in {frame.drive for frame in eigen_test_frames()}:
+        (tmp_path / "raw" / drive / drive[:10]).mkdir(parents=True)
+        place = tmp_path / "raw" / drive / drive[:10] / drive
+        place.symlink_to(kitti / "raw space" / "kitti" / drive[:10] / drive)
+    words = ["--depth", kitti / "data_depth_annotated", "--output", tmp_path / "out"]
+    done = prepare("--raw", tmp_path / "raw", "--splits", "test", *words)
+    assert done.code == 0, done.err
+    assert digits(tmp_path / "out" / "eigen_test_files_with_gt.txt") == PUBLISHED_652
+
+
+def test_an_empty_drive_does_not_take_the_place_of_a_whole_one(kitti, tmp_path):
+    empty = tmp_path / "half" / eigen_test_frames()[0].image_folder
+    empty.mkdir(parents=True)
+    words = ["--splits", "test", "--output", tmp_path / "out", *sources(kitti)]
+    done = prepare(*words, "--raw", kitti / "raw space", tmp_path / "half")
+    assert done.code == 0, done.err
+
+
+def test_the_next_command_can_be_typed(kitti, tmp_path):
+    done = prepare("--splits", "test", *sources(kitti), "--output", tmp_path / "my kitti")
+    words = shlex.split(done.out.split("next: ")[1])
+    assert words[:3] == ["python", "scripts/doctor.py", "kitti"]
+    assert f"data.root={tmp_path / 'my kitti' / 'raw'}" in words
+
+
 def test_right_images_keep_their_camera(tmp_path):
     (tmp_path / "list.txt").write_text("2011_09_26/2011_09_26_drive_0001_sync 7 r\n")
     assert read_frame_list(tmp_path / "list.txt").frames == [
@@ -157,6 +182,17 @@ def test_missing_depth_stops_the_program(kitti, tmp_path):
     assert "1 of 28 drives have no annotated depth (2011_09_26_drive_0002_sync)" in done.errors[0]
 
 
+def test_training_depth_that_was_unpacked_in_part_stops_the_program(kitti, tmp_path):
+    """No list says how many there are, but of every drive all but ten frames are annotated."""
+    gone = kitti / "data_depth_annotated" / "train" / Frame(EIGEN_TRAIN_DRIVES[3], 6).annotated
+    data = gone.read_bytes()
+    gone.unlink()
+    done = prepare(*sources(kitti), "--splits", "train", "--output", tmp_path)
+    gone.write_bytes(data)
+    assert done.code == 2 and "1 of 66 annotated depth maps are missing" in done.errors[0]
+    assert not (tmp_path / "eigen_train_files_with_gt.txt").exists()
+
+
 @pytest.mark.parametrize("splits", ["train", "test"])
 def test_nothing_there_says_what_to_do(tmp_path, splits):
     done = prepare("--output", tmp_path / "out", "--splits", splits)
@@ -188,115 +224,9 @@ def test_depth_merged_into_the_raw_drives_is_found(tmp_path):
     assert (tmp_path / "out" / "depth" / frames[5].annotated).read_bytes() == b"depth"
 
 
-def zip_of(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def pack(folder: Path, drives: tuple[str, ...]) -> None:
-    """KITTI's archives under their names at the places on KITTI's server."""
-    noise = np.random.default_rng(0).bytes(1000)
-    for drive in drives:
-        frames = [Frame(drive, number) for number in range(TRAIN_LENGTH)]
-        files = {frame.image("png"): noise for frame in frames}
-        files |= {frame.image("png").replace("image_02", "image_00"): noise for frame in frames}
-        files |= {frame.velodyne: noise for frame in frames}
-        zip_of(folder / "raw_data" / drive.removesuffix("_sync") / f"{drive}.zip", files)
-    for date in {drive[:10] for drive in drives}:
-        files = {f"{date}/{name}": text.encode() for name, text in CALIBRATION.items()}
-        zip_of(folder / "raw_data" / f"{date}_calib.zip", files)
-    depth = {
-        f"train/{frame.annotated}": noise
-        for drive in drives
-        for frame in (Frame(drive, number) for number in (5, 6))
-    }
-    depth |= {
-        "train/2011_09_26_drive_9999_sync/proj_depth/groundtruth/image_02/0000000005.png": b""
-    }
-    zip_of(folder / "data_depth_annotated.zip", depth)
-
-
-def test_archives_are_unpacked_in_part_and_gone_on_with(tmp_path):
-    drive = "2011_09_26_drive_0001_sync"
-    pack(tmp_path / "zips", (drive,))
-    words = ["--raw", tmp_path / "zips" / "raw_data", "--depth",
-             tmp_path / "zips" / "data_depth_annotated.zip", "--output", tmp_path / "out",
-             "--splits", "train", "--allow-missing"]  # fmt: skip
-    assert prepare(*words).code == 0
-    unpacked = {p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".txt"}
-    assert {p.parent.parent.name for p in unpacked} == {"image_02", "groundtruth"}
-    assert len(unpacked) == TRAIN_LENGTH + 2
-    assert (tmp_path / "out" / "raw" / "2011_09_26" / "calib_velo_to_cam.txt").exists()
-    one = sorted(unpacked)[0]
-    one.write_bytes(b"cut off")
-    other = sorted(unpacked)[1]
-    stamp = other.stat().st_mtime_ns
-    assert prepare(*words).code == 0
-    assert len(one.read_bytes()) == 1000 and other.stat().st_mtime_ns == stamp
-
-
-@pytest.mark.parametrize("damage", ["cut", "leads out", "bit"])
-def test_a_bad_archive_is_one_line_and_leaves_nothing_half(tmp_path, damage):
-    drive = "2011_09_26_drive_0001_sync"
-    name = Frame(drive, 0).image("png")
-    data = np.random.default_rng(0).bytes(5000)
-    inside = f"../../{name}" if damage == "leads out" else name
-    archive = zip_of(tmp_path / "zips" / f"{drive}.zip", {inside: data})
-    content = bytearray(archive.read_bytes())
-    if damage == "cut":
-        content = content[:3000]
-    if damage == "bit":
-        content[2000] ^= 1
-    archive.write_bytes(content)
-    done = prepare("--raw", archive, "--output", tmp_path / "out", "--splits", "train")
-    assert done.code == 2 and len(done.errors) == 1 and str(archive) in done.errors[0]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path != archive]
-
-
-@pytest.fixture
-def server(tmp_path):
-    """KITTI's server with all training drives in miniature, on this machine."""
-    pack(tmp_path / "server", EIGEN_TRAIN_DRIVES)
-    handler = functools.partial(QuietHandler, directory=str(tmp_path / "server"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_) -> None:
         pass
-
-
-def test_download_fetches_what_is_missing_and_then_nothing(server, tmp_path):
-    words = ["--download", "--server", server, "--output", tmp_path / "out", "--splits", "train"]
-    done = prepare(*words)
-    assert done.code == 0, done.err
-    assert "66 lines, 66 with ground truth" in done.out
-    assert not list((tmp_path / "out" / "archives").iterdir())
-    assert prepare(*words[:2], "http://127.0.0.1:9", *words[3:]).code == 0
-
-
-def test_an_archive_that_was_not_unpacked_to_its_end_is_gone_on_with(server, tmp_path):
-    words = ["--download", "--output", tmp_path / "out", "--splits", "train", "--server"]
-    assert prepare(*words, server).code == 0
-    name = "2011_09_26_drive_0001_sync"
-    source = tmp_path / "server" / "raw_data" / "2011_09_26_drive_0001" / f"{name}.zip"
-    source.rename(tmp_path / "out" / "archives" / source.name)
-    lost = tmp_path / "out" / "raw" / Frame(name, 5).image("png")
-    lost.unlink()
-    assert prepare(*words, "http://127.0.0.1:9").code == 0
-    assert lost.exists() and not list((tmp_path / "out" / "archives").iterdir())
-
-
-def test_a_dead_server_is_named(tmp_path):
-    words = ["--download", "--server", "http://127.0.0.1:9", "--output", tmp_path]
-    done = prepare(*words, "--splits", "train")
-    assert done.code == 2 and "http://127.0.0.1:9/raw_data/2011_09_26_calib.zip" in done.errors[0]
 
 
 def test_a_list_is_read_from_a_url(kitti, tmp_path):

@@ -166,3 +166,39 @@ def test_a_sync_with_more_pairs_than_the_list_does_not_become_that_list(root, sy
     assert not (root / TRAIN_LIST).exists()
     assert len(read_list(root / DENSE_LIST)) == 2
     assert "data.split=nyu_dense36k" in out
+
+
+@pytest.mark.parametrize("place", ["", "official_splits", "official_splits/test"])
+def test_the_official_split_never_becomes_training_data(root, sync, tmp_path, place):
+    """It is laid out as sync/ is: two levels below, scenes with rgb_* and sync_depth_*."""
+    sync.rename(tmp_path / "aside")
+    (tmp_path / "nyu" / "official_splits").mkdir(parents=True)
+    (tmp_path / "aside").rename(tmp_path / "nyu" / "official_splits" / "test")
+    assert "holds test images" in refused(root, "--sync", tmp_path / "nyu" / place)
+    assert not (root / "sync").is_symlink() and not (root / TRAIN_LIST).exists()
+
+
+@pytest.mark.parametrize(("field", "value"), [(6, 1), (8, 9)], ids=["encrypted", "deflate64"])
+def test_an_archive_that_python_cannot_unpack_is_one_line(root, sync, tmp_path, field, value):
+    archive = zip_of(sync, tmp_path / "sync.zip", "sync/")
+    content = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as bundle:
+        headers = [member.header_offset for member in bundle.infolist()]
+    for start in headers:  # of the members; the same field lies 2 bytes later in the directory
+        content[start + field] = value
+    start = content.find(b"PK\x01\x02")
+    while start >= 0:
+        content[start + field + 2] = value
+        start = content.find(b"PK\x01\x02", start + 1)
+    archive.write_bytes(content)
+    assert "unzip it by hand" in refused(root, "--sync", archive)
+    assert not (root / "sync").exists()
+
+
+def test_an_archive_with_backslashes_is_unpacked(root, sync, tmp_path):
+    """As some programs on Windows write them."""
+    with zipfile.ZipFile(tmp_path / "sync.zip", "w") as bundle:
+        for name in SYNC_FILES:
+            bundle.writestr("sync\\" + name.replace("/", "\\"), (sync / name).read_bytes())
+    prepared(root, "--sync", tmp_path / "sync.zip")
+    assert files_in(root / "sync") == sorted(SYNC_FILES)

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import runpy
+import shlex
 import threading
 import zipfile
 from functools import partial
@@ -189,6 +190,43 @@ def test_archives_give_the_test_samples_alone_and_are_gone_on_with(sun, tmp_path
     assert files[0].read_bytes() == original.read_bytes() and files[5].exists()
     assert prepare("--output", out).code == 0  # what is there is enough
     assert len(list((tmp_path / "zips").iterdir())) == 2
+
+
+def test_a_half_unpacked_folder_beside_its_archive_is_not_enough(sun, tmp_path):
+    pack(sun, tmp_path / "zips")
+    write_sample(tmp_path / "zips" / "SUNRGBD", TEST[0], 0)
+    before = len(list((tmp_path / "zips").rglob("*")))
+    out = tmp_path / "out"
+    done = prepare("--root", tmp_path / "zips", "--output", out)
+    assert done.code == 0, done.err
+    assert not (out / "SUNRGBD").is_symlink() and len(read_list(out / "sun_rgbd_test.txt")) == 4
+    assert len(list((tmp_path / "zips").rglob("*"))) == before
+
+
+def test_the_fullest_of_several_folders_is_linked(sun, tmp_path):
+    half = tmp_path / "half"
+    write_sample(half / "SUNRGBD", TEST[0], 0)
+    for roots in ([half, sun], [sun, half]):
+        out = tmp_path / f"out {roots[0].name}"
+        done = prepare("--root", *roots, "--output", out)
+        assert done.code == 0, done.err
+        assert (out / "SUNRGBD").resolve() == sun / "SUNRGBD"
+    done = prepare("--root", sun, "--output", half)  # not over a folder with files in it
+    assert done.code == 2 and f"{half / 'SUNRGBD'} has fewer of the test samples" in done.errors[0]
+    again = prepare("--root", sun, "--output", out).out
+    words = next(line for line in again.splitlines() if "doctor" in line)
+    assert shlex.split(words)[-1] == f"data.root={out}"
+
+
+def test_an_archive_without_its_top_folder_is_unpacked_all_the_same(sun, tmp_path):
+    (tmp_path / "zips").mkdir()
+    with zipfile.ZipFile(tmp_path / "zips" / "SUNRGBD.zip", "w") as archive:
+        for path in sorted((sun / "SUNRGBD").rglob("*.*")):
+            archive.write(path, path.relative_to(sun / "SUNRGBD").as_posix())
+    out = tmp_path / "out"
+    done = prepare("--root", tmp_path / "zips", sun / "SUNRGBDtoolbox", "--output", out)
+    assert done.code == 0, done.err
+    assert len(read_list(out / "sun_rgbd_test.txt")) == 4
 
 
 def test_a_cut_archive_is_one_line(sun, tmp_path):

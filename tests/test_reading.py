@@ -131,3 +131,14 @@ def test_a_folder_that_may_not_be_listed(tmp_path, monkeypatch):
     with pytest.raises(UserError) as caught:
         _ = f"{tmp_path}/a.png" in FolderIndex()
     assert one_line(caught) == f"cannot list {tmp_path}: Permission denied; check its permissions"
+
+
+def test_an_archive_of_arrays_is_not_taken_for_an_array(tmp_path):
+    """numpy.savez under the name of numpy.save; np.load would open both."""
+    np.savez(tmp_path / "depth.npz", depth=np.ones((4, 5)))
+    path = (tmp_path / "depth.npz").rename(tmp_path / "depth.npy")
+    with pytest.raises(UserError, match="not a readable .npy file; write it again with numpy.save"):
+        read_depth(path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match="not a readable .npy file"):
+        read_depth(path)

@@ -137,3 +137,22 @@ def test_a_lens_needs_numbers(tmp_path):
     path.write_text(path.read_text().replace("P_rect_02: 7.215377e+02", "P_rect_02:"))
     with pytest.raises(UserError, match="'P_rect_02:' must have 12 numbers"):
         read_lens(tmp_path / "2011_09_26", 2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_that_are_not_finite_leave_the_others_as_they_are(tmp_path):
+    write_calibration(tmp_path)
+    lens = read_lens(tmp_path / "2011_09_26", 2)
+    points = sweep(2)[:, :3]
+    bad = np.array([[np.inf, 0, 0], [np.nan, 1, 1], [5, np.inf, 0], [5, 0, -np.inf]], np.float32)
+    mixed = project(np.concatenate([bad, points]), lens)
+    np.testing.assert_array_equal(mixed, project(points, lens))
+
+
+def test_drives_without_any_laser_sweep_are_an_error(tmp_path):
+    frame = Frame("2011_09_26_drive_0001_sync", 0)
+    write(tmp_path / "raw" / frame.image("png"), b"image")
+    words = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
+    done = prepare("--raw", tmp_path / "raw", *words)
+    assert done.code == 2 and "no laser sweeps for any of the 1 frames" in done.errors[0]
+    assert not list(tmp_path.glob("*velodyne*.txt"))

@@ -25,7 +25,7 @@ from common.data.samples import (
     find_samples,
     layout_of,
 )
-from common.data.splits import read_split
+from common.data.splits import count_lost_lines, read_split
 from common.errors import UserError
 
 
@@ -155,8 +155,9 @@ def build_dataset(
 ) -> DepthDataset:
     """The data set of one split, with every file, feature and caption checked to be there.
 
-    Images without ground truth are left out and counted in `num_without_gt`, pairs that are not on
-    disk in `num_missing`; `notes` are lines for the log that say so.
+    Images without ground truth are left out and counted in `num_without_gt`; pairs that are not on
+    disk, or that the test list of a named split has lost, in `num_missing`; `notes` are lines for
+    the log that say so.
     """
     layout = layout_of(data)
     pairs, notes = read_split(data, split)
@@ -175,7 +176,7 @@ def build_dataset(
         seed,
         data.mask_border,
         found.num_without_gt,
-        len(found.missing),
+        len(found.missing) + count_lost_lines(data, split, pairs),
         notes + _describe_missing(split, found) + _describe_subset(data, split, found),
     )
 

@@ -28,6 +28,8 @@ def find_pairs(root: Path, gt_root: Path) -> list[Pair]:
     such file. A `UserError` if there are no images, or none with depth.
     """
     images = [path for path in _walk(root) if _is_below(path, "rgb", IMAGE_SUFFIXES)]
+    if not images and root.name == "rgb":
+        raise UserError(f"data.root must be the folder that holds rgb/: set it to {root.parent}")
     if not images:
         raise UserError(
             f"no images in {root}: expected {root}/rgb/NAME.jpg (or .jpeg, .png) with its depth in "

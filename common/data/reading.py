@@ -84,11 +84,15 @@ def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
 
 def _load_npy(path: str | Path) -> np.ndarray:
     try:
-        depth = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as file:
+            # Not np.load, which also opens archives of several arrays, whatever they are called.
+            depth = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a readable .npy file; write it again") from error
+        raise UserError(
+            f"{path}: not a readable .npy file; write it again with numpy.save"
+        ) from error
     shape = depth.shape
     if depth.ndim == 3 and 1 in (shape[0], shape[2]):
         depth = depth[0] if shape[0] == 1 else depth[:, :, 0]

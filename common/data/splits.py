@@ -4,6 +4,8 @@ A test split is never used to choose: validation images are carved, by scene, fr
 images, unless `data.val_list` names some.
 """
 
+import os
+
 from common.data import folder
 from common.data.lists import Pair, carve_by_scene, find_file, read_list, scene_of
 from common.data.named_splits import NAMED_SPLITS, ListFile, NamedSplit
@@ -12,6 +14,7 @@ from common.errors import UserError
 
 # The same for every run, so that no run validates on what another one trained on.
 CARVE_SEED = 0
+_SCENES_NAMED = 20  # in a run's log
 Notes = list[str]  # what a run's log should say about where the pairs came from
 
 
@@ -79,17 +82,25 @@ def _check_counts(pairs: list[Pair], listed: ListFile, where: str, data: DataCon
         "lines": (len(pairs), listed.num_lines),
         "lines with ground truth": (num_with_gt, listed.num_with_gt),
     }
+    short = {what: count for what, count in counts.items() if count[0] < count[1]}
     notes = [
-        f"{where} has {found} of {expected} {what}"
-        for what, (found, expected) in counts.items()
-        if found < MIN_SHARE * expected
+        f"{where} has {found} of {expected} {what}" for what, (found, expected) in short.items()
     ]
-    if notes and not data.allow_missing:
+    is_cut = any(found < MIN_SHARE * expected for found, expected in short.values())
+    if is_cut and not data.allow_missing:
         raise UserError(
             f"{notes[0]}; get the whole list (docs/data.md), set data.allow_missing=true to go on "
             "with these, or name your own with data.train_list and data.test_list"
         )
     return notes
+
+
+def count_lost_lines(data: DataConfig, split: Split, pairs: list[Pair]) -> int:
+    """How many lines with ground truth the test list of a named split has too few."""
+    if split != "test" or data.test_list is not None or data.split is None:
+        return 0
+    num_with_gt = sum(pair.depth is not None for pair in pairs)
+    return max(NAMED_SPLITS[data.split].test.num_with_gt - num_with_gt, 0)
 
 
 def _scan_split(data: DataConfig, split: Split) -> tuple[list[Pair], Notes]:
@@ -101,8 +112,10 @@ def _scan_split(data: DataConfig, split: Split) -> tuple[list[Pair], Notes]:
     train, val, test = _divide(data, _scan(data))
     if split == "train":
         if not train:
+            pairs = sum(pair.depth is not None for pair in (*val, *test))
             raise UserError(
-                f"no training images in {data.root}: data.test_share={data.test_share:g} and "
+                f"no training images in {data.root}: of {pairs} images with depth that are not "
+                f"in a list, data.test_share={data.test_share:g} and "
                 f"data.val_share={data.val_share:g} leave none"
             )
         return train, []
@@ -123,7 +136,7 @@ def _scan(data: DataConfig) -> list[Pair]:
 def _divide(data: DataConfig, pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
     """Disjoint training, validation and test pairs; images without depth stay in the first."""
     listed = {
-        data.root / pair.image
+        _real_path(data, pair)
         for name in (data.val_list, data.test_list)
         if name is not None
         for pair in read_list(find_file(name, data.root))
@@ -132,7 +145,9 @@ def _divide(data: DataConfig, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]
         return [], [], pairs
     without = [pair for pair in pairs if pair.depth is None]
     rest = [
-        pair for pair in pairs if pair.depth is not None and data.root / pair.image not in listed
+        pair
+        for pair in pairs
+        if pair.depth is not None and not (listed and _real_path(data, pair) in listed)
     ]
     test_share = data.test_share if data.test_list is None else 0
     rest, test = folder.carve(rest, test_share, CARVE_SEED)
@@ -141,11 +156,17 @@ def _divide(data: DataConfig, pairs: list[Pair]) -> tuple[list[Pair], list[Pair]
     return train + without if train else [], val, test
 
 
+def _real_path(data: DataConfig, pair: Pair) -> str:
+    """One name for each image: a list may name it absolutely, or through a link."""
+    return os.path.realpath(data.root / pair.image)
+
+
 def _carved(split: Split, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
     if not pairs:
         raise UserError(f"no {split} images: set data.{split}_list or data.{key}")
-    scenes = len({scene_of(pair.image) for pair in pairs})
+    scenes = sorted({scene_of(pair.image) for pair in pairs})
+    more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [
-        f"{split}: {len(pairs)} images of {scenes} scene(s), set apart from training with seed "
-        f"{CARVE_SEED}"
+        f"{split}: {len(pairs)} images of {len(scenes)} scene(s), set apart from training with "
+        f"seed {CARVE_SEED}: {', '.join(scenes[:_SCENES_NAMED])}{more}"
     ]

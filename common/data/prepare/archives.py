@@ -1,6 +1,6 @@
 """Unpack the wanted files of a zip archive, again and again until all are there.
 
-    extract_zip(Path("data_depth_annotated.zip"), Path("data/kitti/depth"), lambda name: True)
+    extract_zip(Path("data_depth_annotated.zip"), Path("data/kitti/depth"), lambda name: name)
 
 Every file appears whole or not at all, and a file that is there in the right size is skipped, so an
 interrupted run goes on where it stopped.
@@ -25,15 +25,26 @@ def find_archives(place: Path) -> list[Path]:
     return sorted([*place.glob("*.zip"), *place.glob("*/*.zip")])
 
 
-def extract_zip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> int:
-    """Unpack the members whose name is `wanted` below `folder`; the number of files written."""
+def extract_zip(archive: Path, folder: Path, place: Callable[[str], str | None]) -> int:
+    """Unpack what is wanted of an archive below `folder`; the number of files written.
+
+    place: from a member's name to its path below `folder`; None: it is not wanted.
+    """
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [m for m in opened.infolist() if not m.is_dir() and wanted(m.filename)]
-            targets = [(member, _target(folder, member.filename, archive)) for member in members]
+            files = {m: m.filename.replace("\\", "/") for m in opened.infolist() if not m.is_dir()}
+            wanted = {m: path for m, name in files.items() if (path := place(name))}
+            for member in wanted:
+                _check_name(files[member], archive)
+            targets = [(member, folder / path) for member, path in wanted.items()]
             todo = [(m, path) for m, path in targets if not _is_there(path, m.file_size)]
             _check_space(archive, folder, sum(member.file_size for member, _ in todo))
             _extract(opened, todo, archive)
+    except (NotImplementedError, RuntimeError) as error:  # what zipfile cannot unpack
+        raise UserError(
+            f"{archive}: it is encrypted, or of a kind Python cannot unpack ({error}); unzip it by "
+            "hand and name the folder instead"
+        ) from error
     except zipfile.BadZipFile as error:
         raise UserError(
             f"{archive}: not a whole zip archive ({error}); download it again"
@@ -63,12 +74,11 @@ def _extract(
             bar.update(member.file_size)
 
 
-def _target(folder: Path, name: str, archive: Path) -> Path:
-    """Where a member goes; a name that leads out of the folder is refused."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+def _check_name(name: str, archive: Path) -> None:
+    """Refuse a member whose name leads out of a folder."""
+    parts = PurePosixPath(name).parts
     if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
         raise UserError(f"{archive}: the member '{name}' leads out of the folder; not unpacked")
-    return folder.joinpath(*parts)
 
 
 def _is_there(path: Path, size: int) -> bool:
@@ -84,5 +94,5 @@ def _check_space(archive: Path, folder: Path, needed: int) -> None:
     if needed > free:
         raise UserError(
             f"{archive} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
-            "make room or name another --output"
+            "make room or name another place"
         )

@@ -46,7 +46,7 @@ def download(urls: Sequence[str], path: Path, sha256: str | None = None) -> Path
         try:
             _fetch_checked(url, part, sha256)
         except _SourceFailed as failure:
-            failures.append(f"{url} ({failure})")
+            failures.append(f"{url} ({' '.join(str(failure).split())})")
             continue
         with _disk(path):
             part.replace(path)

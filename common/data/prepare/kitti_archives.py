@@ -8,9 +8,10 @@ An archive is deleted once it is unpacked, so one that is there was interrupted 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from common.data.kitti import LAYOUT
-from common.data.prepare.archives import extract_zip
+from common.data.prepare.archives import extract_zip, find_archives
 from common.data.prepare.download import download
 from common.data.prepare.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES
 from common.data.prepare.kitti_frames import DRIVE_NAME
@@ -29,37 +30,46 @@ class Parts:
     cameras: frozenset[int] = frozenset({2})
     velodyne: bool = False
 
-    def wants_raw(self, member: str) -> bool:
-        """Whether a member of a raw archive is needed."""
-        if re.search(r"(^|/)\d{4}_\d\d_\d\d/calib_\w+\.txt$", member):
-            return True
+    def raw_place(self, member: str) -> str | None:
+        """Where a member of a raw archive belongs below `raw`; None if it is not needed."""
+        calibration = re.search(r"(?:^|/)(\d{4}_\d\d_\d\d/calib_\w+\.txt)$", member)
+        if calibration:
+            return calibration[1]
         match = re.search(rf"({DRIVE_NAME})/(image_0\d|velodyne_points)/data/\d+\.\w+$", member)
-        return match is not None and match[1] in self.drives and self._wants_folder(match[2])
+        return f"{match[1][:10]}/{match[0]}" if self._wants(match) else None
 
-    def wants_depth(self, member: str) -> bool:
-        """Whether a member of the annotated depth archive is needed."""
-        match = re.search(rf"({DRIVE_NAME})/proj_depth/groundtruth/(image_0\d)/\d+\.png$", member)
-        return match is not None and match[1] in self.drives and self._wants_folder(match[2])
+    def depth_place(self, member: str) -> str | None:
+        """The same below `depth`, for a member of the annotated depth archive."""
+        match = re.search(
+            rf"(?:train/|val/)?({DRIVE_NAME})/proj_depth/groundtruth/(image_0\d)/\d+\.png$", member
+        )
+        return match[0] if self._wants(match) else None
 
-    def _wants_folder(self, name: str) -> bool:
-        return self.velodyne if name == "velodyne_points" else int(name[-1]) in self.cameras
+    def _wants(self, match: re.Match[str] | None) -> TypeGuard[re.Match[str]]:
+        if match is None or match[1] not in self.drives:
+            return False
+        return self.velodyne if match[2] == "velodyne_points" else int(match[2][-1]) in self.cameras
 
 
-def unpack_raw(archives: list[Path], raw: Path, parts: Parts) -> None:
-    """Unpack the drives and calibration that are needed and not there unzipped already."""
-    for archive in archives:
+def unpack_raw(place: Path, raw: Path, parts: Parts) -> None:
+    """Unpack the drives and calibration that are needed and not there unzipped already.
+
+    place: an archive, whatever its name, or a folder of archives with KITTI's names.
+    """
+    linked = {drive for drive in parts.drives if (raw / drive[:10] / drive).is_symlink()}
+    parts = replace(parts, drives=parts.drives - linked)
+    for archive in find_archives(place):
         drive = re.fullmatch(rf"({DRIVE_NAME})\.zip", archive.name)
         needed = drive is not None and drive[1] in parts.drives
-        linked = drive is not None and (raw / drive[1][:10] / drive[1]).is_symlink()
-        if (needed and not linked) or _CALIBRATION.fullmatch(archive.name):
-            extract_zip(archive, raw, parts.wants_raw)
+        if place.is_file() or needed or _CALIBRATION.fullmatch(archive.name):
+            extract_zip(archive, raw, parts.raw_place)
 
 
-def unpack_depth(archives: list[Path], depth: Path, parts: Parts) -> None:
-    """Unpack the annotated depth that is needed."""
-    for archive in archives:
-        if archive.name.startswith(Path(DEPTH_ARCHIVE).stem):
-            extract_zip(archive, depth, parts.wants_depth)
+def unpack_depth(place: Path, depth: Path, parts: Parts) -> None:
+    """Unpack the annotated depth that is needed; `place` as in `unpack_raw`."""
+    for archive in find_archives(place):
+        if place.is_file() or archive.name.startswith(Path(DEPTH_ARCHIVE).stem):
+            extract_zip(archive, depth, parts.depth_place)
 
 
 def fetch_drives(server: str, archives: Path, raw: Path, parts: Parts) -> None:
@@ -94,8 +104,8 @@ def fetch_depth(server: str, archives: Path, depth: Path, parts: Parts) -> None:
 
 def _fetch(url: str, archives: Path, target: Path, parts: Parts) -> None:
     archive = download([url], archives / url.rsplit("/", 1)[-1])
-    wanted = parts.wants_depth if archive.name == DEPTH_ARCHIVE else parts.wants_raw
-    extract_zip(archive, target, wanted)
+    place = parts.depth_place if archive.name == DEPTH_ARCHIVE else parts.raw_place
+    extract_zip(archive, target, place)
     try:
         archive.unlink()
     except OSError as error:

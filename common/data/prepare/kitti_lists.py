@@ -23,6 +23,8 @@ from common.data.prepare.velodyne import Lens, project, read_lens, read_sweep, w
 from common.errors import UserError
 from common.files import whole_file
 
+_NEVER_ANNOTATED = 10  # frames of every drive: the first and the last five
+
 
 @dataclass(frozen=True)
 class Row:
@@ -42,6 +44,11 @@ def locate(frames: list[Frame], tree: Tree) -> list[Row]:
 def scan_training(tree: Tree) -> list[Frame]:
     """Every frame of the 33 training drives that are there, by drive and number."""
     return [frame for drive in EIGEN_TRAIN_DRIVES for frame in tree.frames(drive)]
+
+
+def annotated_of_whole_drives(rows: list[Row]) -> int:
+    """How many annotated depth maps KITTI's archive has for the drives that `rows` hold whole."""
+    return len(rows) - _NEVER_ANNOTATED * len({row.frame.drive for row in rows})
 
 
 def missing_images(rows: list[Row], drives: set[str]) -> list[str]:

@@ -25,7 +25,7 @@ def link_raw(source: Path, raw: Path) -> None:
     """Link the drives and calibration files found below `source` into `raw`."""
     for folder, drives, files in _search(source):
         for drive in drives:
-            if (folder / drive / "image_02").is_dir() or (folder / drive / "image_03").is_dir():
+            if _has_images(folder / drive):
                 link(folder / drive, raw / drive[:10] / drive)
         if _DATE.fullmatch(folder.name):
             for name in files:
@@ -44,15 +44,26 @@ def link_depth(source: Path, depth: Path) -> None:
 
 def _search(source: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Each folder down to the search depth, with its drives and files; not into drives."""
-    if re.fullmatch(DRIVE_NAME, source.name):
+    if _is_drive(source):
         yield source.parent, [source.name], []
         return
     for path, folders, files in os.walk(source, followlinks=True):
         folder = Path(path)
-        drives = sorted(name for name in folders if re.fullmatch(DRIVE_NAME, name))
+        drives = sorted(name for name in folders if _is_drive(folder / name))
         yield folder, drives, sorted(files)
         deep = len(folder.relative_to(source).parts) >= _SEARCH_DEPTH
         folders[:] = [] if deep else sorted(set(folders) - set(drives))
+
+
+def _is_drive(folder: Path) -> bool:
+    """Not by the name alone: unzip programs make a folder named as the archive around its drive."""
+    parts = ("image_02", "image_03", "proj_depth")
+    return bool(re.fullmatch(DRIVE_NAME, folder.name)) and any((folder / p).is_dir() for p in parts)
+
+
+def _has_images(drive: Path) -> bool:
+    """Whether there are some: a half unpacked drive must not take the place of a whole one."""
+    return any(any((drive / camera / "data").glob("*")) for camera in ("image_02", "image_03"))
 
 
 class Tree:

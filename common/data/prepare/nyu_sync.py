@@ -11,7 +11,8 @@ from pathlib import Path
 from common.data.prepare.archives import extract_zip
 from common.errors import UserError
 
-_PAIR_FILE = re.compile(r"(?!.*\bofficial_splits/).*[^/]+/(rgb_\d+\.jpg|sync_depth_\d+\.png)")
+_OFFICIAL = "official_splits"
+_PAIR_FILE = re.compile(rf"(?!.*\b{_OFFICIAL}/).*[^/]+/(rgb_\d+\.jpg|sync_depth_\d+\.png)")
 _LEVELS = 3  # how deep below a given folder the scenes are looked for
 
 
@@ -29,15 +30,16 @@ def place_sync(source: Path, root: Path) -> str:
 
 def _find_scenes(folder: Path, source: Path) -> Path:
     """The folder at or below `folder` whose subfolders hold depth maps named as in sync/."""
-    level = [folder]
+    level = [] if _OFFICIAL in folder.resolve().parts else [folder]
     for _ in range(_LEVELS):
         for candidate in sorted(level, key=lambda path: path.name != "sync"):
             if any(candidate.glob("*/sync_depth_*.png")):
                 return candidate
-        level = [path for parent in level for path in sorted(parent.glob("*/"))]
+        # The official split is laid out alike, and linking it would train on the test images.
+        level = [p for parent in level for p in sorted(parent.glob("*/")) if p.name != _OFFICIAL]
     raise UserError(
         f"--sync: no <scene>/rgb_*.jpg and sync_depth_*.png in {source}; name the unpacked sync "
-        "folder or sync.zip"
+        f"folder or sync.zip ({_OFFICIAL} holds test images and is not taken)"
     )
 
 
@@ -60,7 +62,7 @@ def _link(scenes: Path, place: Path) -> str:
 def _unpack(archive: Path, place: Path) -> str:
     """Unpack to `sync.part`; what holds the scenes becomes `place` when all is there."""
     part = place.with_name("sync.part")
-    extract_zip(archive, part, lambda name: _PAIR_FILE.fullmatch(name) is not None)
+    extract_zip(archive, part, lambda name: name if _PAIR_FILE.fullmatch(name) else None)
     scenes = _find_scenes(part, archive)
     try:
         place.unlink(missing_ok=True)  # a link to a place that is gone

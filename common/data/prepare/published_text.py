@@ -133,9 +133,15 @@ def read_feature(path: Path) -> Tensor:
     if not isinstance(feature, Tensor) or feature.numel() != FEATURE_DIM:
         found = list(feature.shape) if isinstance(feature, Tensor) else type(feature).__name__
         raise UserError(f"{path} holds {found}, not one tensor [1, {FEATURE_DIM}]")
+    is_plain = feature.layout == torch.strided and feature.device.type == "cpu"
+    if not is_plain or not feature.is_floating_point():
+        found = f"{feature.dtype}, {feature.layout}, {feature.device}".replace("torch.", "")
+        raise UserError(f"{path} holds a tensor of another kind ({found})")
     feature = feature.detach().flatten().half()
     if not torch.isfinite(feature).all():
         raise UserError(f"{path} holds numbers that are not finite")
+    if not feature.any():
+        raise UserError(f"{path} holds zeros only")
     return feature
 
 

@@ -78,12 +78,12 @@ def read_sweep(path: Path) -> np.ndarray:
 def project(points: np.ndarray, lens: Lens) -> np.ndarray:
     """Laser points [N, 3] to depth, float32 [H, W], metres along the optical axis, 0 = none.
 
-    As in Eigen's evaluation: points behind the laser are dropped, and pixel = round(u) - 1, for
-    KITTI counts pixels from 1. Where several points meet in a pixel the nearest wins. (The code
-    in circulation finds such pixels with an index that is off by one column per row, so a few of
-    its pixels keep a farther point.)
+    As in Eigen's evaluation: points behind the laser are dropped (and those that are not finite),
+    and pixel = round(u) - 1, for KITTI counts pixels from 1. Where several points meet in a pixel
+    the nearest wins. (The code in circulation finds such pixels with an index that is off by one
+    column per row, so a few of its pixels keep a farther point.)
     """
-    ahead = points[points[:, 0] >= 0].astype(np.float64)
+    ahead = points[(points[:, 0] >= 0) & np.isfinite(points).all(axis=1)].astype(np.float64)
     u_z, v_z, z = lens.matrix @ np.column_stack([ahead, np.ones(len(ahead))]).T  # [N] each
     seen = z > 0
     z = z[seen]
