@@ -20,7 +20,7 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError as error:
-        raise UserError(f"no caption file {path}; check text.captions, or the path given") from error
+        raise UserError(f"no caption file {path}; check text.captions or the path") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read caption file {path}: {error}") from error
     entries = [
