@@ -105,9 +105,11 @@ UNUSED: dict[Kind, Pairs] = {
 }
 UNKNOWN = "unknown: not part of the published network"
 
-SIGNATURES: tuple[tuple[str, Kind], ...] = (
+SIGNATURES: tuple[tuple[str, Kind], ...] = (  # two for each, so that a damaged file is known too
     ("eps_layer.", "joint"),
+    ("text_encoder.", "joint"),
     ("fuse_", "stage3"),
+    ("vlayer.pred_depth.", "stage3"),
     ("backbone.", "backbone"),
     ("eps_net.", "stage2"),
     ("deviation.", "stage1"),

@@ -1,7 +1,9 @@
 """The sizes of a published network, read off the shapes of its weights (published names).
 
 Every size stands in several places. The majority decides, so that one damaged weight is found and
-named when the network is checked, instead of everything else not fitting to it.
+named when the network is checked, instead of everything else not fitting to it. How many layers an
+MLP has, and that Swin's blocks come in pairs, is fixed: else a file without its last layers would
+pass for a smaller network.
 """
 
 import re
@@ -20,12 +22,12 @@ Place = tuple[str, int]  # a weight's name and an axis
 
 def vae_sizes(state: State) -> dict[str, Any]:
     """Fields of a `TextVAEConfig`, from a stage 1 file."""
-    return {**scene_sizes(state), "metric_hidden": mlp_sizes(state, "mlayer.ln")[1]}
+    return {**scene_sizes(state), "metric_hidden": _metric_hidden(state, "mlayer.ln")}
 
 
 def scene_sizes(state: State) -> dict[str, Any]:
     """The same without the depth head, from the stage 1 file of a stage 3."""
-    text_dim, *hidden, latent = mlp_sizes(state, "mean", "deviation")
+    text_dim, *hidden, latent = mlp_sizes(state, 3, "mean", "deviation")
     return {
         "text_dim": text_dim,
         "hidden_dims": tuple(hidden),
@@ -36,7 +38,7 @@ def scene_sizes(state: State) -> dict[str, Any]:
 
 def sampler_sizes(state: State) -> dict[str, Any]:
     """Fields of a `SamplerConfig`, from a stage 2 file."""
-    image_dim, *hidden, _ = mlp_sizes(state, "eps_net")
+    image_dim, *hidden, _ = mlp_sizes(state, 3, "eps_net")
     return {"image_dim": image_dim, "hidden_dims": tuple(hidden)}
 
 
@@ -52,13 +54,13 @@ def decoder_sizes(state: State) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "decoder_channels": channels,
-        "metric_hidden": mlp_sizes(state, "mlayer.1.ln")[1],
+        "metric_hidden": _metric_hidden(state, "mlayer.1.ln"),
     }
 
 
 def joint_sizes(state: State) -> dict[str, Any]:
     """Fields of a `JointConfig` except the encoder, from a joint file."""
-    text_dim, *hidden, _ = mlp_sizes(state, "text_encoder.mean", "text_encoder.deviation")
+    text_dim, *hidden, _ = mlp_sizes(state, 3, "text_encoder.mean", "text_encoder.deviation")
     return {
         **decoder_sizes(state),
         "text_dim": text_dim,
@@ -99,13 +101,22 @@ def image_size(state: State) -> tuple[int, int]:
     return position.shape[2] * 4, position.shape[3] * 4
 
 
-def mlp_sizes(state: State, *prefixes: str) -> list[int]:
-    """Sizes of MLPs that are alike: input, hidden layers, output."""
+def mlp_sizes(state: State, num_layers: int, *prefixes: str) -> list[int]:
+    """Sizes of MLPs that are alike: input, hidden layers, output; UserError if not `num_layers`."""
     pattern = re.compile(rf"({'|'.join(map(re.escape, prefixes))})\.(\d+)\.(weight|bias)")
     found = {int(m[2]) for m in map(pattern.fullmatch, state) if m}
-    layers = takewhile(found.__contains__, count(0, 2))  # an activation between two layers
+    layers = list(takewhile(found.__contains__, count(0, 2)))  # an activation between two layers
     first = _size(state, *((f"{p}.0.weight", 1) for p in prefixes))
+    if len(layers) != num_layers:
+        raise UserError(
+            f"{' and '.join(prefixes)}: {len(layers)} layers in a row, the published network has "
+            f"{num_layers}, of which the last is {prefixes[0]}.{2 * num_layers - 2}.weight"
+        )
     return [first, *(_output_size(state, prefixes, i) for i in layers)]
+
+
+def _metric_hidden(state: State, prefix: str) -> int:
+    return mlp_sizes(state, 2, prefix)[1]
 
 
 def _output_size(state: State, prefixes: tuple[str, ...], layer: int) -> int:
@@ -124,7 +135,12 @@ def _code_channels(state: State) -> int:
 def _num_blocks(state: State, stage: int) -> int:
     prefix = f"backbone.layers.{stage}.blocks."
     blocks = [name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)]
-    return 1 + max((int(b) for b in blocks if b.isdecimal()), default=0)
+    number = 1 + max((int(b) for b in blocks if b.isdecimal()), default=-1)
+    if number % 2 or not number:
+        raise UserError(
+            f"{number} Swin blocks in stage {stage}, not pairs: {prefix}{number}. is missing"
+        )
+    return number
 
 
 def _table(stage: int, block: int) -> str:

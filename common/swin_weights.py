@@ -1,6 +1,6 @@
 """Start a Swin encoder from weights that exist: `model.encoder.weights` names them.
 
-    timm:NAME                               timm's weights, downloaded once
+    timm:NAME                               timm's weights, downloaded once; or its file by path
     swin_large_patch4_window12_384_22k.pth  Microsoft's files, with or without the classifier
     a published depth network's file        its backbone, norms and position embedding included
     a file of scripts/convert_checkpoint.py, or a stage 2 or 3 checkpoint of this project
@@ -59,9 +59,10 @@ def _refuse_misfits(
 
 
 def _from_timm(name: str) -> dict[str, Tensor]:
-    if name.partition(".")[0] not in timm.list_models("swin_*"):
-        near = difflib.get_close_matches(name, timm.list_models("swin_*", pretrained=True), n=1)
-        raise UserError(f"{KEY}: timm has no model {name}; nearest: {', '.join(near)}")
+    tagged = timm.list_models("swin_*", pretrained=True)
+    if name not in (*tagged, *timm.list_models("swin_*")):
+        near = difflib.get_close_matches(name, tagged, n=1, cutoff=0)
+        raise UserError(f"{KEY}: timm has no model {name}; nearest: {near[0]}")
     try:
         model = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's own errors are of many kinds
@@ -84,6 +85,8 @@ def _from_file(name: str) -> dict[str, Tensor]:
         own = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
         if own:
             return own
+    if any(key.startswith("layers.3.downsample.") for key in weights):  # timm's names
+        return {f"body.{key}": weight for key, weight in weights.items()}
     if not any(key.startswith("backbone.") for key in weights):  # Microsoft's names
         weights = {f"backbone.{key}": weight for key, weight in weights.items()}
     own, unused = from_published(weights, "backbone")

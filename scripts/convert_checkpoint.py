@@ -16,6 +16,7 @@ file. Nothing pickled in a file is run.
 """
 
 import argparse
+import math
 import sys
 import textwrap
 from dataclasses import dataclass, replace
@@ -24,16 +25,24 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from torch import nn
+from torch import Tensor, nn
 
 from common import published as pub
 from common.checkpoint import FORMAT_VERSION, save_checkpoint
 from common.config import resolve_path
 from common.errors import UserError, run_program
 from common.published import Kind, State
-from scripts.published_networks import DATASETS, PARTS, build_target
+from common.published_sizes import encoder_sizes
+from scripts.published_networks import (
+    DATASETS,
+    PARTS,
+    build_target,
+    check_own_weights,
+    check_sizes,
+)
 
 RECIPES = ("staged", "joint", "joint-legacy")
+SWIN_DEPTHS = ("2-2-18-2", "2-2-6-2")
 SUFFIXES = {"stage1": "_stage_1", "prior": "_stage_1", "stage2": "_stage_2"}
 
 
@@ -79,6 +88,7 @@ def from_published(
         model |= part
         aside[source.kind] = {name: source.file.weights[name] for name in unused}
         _report(source, unused)
+        _report_swin(source)
     entries = {source.kind: source.file.entries for source in files}
     content = {
         "stage": "stage3" if layout == "joint" else layout,
@@ -86,7 +96,7 @@ def from_published(
         "model": _microsoft_names(model) if layout == "encoder" else model,
         "model_config": target.model_config,
         "config": target.config,
-        "step": max(int(e.get("global_step", 0)) for e in entries.values()),
+        "step": max(_step_of(e) for e in entries.values()),
         "best_metric": float("inf"),
         "published_unused": aside,
         "published_entries": entries,
@@ -104,16 +114,25 @@ def to_published(paths: list[Path], contents: list[dict[str, Any]], output: Path
     model = content["model"]
     if layout == "encoder":
         model = _own_names(model)
+    check_own_weights(layout, content["model_config"], model, path)
+    written: list[tuple[Path, Kind, pub.PublishedFile, str]] = []
     for kind, prefix in PARTS[layout].items():
         own = {n.removeprefix(prefix): w for n, w in model.items() if n.startswith(prefix)}
         aside = content.get("published_unused", {}).get(kind, {})
         entries = content.get("published_entries", {}).get(kind, {"global_step": content["step"]})
         suffix = SUFFIXES[kind] if len(PARTS[layout]) > 1 and kind in SUFFIXES else ""
         place = output.with_name(output.name + suffix)
-        pub.write_published(place, pub.PublishedFile(pub.to_published(own, aside, kind), entries))
-        print(f"wrote {place} ({kind}): {len(own)} weights and {len(aside)} kept aside")
+        if place == path:
+            raise UserError(f"--output {output} would overwrite {path}; choose another name")
+        theirs = pub.to_published(own, aside, kind)
+        check_sizes(theirs, kind, path)
+        note = f"{len(own)} weights and {len(aside)} kept aside"
         if not aside and pub.UNUSED[kind]:
-            print("  weights that nobody reads are not in it: load it with strict=False")
+            note += "\n  weights that nobody reads are not in it: load it with strict=False"
+        written.append((place, kind, pub.PublishedFile(theirs, entries), note))
+    for place, kind, file, note in written:  # nothing is written before all of it is found fit
+        pub.write_published(place, file)
+        print(f"wrote {place} ({kind}): {note}")
 
 
 def _parse() -> argparse.Namespace:
@@ -177,11 +196,33 @@ def _report(source: Source, unused: dict[str, str]) -> None:
         print(textwrap.fill(", ".join(names), 96, initial_indent="    ", subsequent_indent="    "))
 
 
+def _report_swin(source: Source) -> None:
+    """The encoder's sizes: a file without the last pair of blocks looks like a smaller Swin."""
+    if source.kind not in ("stage3", "joint", "backbone"):
+        return
+    swin = encoder_sizes(source.file.weights)
+    depths = "-".join(map(str, swin["depths"]))
+    known = "" if depths in SWIN_DEPTHS else f"; published ones are {' or '.join(SWIN_DEPTHS)}"
+    sizes = f"{swin['embed_dim']} channels, window {swin['window_size']}, depths {depths}"
+    print(f"  Swin with {sizes}{known}")
+
+
+def _step_of(entries: dict[str, Any]) -> int:
+    """The training step a file names, 0 if it names none."""
+    step = entries.get("global_step")
+    if isinstance(step, Tensor) and step.numel() == 1:
+        step = step.item()
+    return int(step) if isinstance(step, int | float) and math.isfinite(step) else 0
+
+
 def _layout_of(content: dict[str, Any], path: Path) -> str:
     """Which of `PARTS` a checkpoint of this project is, if it has a published form."""
     if content.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path} is not a checkpoint of this project (format {FORMAT_VERSION})")
-    stage, recipe, settings = (content[key] for key in ("stage", "recipe", "model_config"))
+    needed = ("stage", "recipe", "model_config", "model", "step")
+    if missing := [key for key in needed if key not in content]:
+        raise UserError(f"{path} is damaged: it has no {', '.join(missing)}")
+    stage, recipe, settings = (content[key] for key in needed[:3])
     layout = "joint" if recipe.startswith("joint") else stage
     if layout not in PARTS:
         raise UserError(f"{path}: a {layout} checkpoint has no published form")

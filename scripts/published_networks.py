@@ -1,25 +1,27 @@
 """Which network and config a set of published files makes; used by `convert_checkpoint.py`."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from common import published_sizes as sizes
-from common.config import REPO_ROOT, load_config, to_dict
+from common.config import REPO_ROOT, build_config, load_config, to_dict
 from common.errors import UserError
 from common.published import Kind, State
 from common.run import RunConfig
 from common.swin import SwinConfig, SwinEncoder
 from stage1_vae.config import Stage1Config
-from stage1_vae.model import TextVAE, TextVAEConfig
+from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.config import Stage2Config
-from stage2_sampler.model import SampledVAE
+from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth.config import JointStageConfig, Stage3Config
-from stage3_depth.joint_model import JointDepth
-from stage3_depth.model import LanguageDepth
+from stage3_depth.joint_model import JointDepth, load_joint
+from stage3_depth.model import LanguageDepth, load_language_depth
 
 DATASETS = ("nyu", "kitti")
 # The weights of each published file, and where they stand in a checkpoint's network.
@@ -29,6 +31,20 @@ PARTS: dict[str, dict[Kind, str]] = {
     "stage3": {"stage3": "estimator.", "prior": "scenes.", "stage2": "sampler."},
     "joint": {"joint": ""},
     "encoder": {"backbone": ""},
+}
+LOADERS: dict[str, Callable[[dict], nn.Module]] = {
+    "stage1": load_text_vae,
+    "stage2": load_sampled_vae,
+    "stage3": load_language_depth,
+    "joint": load_joint,
+}
+SIZES: dict[Kind, tuple[Callable[[State], dict], ...]] = {
+    "stage1": (sizes.vae_sizes,),
+    "prior": (sizes.scene_sizes,),
+    "stage2": (sizes.sampler_sizes,),
+    "stage3": (sizes.encoder_sizes, sizes.decoder_sizes),
+    "joint": (sizes.encoder_sizes, sizes.joint_sizes),
+    "backbone": (sizes.encoder_sizes,),
 }
 C = TypeVar("C", bound=RunConfig)
 States = Mapping[Kind, State]
@@ -58,6 +74,34 @@ def build_target(layout: str, recipe: str, states: States, dataset: str | None) 
         if layout == "joint":
             return _joint(states, dataset, recipe)
         return {"stage1": _stage1, "stage2": _stage2, "stage3": _stage3}[layout](states, dataset)
+
+
+def check_own_weights(
+    layout: str, model_config: dict[str, Any], weights: State, path: Path
+) -> None:
+    """UserError unless `weights` are those of the network that `model_config` describes."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that loading does nothing to meta tensors
+            if layout == "encoder":
+                config = build_config(SwinConfig, model_config)
+                size = weights["position"].shape[-2:] if config.absolute_position else (8, 8)
+                encoder = SwinEncoder(config, (4 * size[0], 4 * size[1]))
+                encoder.load_state_dict(weights)
+            else:
+                LOADERS[layout]({"model_config": model_config, "model": weights})
+    except (UserError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged: {type(error).__name__}: {reason}") from error
+
+
+def check_sizes(weights: State, kind: Kind, path: Path) -> None:
+    """UserError if published weights have sizes that `build_target` would refuse."""
+    try:
+        for read in SIZES[kind]:
+            read(weights)
+    except UserError as error:
+        raise UserError(f"{path} has no published form: {error}") from error
 
 
 def _encoder(states: States) -> Target:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.checkpoint import load_checkpoint
+from common.checkpoint import load_checkpoint, save_checkpoint
 from common.config import REPO_ROOT
 from common.errors import UserError
 from common.published import published_file, read_safely, to_published
 from common.swin import SwinConfig, SwinEncoder
 from common.swin_weights import start_from
-from stage1_vae.model import load_text_vae
+from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.model import load_sampled_vae
 from stage3_depth.joint_model import load_joint
 from stage3_depth.model import load_language_depth
@@ -349,10 +349,111 @@ def test_own_networks_without_a_published_form(trained, tmp_path):
         assert message in done.errors[0]
 
 
-def test_own_network_in_published_form_and_back(trained, tmp_path):
-    """A stage 1 of this project has nothing kept aside; its weights survive the round trip."""
+def without(weights: dict[str, torch.Tensor], *prefixes: str) -> dict[str, torch.Tensor]:
+    return {name: weight for name, weight in weights.items() if not name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "message"),
+    [
+        ("staged_stage1", ("mean.4", "deviation.4"), "2 layers in a row, .* mean.4.weight"),
+        ("staged_stage2", ("eps_net.4",), "2 layers in a row, .* eps_net.4.weight"),
+        ("staged_stage3", ("mlayer.1.ln.2",), "mlayer.1.ln.2.weight"),
+        ("staged_stage3", ("backbone.layers.2.blocks.1.",), "layers.2.blocks.1. is missing"),
+        ("staged_stage3", ("backbone.layers.2.blocks.",), "layers.2.blocks.0. is missing"),
+        ("staged_stage3", ("fuse_",), "fuse_0.conv.weight is missing"),
+    ],
+)
+def test_file_without_its_last_layers_is_no_smaller_network(tmp_path, name, gone, message):
+    files = [save(tmp_path / f"{n}.pth", tiny_weights(n)) for n in STAGED if n != name]
+    files.append(save(tmp_path / f"{name}.pth", without(tiny_weights(name), *gone)))
+    done = convert("--dataset", "nyu", "--from", *files, "--output", tmp_path / "ours.pt")
+    assert done.code == 2
+    assert re.search(message, done.errors[0])
+    assert not (tmp_path / "ours.pt").exists()
+
+
+def test_joint_file_without_its_sampler_is_no_bare_encoder(tmp_path):
+    file = save(tmp_path / "a.pth", without(tiny_weights("joint_nyu"), "eps_layer."))
+    done = convert("--dataset", "nyu", "--from", file, "--output", tmp_path / "ours.pt")
+    assert done.code == 2
+    assert "eps_layer.eps_net.weight is missing" in done.errors[0]
+
+
+def test_unusual_swin_is_pointed_out(published, tmp_path):
+    (file,) = published("joint_nyu")
+    done = convert("--dataset", "nyu", "--from", file, "--output", tmp_path / "ours.pt")
+    assert "24 channels, window 12, depths 2-2-2-2; published ones are 2-2-18-2" in done.out
+
+
+@pytest.mark.parametrize(
+    ("value", "step"),
+    [(None, 0), ("late", 0), (torch.tensor([7]), 7), (np.float32(8), 8), (float("nan"), 0)],
+)
+def test_any_kind_of_step(tmp_path, value, step):
+    weights = {f"module.{key}": w for key, w in tiny_weights("staged_stage1").items()}
+    torch.save({"model": weights, "global_step": value}, tmp_path / "a.pth")
+    ours = tmp_path / "ours.pt"
+    done = convert("--dataset", "nyu", "--from", tmp_path / "a.pth", "--output", ours)
+    assert done.code == 0, done.err
+    assert load_checkpoint(ours, stage="stage1")["step"] == step
+
+
+def converted(published, tmp_path) -> dict:
+    """A converted staged checkpoint's content, to be damaged."""
+    ours = tmp_path / "ours.pt"
+    assert convert("--dataset", "nyu", "--from", *published(*STAGED), "--output", ours).code == 0
+    return read_safely(ours)
+
+
+@pytest.mark.parametrize("damage", ["weight", "shape", "key", "statistics"])
+def test_damaged_own_checkpoint_is_not_published_half(published, tmp_path, damage):
+    content = converted(published, tmp_path)
+    if damage == "weight":
+        del content["model"]["estimator.fuse0.weight"]
+    elif damage == "shape":
+        content["model"]["estimator.fuse0.weight"] = torch.zeros(3)
+    elif damage == "key":
+        del content["recipe"]
+    else:  # only the second of the three files is refused, the first not written either
+        content["model"]["scenes.standardize.mean"] += 1
+    torch.save(content, tmp_path / "damaged.pt")
+    words = {"weight": "fuse0.weight", "shape": "fuse0.weight", "key": "it has no recipe",
+             "statistics": "standardises"}  # fmt: skip
+    done = convert("--to", "published", "--from", tmp_path / "damaged.pt",
+                   "--output", tmp_path / "back")  # fmt: skip
+    assert done.code == 2
+    assert words[damage] in done.errors[0]
+    assert len(done.err.splitlines()) == 1
+    assert not list(tmp_path.glob("back*"))
+
+
+def test_published_files_do_not_overwrite_the_checkpoint(published, tmp_path):
+    torch.save(converted(published, tmp_path), tmp_path / "net_stage_1")
+    before = (tmp_path / "net_stage_1").read_bytes()
+    done = convert("--to", "published", "--from", tmp_path / "net_stage_1",
+                   "--output", tmp_path / "net")  # fmt: skip
+    assert done.code == 2
+    assert "would overwrite" in done.errors[0]
+    assert (tmp_path / "net_stage_1").read_bytes() == before
+    assert not (tmp_path / "net").exists()
+
+
+def test_own_network_of_other_depth_has_no_published_form(trained, tmp_path):
+    """Its text MLPs have one hidden layer; the published ones have two."""
     file = trained / "tiny" / "stage1" / "checkpoints" / "last.pt"
-    theirs, ours = tmp_path / "theirs", tmp_path / "ours.pt"
+    done = convert("--to", "published", "--from", file, "--output", tmp_path / "theirs")
+    assert done.code == 2
+    assert "has no published form: mean and deviation: 2 layers" in done.errors[0]
+
+
+def test_own_network_in_published_form_and_back(tmp_path):
+    """A stage 1 of this project has nothing kept aside; its weights survive the round trip."""
+    network = TextVAE(TextVAEConfig(16, (16, 12), 16, 8, 8))
+    content = {"stage": "stage1", "recipe": "staged", "model": network.state_dict(),
+               "model_config": network.describe(), "config": {}, "step": 3}  # fmt: skip
+    file, theirs, ours = tmp_path / "own.pt", tmp_path / "theirs", tmp_path / "ours.pt"
+    save_checkpoint(file, content)
     assert convert("--to", "published", "--from", file, "--output", theirs).code == 0
     assert convert("--dataset", "nyu", "--from", theirs, "--output", ours).code == 0
     before, after = (load_checkpoint(path, stage="stage1")["model"] for path in (file, ours))

@@ -261,7 +261,29 @@ def test_weights_that_do_not_fit(tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"nothing")
     assert "cannot read" in refusal(str(tmp_path / "broken.pth"))
     assert "nearest: swin_tiny" in refusal("timm:swin_tiny_patch4_window7")
+    assert "nearest: swin_" in refusal("timm:resnet50")
+    assert "timm has no model" in refusal("timm:swin_tiny_patch4_window7_224.no_such_tag")
     start_from(encoder(), None, pytest.fail)  # null: random weights, nothing to say
+
+
+def test_file_with_timm_names(tmp_path):
+    """What timm itself saves: down-sampling layers one stage later than in Microsoft's files."""
+    source, target = encoder(seed=1), encoder(seed=2)
+    torch.save({**source.body.state_dict(), "norm.weight": torch.ones(64)}, tmp_path / "timm.pth")
+    log = []
+    start_from(target, str(tmp_path / "timm.pth"), log.append)
+    ours = target.body.state_dict()
+    assert all(torch.equal(ours[name], weight) for name, weight in source.body.state_dict().items())
+    assert "unused: 1 (body.norm.weight); resized: none" in log[0]
+
+
+def test_position_embedding_is_resized_bicubically_for_other_sizes():
+    trained, other = encoder((64, 96), seed=1), encoder((96, 64), seed=1)
+    resized = F.interpolate(trained.position.detach(), (24, 16), mode="bicubic")
+    with torch.no_grad():
+        other.position.copy_(resized)
+    image = torch.randn(1, 3, 96, 64)
+    torch.testing.assert_close(trained(image)[0], other(image)[0])
 
 
 def test_weights_of_timm_by_name(monkeypatch):
