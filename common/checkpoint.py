@@ -104,11 +104,10 @@ def restore_random_states(states: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
 
 
-def earlier_stage(
+def find_earlier_stage(
     output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
-) -> dict[str, Any]:
+) -> Path:
     """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
     named = [experiment for experiment in dict.fromkeys(experiments) if experiment]
     folders = [place] if place else [output_root / name / stage for name in named]
-    path = find_checkpoint(folders[0], stage, f"init.{stage}=PATH", *folders[1:])
-    return load_checkpoint(path, stage=stage)
+    return find_checkpoint(folders[0], stage, f"init.{stage}=PATH", *folders[1:])

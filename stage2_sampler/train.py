@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoint import earlier_stage
+from common.checkpoint import find_earlier_stage, load_checkpoint
 from common.data.loading import load_data
 from common.distributed import processes, unwrap
 from common.engine import adam
@@ -55,18 +55,14 @@ def main() -> None:
     words = sys.argv[1:]
     config = read_command_line(Stage2Config, words, "configs/nyu/stage2.yaml", __doc__ or "")
     with processes() as who:
-        vae = load_text_vae(
-            earlier_stage(
-                config.output_root,
-                "stage1",
-                config.init.stage1,
-                (config.experiment, config.init.experiment),
-            )
-        )
+        experiments = (config.experiment, config.init.experiment)
+        earlier = find_earlier_stage(config.output_root, "stage1", config.init.stage1, experiments)
+        vae = load_text_vae(load_checkpoint(earlier, stage="stage1"))
         seed_everything(config.seed)
         model = SampledVAE(config.model, vae.config, (config.data.height, config.data.width))
         data = load_data(config, model, who)
         run = open_run(config, "stage2", who, sys.argv)
+        run.log(f"stage 1: {earlier}")
         model.vae.load_state_dict(vae.state_dict())
         if config.model.standardize_image:
             model.sampler.standardize.fit(data.train_image_features())

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoint import earlier_stage
+from common.checkpoint import find_earlier_stage, load_checkpoint
 from common.data.loading import load_data
 from common.distributed import processes
 from common.engine import adam
@@ -80,14 +80,9 @@ def train_staged(words: list[str]) -> None:
     """Run folder, data, model, optimiser, training; see the module's docstring."""
     config = read_command_line(Stage3Config, words, DEFAULT_YAML, __doc__ or "")
     with processes() as who:
-        stage2 = load_sampled_vae(
-            earlier_stage(
-                config.output_root,
-                "stage2",
-                config.init.stage2,
-                (config.experiment, config.init.experiment),
-            )
-        )
+        experiments = (config.experiment, config.init.experiment)
+        earlier = find_earlier_stage(config.output_root, "stage2", config.init.stage2, experiments)
+        stage2 = load_sampled_vae(load_checkpoint(earlier, stage="stage2"))
         check_same_encoder(config, stage2)
         seed_everything(config.seed)
         model = LanguageDepth(
@@ -99,6 +94,7 @@ def train_staged(words: list[str]) -> None:
         )
         data = load_data(config, model, who)
         run = open_run(config, "stage3", who, sys.argv)
+        run.log(f"stage 2: {earlier}")
         model.take_prior(stage2)
         if stage2.encoder is None and not run.resumes:  # else it starts where stage 2's ended
             start_from(model.estimator.encoder, config.model.encoder.weights, run.log)

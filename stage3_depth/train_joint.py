@@ -16,7 +16,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from common.checkpoint import earlier_stage
+from common.checkpoint import find_earlier_stage, load_checkpoint
 from common.data.loading import load_data
 from common.distributed import processes, unwrap
 from common.engine import adam
@@ -81,8 +81,9 @@ def train_joint(words: list[str]) -> None:
         if not run.resumes:
             start_from(model.encoder, config.model.encoder.weights, run.log)
         if config.init.stage1 is not None and not run.resumes:
-            stage1 = earlier_stage(config.output_root, "stage1", config.init.stage1, ())
-            warm_start(model, load_text_vae(stage1), run.log)
+            earlier = find_earlier_stage(config.output_root, "stage1", config.init.stage1, ())
+            stage1 = load_text_vae(load_checkpoint(earlier, stage="stage1"))
+            warm_start(model, stage1, run.log)
         train(
             run,
             config,

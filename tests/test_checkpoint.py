@@ -136,7 +136,8 @@ def test_find_by_folder_or_file(tmp_path):
 
 def test_earlier_stage_is_found_in_the_first_experiment_that_has_one(tmp_path):
     def look(place=None, experiments=("own", "other")):
-        return ckpt.earlier_stage(tmp_path, "stage1", place, experiments)["step"]
+        path = ckpt.find_earlier_stage(tmp_path, "stage1", place, experiments)
+        return ckpt.load_checkpoint(path, stage="stage1")["step"]
 
     with pytest.raises(
         UserError, match=r"no stage1 checkpoint in .*own/stage1 or .*other/stage1; make one"
