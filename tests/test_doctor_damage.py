@@ -1,6 +1,8 @@
 """Plant one kind of damage in a healthy data set; the doctor must name it, its cause and cure."""
 
 import json
+import runpy
+import shlex
 import shutil
 
 import cv2
@@ -8,6 +10,7 @@ import doctor_trees as trees
 import numpy as np
 import pytest
 import torch
+from conftest import call
 
 from common.data.feature_file import write_features
 
@@ -117,7 +120,47 @@ def test_kitti_roots_exchanged(kitti):
     assert {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"} == {mend}
 
 
+def test_another_drive_is_not_the_missing_one(kitti):
+    """Frames have the same names in all drives; the advice must not move one over another."""
+    shutil.rmtree(kitti / "depth/val")
+    for path in sorted((kitti / "raw").rglob("image_02")):
+        path.rename(path.with_name("image_03"))
+    shutil.rmtree(kitti / "raw/2011_09_26/2011_09_26_drive_0002_sync")
+    health = trees.examine_kitti(kitti)
+    assert health.codes() == ["missing_depth", "missing_image"]
+    for finding in health.content["findings"]:
+        if finding["level"] == "problem":
+            assert finding["mend"].startswith("python scripts/prepare_kitti.py")
+            assert "are missing as a whole" in finding["cause"]
+
+
+def test_a_setting_is_named_only_if_it_finds_the_files(kitti, nyu):
+    """data.train_dir would move KITTI's depth too, and NYU's data.root the test images."""
+    (kitti / "raw").rename(kitti / "new")
+    (kitti / "raw").mkdir()
+    (kitti / "new").rename(kitti / "raw/new")
+    health = trees.examine_kitti(kitti)
+    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
+    assert mends == {f"data.root={kitti / 'raw/new'}"}
+    assert trees.examine_kitti(kitti, *mends).codes() == []
+    (nyu / "sync").rename(nyu / "inner")
+    (nyu / "sync").mkdir()
+    (nyu / "inner").rename(nyu / "sync/sync")
+    assert trees.examine_nyu(nyu).finding("wrong_root")["mend"] == "data.train_dir=sync/sync"
+    assert trees.examine_nyu(nyu, "data.train_dir=sync/sync").codes() == []
+
+
 # Files that cannot be read.
+
+
+def test_links_that_lead_nowhere(nyu):
+    path = trees.images(nyu)[0]
+    path.unlink()
+    path.symlink_to("/nonexistent/picture.jpg")
+    health = trees.examine_nyu(nyu)
+    assert health.codes() == ["unreadable"]
+    finding = health.finding("unreadable", "links that lead nowhere")
+    assert (finding["count"], finding["examples"]) == (1, [str(path)])
 
 
 def test_empty_and_cut_off_files(nyu):
@@ -219,6 +262,29 @@ def test_swapped_columns(nyu):
     health = trees.examine_nyu(nyu, "text.captions=null")
     assert health.codes() == ["swapped_columns"]
     assert "exchanged" in health.finding("swapped_columns")["text"]
+    assert "list line" in health.finding("swapped_columns")["mend"]
+
+
+def test_swapped_folders(tmp_path):
+    """Your own data has no list whose columns could be swapped."""
+    trees.write_folder(tmp_path)
+    (tmp_path / "rgb").rename(tmp_path / "other")
+    (tmp_path / "depth").rename(tmp_path / "rgb")
+    (tmp_path / "other").rename(tmp_path / "depth")
+    finding = trees.examine("folder", tmp_path, "--root", str(tmp_path)).finding("swapped_columns")
+    assert finding["cause"] == "rgb/ holds the depth maps"
+    assert finding["mend"] == "pictures belong into rgb/, depth maps into depth/"
+
+
+def test_a_folder_without_pairs(tmp_path):
+    trees.write_folder(tmp_path)
+    health = trees.examine("folder", tmp_path, "--root", str(tmp_path / "rgb"))
+    assert health.finding("no_pairs")["mend"] == f"data.root={tmp_path}"
+    for path in sorted((tmp_path / "depth").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_depth.png"))
+    finding = trees.examine("folder", tmp_path, "--root", str(tmp_path)).finding("no_pairs")
+    assert "6 depth files are there, first depth/0_depth.png" in finding["text"]
+    assert "depth of the same names" in finding["mend"]
 
 
 def test_sizes_that_differ(nyu):
@@ -266,6 +332,8 @@ def test_inverse_depth(nyu):
 def test_depth_beyond_the_maximum(nyu):
     health = trees.examine_nyu(nyu, "data.max_depth=2")
     assert set(health.codes()) == {"beyond_max_depth"}
+    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
+    assert mends == {"data.max_depth=10 or more, if the unit is right"}
 
 
 # Pictures.
@@ -293,6 +361,20 @@ def test_lines_that_cannot_be_read(nyu):
     assert finding["count"] == 2
     assert f"{trees.NYU_TRAIN_LIST}:5: expected" in finding["examples"][0]
     assert health.content["counts"]["train"] == 11  # the others are examined all the same
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [("<!DOCTYPE html>\n<p>404: Not Found", "list_unreadable", "is a web page, not a list"),
+     ("", "list_refused", "the list has no images")],
+)  # fmt: skip
+def test_a_list_without_pairs(nyu, content, code, words):
+    (nyu / trees.NYU_TRAIN_LIST).write_text(content)
+    health = trees.examine_nyu(nyu)
+    assert health.codes() == [code]
+    finding = health.finding(code)
+    assert words in finding["text"]
+    assert finding["mend"] == f"python scripts/prepare_nyu.py --root {nyu} --download"
 
 
 def test_a_list_that_is_missing(nyu):
@@ -348,6 +430,58 @@ def test_captions_of_some_images_only(nyu):
     finding = health.finding("caption_missing")
     assert finding["text"] == "test: 3 of 8 images have no caption"
     assert "caption_images.py" in finding["mend"]
+
+
+def run(command, program):
+    """What a `mend` line says, in this process: its exit code."""
+    words = shlex.split(command)
+    assert words[:2] == ["python", f"scripts/{program}.py"]
+    main = runpy.run_path(str(trees.REPO_ROOT / words[1]))["main"]
+    return call(main, *words[2:])
+
+
+def test_the_command_for_captions_can_be_run(nyu):
+    """caption_images.py adds nothing to a file of other people, and takes one --output."""
+    lines = (nyu / "captions.jsonl").read_text().splitlines()
+    (nyu / "captions.jsonl").write_text("\n".join(lines[:-3]))
+    command, then = trees.examine_nyu(nyu).finding("caption_missing")["mend"].split("\n")
+    assert then == "then text.captions=captions_made.jsonl"
+    assert shlex.split(command)[-1] == str(nyu / "captions_made.jsonl")
+    assert f"data.train_list={trees.NYU_TRAIN_LIST}" in shlex.split(command)
+    outcome = run(f"{command} --model /no/model", "caption_images")
+    assert "cannot load model" in outcome.err  # all before the model is as it should be
+    health = trees.examine_nyu(nyu, "text.captions=[a.jsonl, b.jsonl]")
+    assert str(nyu / "a.jsonl") in health.finding("caption_missing", "a.jsonl")["examples"]
+    assert "captions_made.jsonl" in health.finding("caption_missing", "a.jsonl")["mend"]
+
+
+def test_the_commands_for_features_mend_them(nyu):
+    encoder = "text.encoder=untrained:0"
+    (nyu / "text.safetensors").write_bytes(b"cut off")
+    cut, new = "text.features=text.safetensors", "text.features=[a.npz, b.npz]"
+    remove, command = (
+        trees.examine_nyu(nyu, encoder, cut).finding("feature_unreadable")["mend"].split("\n")
+    )
+    assert shlex.split(remove) == ["rm", str(nyu / "text.safetensors")]
+    (nyu / "text.safetensors").unlink()
+    assert run(command, "encode_text").code == 0
+    assert trees.examine_nyu(nyu, encoder, cut).codes() == []
+    (nyu / "text.safetensors").unlink()
+    mend = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
+    command, then = mend.split("\n")
+    assert run(command, "encode_text").code == 0
+    assert then == f"then {cut}"
+    assert trees.examine_nyu(nyu, encoder, cut).codes() == []
+
+
+def test_the_command_for_image_features_encodes_images(nyu):
+    words = "text.image_features=images.npz", "text.encoder=untrained:0"
+    mend = trees.examine_nyu(nyu, *words).finding("feature_missing")["mend"]
+    command, then = mend.split("\n")
+    assert "--config configs/nyu/data.yaml" in command
+    assert f"data.test_list={trees.NYU_TEST_LIST}" in shlex.split(command)
+    assert "--captions" not in command
+    assert then == "then text.image_features=image.safetensors"
 
 
 def test_captions_with_other_keys(nyu):

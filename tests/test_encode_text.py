@@ -214,12 +214,22 @@ def damage(kind, root):
         torch.save(torch.zeros(1, 512), feature)
     elif kind == "nan":
         torch.save(torch.full((1, 1024), torch.nan), feature)
+    elif kind in TENSORS:
+        torch.save(TENSORS[kind], feature)
     elif kind == "no feature":
         feature.unlink()
     elif kind == "no caption":
         caption.unlink()
     elif kind == "empty caption":
         caption.write_text(" \n")
+
+
+TENSORS = {
+    "zeros": torch.zeros(1, 1024).half(),
+    "sparse": torch.ones(1, 1024).half().to_sparse(),
+    "no numbers": torch.empty(1, 1024, device="meta").half(),
+    "whole numbers": torch.ones(1, 1024, dtype=torch.int64),
+}
 
 
 @pytest.mark.parametrize(
@@ -229,6 +239,10 @@ def damage(kind, root):
         ("code", r"rgb_00001.pt is no feature file \(pickled code \(posix.mkdir\), not run\)"),
         ("shape", r"rgb_00001.pt holds \[1, 512\], not one tensor \[1, 1024\]"),
         ("nan", "rgb_00001.pt holds numbers that are not finite"),
+        ("zeros", "rgb_00001.pt holds zeros only"),
+        ("sparse", r"rgb_00001.pt holds a tensor of another kind \(float16, sparse_coo"),
+        ("no numbers", r"rgb_00001.pt holds a tensor of another kind \(float16, strided, meta"),
+        ("whole numbers", r"rgb_00001.pt holds a tensor of another kind \(int64"),
         ("no feature", "rgb_00001.txt has no partner"),
         ("no caption", "rgb_00001.pt has no partner"),
         ("empty caption", "rgb_00001.txt is empty"),

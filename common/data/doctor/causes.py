@@ -4,6 +4,7 @@ explain_missing(["kitchen/rgb_1.jpg"], 1, keys, Search([root]), ...)   -> data.t
 """
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,14 +57,18 @@ class Search:
     def find(self, path: str) -> str | None:
         """The file that ends most like the list path; None if too little agrees.
 
-        Names such as rgb_00045.jpg exist in every scene, so a path with folders must agree in one.
+        Names such as rgb_00045.jpg exist in every scene, so a path with folders must agree in one;
+        where several files agree in a part of it (the frames of KITTI's drives), none is meant.
         """
         parts = PurePosixPath(path).parts
-        found = self._names().get(parts[-1].lower(), [])
-        best = max(found, key=lambda file: num_common(parts, file), default=None)
-        if best is None or num_common(parts, best) < min(2, len(parts)):
+        found = [
+            (num_common(parts, file), file) for file in self._names().get(parts[-1].lower(), [])
+        ]
+        best = max((count for count, _ in found), default=0)
+        fitting = [file for count, file in found if count == best]
+        if best < min(2, len(parts)) or (len(fitting) > 1 and best < len(parts)):
             return None
-        return best
+        return fitting[0]
 
     def find_converted(self, path: str) -> str | None:
         """A file of that name with another suffix."""
@@ -116,13 +121,14 @@ def explain_missing(
         if keys.finds(asked, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
             return Explanation(cause, f"{keys.root}={_quote(path)}", is_setting=True)
-    guesses = Counter(filter(None, (_explain_one(path, keys, search) for path in asked)))
+    is_shared = other.root_dir == keys.root_dir
+    guesses = Counter(filter(None, (_explain_one(path, keys, search, is_shared) for path in asked)))
     if guesses:
         return guesses.most_common(1)[0][0]
     return _not_there(missing, num_all, keys, command)
 
 
-def _explain_one(path: str, keys: Keys, search: Search) -> Explanation | None:
+def _explain_one(path: str, keys: Keys, search: Search, is_shared: bool) -> Explanation | None:
     found = search.find(path)
     if found is None:
         converted = search.find_converted(path)
@@ -132,7 +138,7 @@ def _explain_one(path: str, keys: Keys, search: Search) -> Explanation | None:
         return Explanation("upper and lower case of names differ", "rename files or list paths")
     start = Path(*Path(found).parts[:-same])
     if same == len(parts):
-        return _other_start(parts, start, keys)
+        return _other_start(parts, start, keys, is_shared)
     return _other_depth(parts[: len(parts) - same], start, keys)
 
 
@@ -142,16 +148,19 @@ def _converted(path: str, found: str) -> Explanation:
     return Explanation(cause, f"write {new} in place of {old} in the list, or convert them back")
 
 
-def _other_start(parts: Sequence[str], start: Path, keys: Keys) -> Explanation:
-    """The list path as a whole is below `start`."""
+def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool) -> Explanation:
+    """The list path as a whole is below `start`.
+
+    is_shared: images and depth maps have one root, so that `keys.below` fits both.
+    """
     if keys.inner != ("",) and start.name in keys.inner:
         start = start.parent
     cause = f"the files are below {start}, not {keys.base}"
     below = PurePosixPath(keys.below_dir).parts
-    if below and start.parts[-len(below) :] == below:
+    if below and start.parts[-len(below) :] == below and not keys.base.is_dir():
         root = Path(*start.parts[: -len(below)])
         return Explanation(cause, f"{keys.root}={_quote(root)}", is_setting=True)
-    if start.is_relative_to(keys.root_dir) and keys.root == "data.root":
+    if is_shared and start.is_relative_to(keys.root_dir) and keys.root == "data.root":
         folder = start.relative_to(keys.root_dir).as_posix()
         if start == keys.base.parent and parts[0] == keys.base.name:
             cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
@@ -162,12 +171,21 @@ def _other_start(parts: Sequence[str], start: Path, keys: Keys) -> Explanation:
 
 
 def _other_depth(extra: tuple[str, ...], start: Path, keys: Keys) -> Explanation | None:
-    """Only the list path without its leading folders `extra` is below `start`."""
+    """Only the list path without its leading folders `extra` is below `start`.
+
+    None if `start` is a neighbour, as drive_0001 is one of drive_0009: its files are not the ones.
+    """
+    if start.name != extra[-1] and _without_digits(start.name) == _without_digits(extra[-1]):
+        return None
     folder = "/".join(extra)
     cause = f"list paths start with {folder}/, which is not among the files' folders"
     if start != keys.base:
         return Explanation(cause, f"move {start} to {keys.base / folder}")
     return Explanation(cause, f"move the folders in {start} to {keys.base / folder}")
+
+
+def _without_digits(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _not_there(missing: Sequence[str], num_all: int, keys: Keys, command: str) -> Explanation:

@@ -96,7 +96,8 @@ def _size(file: str) -> int:
 
 def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
     """Empty files, and PNG and JPEG files without their end; for `seconds` at most."""
-    empty = [file for file, size in sizes.items() if size <= 0]
+    lost = [file for file, size in sizes.items() if size < 0]
+    empty = [file for file, size in sizes.items() if size == 0]
     rest = [file for file, size in sizes.items() if size > 0]
     cut, num_checked, end = [], 0, time.monotonic() + seconds
     for start in range(0, len(rest), _CHUNK):
@@ -107,6 +108,10 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
         cut += [file for file, is_cut in zip(chunk, marks, strict=True) if is_cut]
         num_checked += len(chunk)
     findings = [] if sizes else [note("no_files", "there is no file to look at")]
+    if lost:
+        text = f"{len(lost):,} files of {len(sizes):,} are links that lead nowhere"
+        cause = "the disk they lie on is not mounted, or they were moved"
+        findings.append(problem("unreadable", text, lost, cause, "mount it, or link them again"))
     if empty or cut:
         text = f"{len(empty):,} files are empty, {len(cut):,} are cut off, of {len(sizes):,}"
         cause = "a full disk, or a copy, a download or an unpacking that was interrupted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -133,7 +134,9 @@ def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
     text = f"{name}: {share:.0%} of the measured depth lies beyond data.max_depth {max_depth:g} m"
     cause = "data.max_depth is too small for these scenes, or the maps have another unit"
     make = problem if share > 0.25 else note
-    return [make("beyond_max_depth", text, cases, cause, "set data.max_depth")]
+    far = max(depth.far for _, depth in maps)
+    mend = f"data.max_depth={10 * math.ceil(far / 10)} or more, if the unit is right"
+    return [make("beyond_max_depth", text, cases, cause, mend)]
 
 
 def _upside_down(name: str, maps: list[Measured], is_known: bool) -> list[Finding]:

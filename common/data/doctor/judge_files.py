@@ -4,23 +4,25 @@ from collections import Counter
 from collections.abc import Sequence
 
 from common.data.doctor.findings import Finding, fine, note, problem
+from common.data.doctor.lists import list_path
 from common.data.doctor.pixels import Probe, Size
-from common.data.samples import DataConfig
+from common.data.samples import DataConfig, Split
 from common.data.transforms import KB_HEIGHT, KB_WIDTH
 
 _COLUMNS_MEND = "write each list line as 'IMAGE DEPTH FOCAL', the picture first"
+_FOLDERS_SWAPPED = "rgb/ holds the depth maps", "pictures belong into rgb/, depth maps into depth/"
 
 
-def judge_files(name: str, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
+def judge_files(name: Split, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
     """Everything about the files of list `name` but the depth values themselves."""
     swapped = [p for p in probes if _is_swapped(p)]
     others = [p for p in probes if p not in swapped]
     findings = [
-        *_swapped(name, swapped, len(probes)),
+        *_swapped(name, swapped, len(probes), _has_list(data, name)),
         *_wrong_bits(name, others),
         *_unreadable(name, others),
         *_sizes(name, others, data),
-        *_pictures(name, others),
+        *_pictures(name, others, _has_list(data, name)),
     ]
     if not any(f.level == "problem" for f in findings):
         sizes = Counter(p.image_size for p in probes if p.image_size)
@@ -35,13 +37,19 @@ def _is_swapped(probe: Probe) -> bool:
     return is_picture and probe.image is not None and probe.image.is_depth_like
 
 
-def _swapped(name: str, swapped: list[Probe], total: int) -> list[Finding]:
+def _has_list(data: DataConfig, name: Split) -> bool:
+    """Whether the pairs come from a list file, and not from the folders rgb/ and depth/."""
+    return list_path(data, name) is not None
+
+
+def _swapped(name: str, swapped: list[Probe], total: int, is_listed: bool) -> list[Finding]:
     if not swapped:
         return []
     text = f"{name}: in {len(swapped)} of {total} pairs the picture and the depth map are exchanged"
     cause = "the list's columns are swapped: its first one names 16-bit depth maps"
+    cause, mend = (cause, _COLUMNS_MEND) if is_listed else _FOLDERS_SWAPPED
     cases = [p.sample.key for p in swapped]
-    return [problem("swapped_columns", text, cases, cause, _COLUMNS_MEND)]
+    return [problem("swapped_columns", text, cases, cause, mend)]
 
 
 def _wrong_bits(name: str, probes: list[Probe]) -> list[Finding]:
@@ -125,7 +133,7 @@ def _text(size: Size | None) -> str:
     return f"{size[0]}x{size[1]}" if size else "unreadable"
 
 
-def _pictures(name: str, probes: list[Probe]) -> list[Finding]:
+def _pictures(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
     seen = [p for p in probes if p.image is not None]
     flat = [p.sample.key for p in seen if p.image and p.image.is_one_colour]
     depth_like = [p.sample.key for p in seen if p.image and p.image.is_depth_like]
@@ -142,7 +150,8 @@ def _pictures(name: str, probes: list[Probe]) -> list[Finding]:
     if depth_like:
         text = f"{name}: {len(depth_like)} of {len(seen)} pictures are 16-bit with one channel"
         cause = "the list's first column names depth maps"
-        findings.append(problem("swapped_columns", text, depth_like, cause, _COLUMNS_MEND))
+        cause, mend = (cause, _COLUMNS_MEND) if is_listed else _FOLDERS_SWAPPED
+        findings.append(problem("swapped_columns", text, depth_like, cause, mend))
     if grey:
         text = f"{name}: {len(grey)} of {len(seen)} pictures are grey, without any colour"
         cause = "a grey camera (KITTI's image_00 and image_01), or converted pictures"

@@ -62,7 +62,7 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
     """The readable lines of a list that `read_split` refused with `error`."""
     text, _, mend = error.partition("; ")
     if path is None:
-        return [], [problem("no_pairs", text, mend=mend)]
+        return [], [problem("no_pairs", error, mend=command)]
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
@@ -71,6 +71,10 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
     except (OSError, UnicodeDecodeError):
         cause = "an archive or an editor's file under the list's name, or UTF-16"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
+    if lines and lines[0].lstrip().startswith("<"):
+        told = f"{path} is a web page, not a list"
+        cause = "a download that got the server's error page in place of the file"
+        return [], [problem("list_unreadable", told, [str(path)], cause, command)]
     pairs, bad = _parse(path, lines)
     if bad:
         told = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
@@ -78,7 +82,7 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
         mend = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
         return pairs, [problem("list_unreadable", told, bad, cause, mend)]
     code = "list_count" if "lines" in text else "list_refused"
-    return pairs, [problem(code, text, [str(path)], mend=mend)]
+    return pairs, [problem(code, text, [str(path)], mend=mend or command)]
 
 
 def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,12 +33,17 @@ def check_text(
 ) -> list[Finding]:
     """Captions, text features and image features of all lists.
 
-    commands: `caption` and `encode`, what makes each of them. flip: training mirrors images.
+    commands: `caption`, `encode` and `encode_images`, what makes each of them.
+    flip: training mirrors images.
     is_needed: a caption file that is not there is a problem, and not a note.
     """
     captions, findings = check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
-    findings += _check_features("text", text.features, text, keys, resolve, captions, commands)
-    findings += _check_features("image", text.image_features, text, keys, resolve, {}, commands)
+    findings += _check_features(
+        "text", text.features, text, keys, resolve, captions, commands["encode"]
+    )
+    findings += _check_features(
+        "image", text.image_features, text, keys, resolve, {}, commands["encode_images"]
+    )
     if not text.captions and not text.features:
         line = "neither captions nor text features are configured: training without language only"
         findings.append(note("caption_missing", line, mend="set text.captions"))
@@ -154,7 +160,7 @@ def _check_features(
     keys: Keys,
     resolve: Resolve,
     captions: dict[str, str],
-    commands: dict[str, str],
+    command: str,
 ) -> list[Finding]:
     """The configured feature files of one kind."""
     tables: dict[Path, FeatureTable] = {}
@@ -167,15 +173,17 @@ def _check_features(
             code = "feature_unreadable" if path.is_file() else "feature_missing"
             cause = "an interrupted copy, or not a feature file"
             cause = cause if path.is_file() else "features were not made yet, or at another place"
-            findings.append(problem(code, str(error), [str(path)], cause, commands["encode"]))
+            # encode_text.py overwrites no file that it cannot read
+            mend = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
+            findings.append(problem(code, str(error), [str(path)], cause, mend))
     if not tables:
         return findings
     known = {key for table in tables.values() for key in table.rows}
-    findings += _coverage(f"{kind} feature", known, keys, commands["encode"])
+    findings += _coverage(f"{kind} feature", known, keys, command)
     findings += _lengths(kind, tables)
     for path, table in tables.items():
         findings += _values(kind, path, table)
-        findings += _origin(path, table, text.encoder, captions, commands["encode"])
+        findings += _origin(path, table, text.encoder, captions, command)
     return findings
 
 
