@@ -4,13 +4,12 @@
 
 Writes 48,695 image keys of the published lengths with 9,271 distinct random features (NYU 24,885
 images with 5,467 captions, KITTI 23,810 with 3,804) into a temporary folder, then opens the file in
-five fresh processes.
+fresh processes, one for each round.
 """
 
 import argparse
 import json
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,18 +20,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from benchmarks.measure import Row, benchmark_parser, report
 from common.data.feature_file import FeatureStore, write_features
-from common.run import machine
+from common.errors import run_program
 
 NUM_NYU, NUM_KITTI = 24_231 + 654, 23_158 + 652
 NUM_NYU_CAPTIONS, NUM_KITTI_CAPTIONS = 5_467, 3_804
 DIM = 1024
-NUM_PROCESSES, NUM_LOOK_UPS = 5, 10_000
+NUM_LOOK_UPS = 10_000
 
 
 def main() -> None:
-    """Print the figures as one table."""
-    arguments = _parse()
+    """Write the file, open it in fresh processes, print the table."""
+    arguments = parse()
     if arguments.open:
         print(json.dumps(open_and_look_up(Path(arguments.open))))
         return
@@ -40,12 +40,16 @@ def main() -> None:
         path = Path(folder) / "text.safetensors"
         write_synthetic(path)
         command = [sys.executable, __file__, "--open", str(path)]
-        runs = [json.loads(subprocess.check_output(command)) for _ in range(NUM_PROCESSES)]
-        print(f"{machine()}, torch {torch.__version__}, median of {NUM_PROCESSES} processes")
-        print(f"images, features    {NUM_NYU + NUM_KITTI:,}, {runs[0]['num_rows']:,}")
-        print(f"size on disk        {path.stat().st_size / 1e6:.1f} MB")
-    print(f"opening             {1e3 * statistics.median(r['open_s'] for r in runs):.1f} ms")
-    print(f"one look-up         {1e6 * statistics.median(r['look_up_s'] for r in runs):.1f} us")
+        runs = [json.loads(subprocess.check_output(command)) for _ in range(arguments.rounds)]
+        facts: dict[str, float | str] = {
+            "images": f"{NUM_NYU + NUM_KITTI:,}",
+            "features": f"{runs[0]['num_rows']:,}",
+            "MB on disk": path.stat().st_size / 1e6,
+        }
+    opening = tuple(1e3 * run["open_s"] for run in runs)
+    look_up = tuple(1e6 * run["look_up_s"] for run in runs)
+    rows = [Row("opening", "ms", opening, facts), Row("one look-up", "us", look_up)]
+    report("text_features", arguments, rows)
 
 
 def write_synthetic(path: Path) -> None:
@@ -85,13 +89,15 @@ def open_and_look_up(path: Path) -> dict[str, float]:
     }
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = benchmark_parser(__doc__ or "", rounds=5)
     parser.add_argument("--open", metavar="FILE", help="only time this file, print JSON")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 1
+    return arguments
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

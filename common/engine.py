@@ -44,6 +44,7 @@ class TrainConfig:
     clip_norm: float | None = 1.0
     precision: Precision = "auto"
     compile: bool = False
+    profile: bool = False  # write a trace of a few steps, see common/profiling.py
     num_workers: int = 4
     log_every: int = 20
     save_every: int = 1000
@@ -122,12 +123,14 @@ def fit(
     save: Callable[[int], None],
     batch_totals: TotalsFn | None = None,
     scaler: torch.amp.GradScaler | None = None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
 
     batch_totals: sums of one part that, where the effective batch has several parts (processes or
     micro-batches), are added over all of them before the step and reach `step_fn` as
     `batch["totals"]`; a batch of one part has no such key. scaler: see `gradient_scaler`.
+    after_step: called after every update, before anything is logged, evaluated or saved.
     """
     scaler = scaler or gradient_scaler(config, who)
     loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals, scaler)
@@ -147,6 +150,7 @@ def fit(
             parts = [next(micro_batches) for _ in range(loop.parts_per_step)]
             window.data_seconds += time.perf_counter() - fetch_start
             window.add(loop.step(step, parts, rate))
+            after_step()
             bar.update()
             done = step + 1
             if done % config.log_every == 0 or done == total_steps:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import huggingface_hub.constants
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from common.errors import UserError
@@ -28,7 +29,7 @@ def one_line_failure(what: str, advice: str) -> Iterator[None]:
         yield
     except (
         RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError,
-        pickle.UnpicklingError,
+        ZeroDivisionError, StrictDataclassError, pickle.UnpicklingError,
     ) as error:  # fmt: skip
         reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
         raise UserError(f"cannot load {what}: {reason}; {advice}") from error

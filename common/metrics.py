@@ -12,11 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 MIN_DEPTH = 1e-3  # metres; predictions below are clamped, ground truth at or below is not scored
-CHUNK_PIXELS = 16384  # scored at a time: small temporaries stay in the cache, which is 3x faster
+CHUNK_PIXELS = 16384  # scored at a time on a CPU: small temporaries stay in its cache
 METRIC_NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog")
 
 
@@ -56,21 +57,35 @@ def score_image(
     Arguments as for `compute_metrics`, except that `pred_depth` may hold any value.
     """
     _check_same_shape(pred_depth, gt_depth, valid)
-    sums = []
-    maps = (pred_depth, gt_depth, valid)
-    for pred, gt, mask in zip(*(x.flatten().split(CHUNK_PIXELS) for x in maps), strict=True):
-        pred, *counts = sanitize(pred.masked_select(mask), max_depth)
-        gt = gt.masked_select(mask)
-        pixel_sums = _pixel_sums(pred.double(), gt.double())
-        sums.append(torch.cat([pixel_sums, torch.stack([mask.sum(), *counts])]))
-    *totals, num_pixels, num_clamped, num_nonfinite = torch.stack(sums).sum(0).tolist()
+    where = _positions(valid)
+    pred, gt = pred_depth.take(where), gt_depth.take(where)
+    num_pixels = len(where)
+    size = CHUNK_PIXELS if gt.device.type == "cpu" else max(num_pixels, 1)
+    sums = [
+        _chunk_sums(*chunk, max_depth)
+        for chunk in zip(pred.split(size), gt.split(size), strict=True)
+    ]
+    *totals, num_clamped, num_nonfinite = torch.stack(sums).sum(0).tolist()
     scores = _scores_from_sums(totals, num_pixels) if num_pixels else {}
     return {
         **scores,
-        "num_pixels": int(num_pixels),
+        "num_pixels": num_pixels,
         "num_clamped": int(num_clamped),
         "num_nonfinite": int(num_nonfinite),
     }
+
+
+def _positions(valid: Tensor) -> Tensor:
+    """Where the flattened mask is True, int64 [n]; on a CPU numpy is far faster at it."""
+    if valid.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(valid.numpy()))
+    return valid.flatten().nonzero()[:, 0]
+
+
+def _chunk_sums(pred: Tensor, gt: Tensor, max_depth: float) -> Tensor:
+    """`_pixel_sums` of the sanitized prediction, and its two counts: [11]."""
+    pred, *counts = sanitize(pred, max_depth)
+    return torch.cat([_pixel_sums(pred.double(), gt.double()), torch.stack(counts)])
 
 
 def _pixel_sums(pred: Tensor, gt: Tensor) -> Tensor:

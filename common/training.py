@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from common.distributed import Processes, wrap
 from common.engine import Interrupted, StepFn, TotalsFn, fit, gradient_scaler
 from common.errors import UserError
 from common.evaluation import EvalResult
+from common.profiling import profile_steps
 from common.run import Run, RunConfig
 
 C = TypeVar("C", bound=RunConfig)
@@ -116,13 +118,15 @@ def train(
         )
 
     try:
-        fit(
-            model=wrap(model, who, config.train.compile, has_branches, run.log), step_fn=step_fn,
-            micro_batches=_batches(config, data, who, start, total), optimizer=optimizer,
-            config=config.train, total_steps=total, start_step=start, seed=config.seed, who=who,
-            log=log, evaluate=validate, evaluate_every=config.eval.every, save=state.save,
-            batch_totals=batch_totals, scaler=scaler,
-        )  # fmt: skip
+        with _profiler(run, config, start) as after_step:
+            fit(
+                model=wrap(model, who, config.train.compile, has_branches, run.log),
+                step_fn=step_fn, micro_batches=_batches(config, data, who, start, total),
+                optimizer=optimizer, config=config.train, total_steps=total, start_step=start,
+                seed=config.seed, who=who, log=log, evaluate=validate,
+                evaluate_every=config.eval.every, save=state.save, batch_totals=batch_totals,
+                scaler=scaler, after_step=after_step,
+            )  # fmt: skip
     except Interrupted as stopped:
         run.log(
             f"interrupted; saved at step {stopped.step} of {total}. "
@@ -189,6 +193,15 @@ class _State:
             "sampler_position": step * self.config.train.batch_size,
             "best_metric": self.best_metric,
         }
+
+
+def _profiler(
+    run: Run, config: RunConfig, start: int
+) -> AbstractContextManager[Callable[[], None]]:
+    """Gives what to call after each step; does nothing unless this process writes a trace."""
+    if not (config.train.profile and run.who.is_main):
+        return nullcontext(lambda: None)
+    return profile_steps(run.folder / "profile", run.who.device, run.log, start)
 
 
 def _batches(

@@ -1,0 +1,1 @@
+"""Benchmarks: one program per question about speed and memory (README.md)."""

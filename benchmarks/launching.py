@@ -1,0 +1,91 @@
+"""Real training runs on generated frames, for the benchmarks that start programs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.frames import write_nyu
+from common.config import REPO_ROOT
+from common.errors import UserError
+
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's metrics.jsonl lines of training, and when (seconds from the command) each was seen.
+
+    A step's line is seen within 20 ms.
+    """
+
+    lines: list[dict[str, Any]]
+    seen_at: list[float]
+    seconds: float
+
+
+def write_config(
+    folder: Path, num_entries: int, size: tuple[int, int], model: dict[str, Any]
+) -> Path:
+    """A data root of generated frames and a stage 1 config for it; returns the config."""
+    data = write_nyu(folder / "data", num_entries, size=size, text_dim=model["text_dim"])
+    content = {
+        "experiment": "benchmark",
+        "output_root": str(folder / "runs"),
+        "data": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(data).items()},
+        "text": {"features": "text.safetensors"},
+        "model": model,
+        "train": {"log_every": 1, "resume": False, "num_workers": 0},
+        "eval": {"every": 10**9, "protocol": "none", "batch_size": 4},
+    }
+    path = folder / "stage1.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def run_stage1(config: Path, words: Sequence[str], **variables: str) -> Outcome:
+    """Start stage 1 as `train.sh` does, wait for its end, and note when its lines appear.
+
+    variables: of the environment; NPROC is the number of processes.
+    """
+    program = [REPO_ROOT / "common" / "launch.py", REPO_ROOT / "stage1_vae" / "train.py"]
+    command = [sys.executable, *map(str, program), str(config), *words]
+    lines = config.parent / "runs" / "benchmark" / "stage1" / "metrics.jsonl"
+    lines.unlink(missing_ok=True)
+    log = config.parent / "output.txt"
+    start = time.perf_counter()
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=output, stderr=output
+        )
+        seen_at = _watch(process, lines, start)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"the training run ended with code {process.returncode}: {reason}")
+    return Outcome(_training_lines(lines), seen_at, seconds)
+
+
+def _watch(process: subprocess.Popen, lines: Path, start: float) -> list[float]:
+    """When each training line was there first, until the process has ended."""
+    seen_at: list[float] = []
+    while process.poll() is None:
+        new = len(_training_lines(lines)) - len(seen_at)
+        seen_at += [time.perf_counter() - start] * new
+        time.sleep(POLL_SECONDS)
+    return seen_at
+
+
+def _training_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]  # the last may be half-written
+    lines = [json.loads(line) for line in whole.splitlines()]
+    return [line for line in lines if line["kind"] == "train"]

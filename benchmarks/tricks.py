@@ -1,0 +1,97 @@
+"""The plain form of each thing that makes a training step fast, to be put in its place.
+
+    with without("folded-head"):
+        ...  # networks built and trained here use the plain head
+
+For measuring one trick at a time (`train_step.py --without NAME`) and for the tests, which train
+with and without each and compare values and gradients. The product has no such switches.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import common.scene_decoder
+import common.swin
+import common.upsampling
+import stage1_vae.model
+import stage3_depth.joint_model
+import stage3_depth.model
+
+MALLOC = "malloc"  # set when a process starts, so `train_step.py` sees to it
+
+
+def plain_head(
+    conv: nn.Conv2d,
+    maps: tuple[Tensor, ...],
+    scales: tuple[int, ...],
+    mix: nn.Conv2d | None = None,
+) -> Tensor:
+    """What `folded_conv3x3` replaces: every channel at full resolution, in float32 too."""
+    with torch.autocast(maps[0].device.type, enabled=False):
+        full = common.upsampling.sum_upsampled(tuple(m.float() for m in maps), scales)
+        return conv(full if mix is None else F.conv2d(full, mix.weight, mix.bias))
+
+
+def plain_upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """What the matrix products of `upsample_to` replace on a CPU."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def plain_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor, dropout_p: float = 0.0
+) -> Tensor:
+    """What `scaled_dot_product_attention` replaces: the scores exist as a tensor."""
+    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + attn_mask
+    return F.dropout(scores.softmax(dim=-1), dropout_p) @ value
+
+
+class PlainAdam(torch.optim.Adam):
+    """Adam as PyTorch runs it by default, instead of its one fused kernel."""
+
+    def __init__(self, parameters: Any, fused: bool = True, **options: Any):
+        super().__init__(parameters, **options)
+
+    def step(self, closure: Any = None) -> Any:
+        self.found_inf = None  # only the fused kernel knows it
+        return super().step(closure)
+
+
+def _uncached(module: Any, name: str) -> tuple[object, str, Callable]:
+    """Mask, code or matrix made anew at every call."""
+    return module, name, getattr(module, name).__wrapped__
+
+
+REPLACEMENTS: dict[str, list[tuple[object, str, Any]]] = {
+    "folded-head": [
+        (module, "folded_conv3x3", plain_head)
+        for module in (stage1_vae.model, stage3_depth.model, stage3_depth.joint_model)
+    ],
+    "matrix-upsampling": [
+        (module, "upsample_to", plain_upsample)
+        for module in (common.upsampling, common.scene_decoder)
+    ],
+    "fused-adam": [(torch.optim, "Adam", PlainAdam)],
+    "sdpa": [(F, "scaled_dot_product_attention", plain_attention)],
+    "caches": [
+        _uncached(common.swin, "shift_mask"),
+        _uncached(common.scene_decoder, "position_code"),
+        _uncached(common.upsampling, "interpolation_matrix"),
+    ],
+}
+TRICKS = (*REPLACEMENTS, MALLOC)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Use the plain form of these tricks inside the block; `malloc` changes nothing here."""
+    with ExitStack() as stack:
+        for name in names:
+            for owner, attribute, plain in REPLACEMENTS.get(name, []):
+                stack.enter_context(mock.patch.object(owner, attribute, plain))
+        yield
