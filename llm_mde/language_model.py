@@ -47,7 +47,10 @@ class LanguageConfig:
         require_at_least(0, self, "num_layers", "lora_rank", "lora_alpha")
         require_at_least(1, self, "hidden_size", "num_heads")
         if (self.hidden_size or self.num_heads) and not self.is_tiny:
-            raise ValueError(f"hidden_size: {self.name} has its own; only {TINY_NAMES} are free")
+            raise ValueError(
+                f"hidden_size: {self.name} has its own, and its own heads; make hidden_size and "
+                f"num_heads null (they are for {', '.join(TINY_NAMES)})"
+            )
         if self.is_tiny and self.tiny_size[0] % (2 * self.tiny_size[1]):
             raise ValueError(
                 "num_heads: the hidden size {} does not divide into {} heads of even size".format(

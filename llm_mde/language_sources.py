@@ -56,7 +56,8 @@ def load_language_model(config: LanguageConfig, seed: int) -> LanguageModel:
     architecture = first_layers(config, source)
     tokenizer = PromptTokenizer.built_in() if config.is_tiny else load_tokenizer(source)
     if config.random_init or config.is_tiny:
-        body = build_body(architecture)
+        with one_line_failure(f"the language model {config.name}", ADVICE):
+            body = build_body(architecture)
         fill_with_random(body, architecture.initializer_range, seed)
     else:
         body = _pretrained_body(architecture, source)
@@ -106,11 +107,7 @@ def first_layers(config: LanguageConfig, source: str) -> PreTrainedConfig:
         raise UserError(
             f"model.language.name: {config.name} is a {kind}; gpt2, bert and llama are known here"
         )
-    if architecture.hidden_size % architecture.num_attention_heads:
-        raise UserError(
-            f"model.language.name: {config.name}: hidden size {architecture.hidden_size} does not "
-            f"divide into {architecture.num_attention_heads} heads; check its config.json"
-        )
+    _check_heads(architecture, config.name)
     if config.num_layers > architecture.num_hidden_layers:
         raise UserError(
             f"model.language.num_layers: {config.num_layers} is more than the "
@@ -118,6 +115,18 @@ def first_layers(config: LanguageConfig, source: str) -> PreTrainedConfig:
         )
     architecture.num_hidden_layers = config.num_layers
     return architecture
+
+
+def _check_heads(architecture: PreTrainedConfig, name: str) -> None:
+    size, heads = architecture.hidden_size, architecture.num_attention_heads
+    groups = getattr(architecture, "num_key_value_heads", heads)  # LLaMA: heads that share a key
+    if heads < 1 or size % heads:
+        problem = f"hidden size {size} does not divide into {heads} heads"
+    elif groups < 1 or heads % groups:
+        problem = f"{heads} heads do not divide into {groups} groups of equal keys and values"
+    else:
+        return
+    raise UserError(f"model.language.name: {name}: {problem}; check its config.json")
 
 
 def tiny_architecture(config: LanguageConfig) -> PreTrainedConfig:
@@ -149,8 +158,15 @@ def _pretrained_body(architecture: PreTrainedConfig, source: str) -> PreTrainedM
     with one_line_failure(f"the weights of {source}", ADVICE):
         body, report = MODELS[kind].from_pretrained(
             source, config=architecture, dtype=torch.float32, output_loading_info=True,
-            **OPTIONS.get(kind, {}),
+            ignore_mismatched_sizes=True, **OPTIONS.get(kind, {}),
         )  # fmt: skip
+    mismatched = sorted(report["mismatched_keys"])
+    if mismatched:
+        key, stored, wanted = mismatched[0]
+        raise UserError(
+            f"{source}: config.json and weights are of different models: {key} is "
+            f"{tuple(stored)}, config.json asks for {tuple(wanted)}"
+        )
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random numbers
         raise UserError(

@@ -158,14 +158,18 @@ def size_line(name: str, module: nn.Module) -> str:
     )
 
 
-def build_llm_depth(config: LLMDepthConfig, prompt: PromptConfig, setting: Setting) -> LLMDepth:
+def build_llm_depth(
+    config: LLMDepthConfig, prompt: PromptConfig, setting: Setting, restoring: bool = False
+) -> LLMDepth:
     """The network at the start of training: frozen parts loaded, the rest from torch's generator.
 
+    restoring: a checkpoint is loaded next, so a ViT that is trained as a whole needs no start.
     Raises `UserError` for what does not exist or does not fit.
     """
     config.reprogramming.check_width(vision_width(config.vision))
     language = load_language_model(config.language, setting.seed)
-    body = build_vision_body(config.vision, setting.seed)
+    needs_start = not restoring or config.vision.train == "lora"
+    body = build_vision_body(config.vision, setting.seed, pretrained=needs_start)
     vision = VisionEncoder(config.vision, body, setting.data_size)
     named = replace(config.language, name=portable_name(config.language.name))
     config = replace(config, vision=config.vision.portable(), language=named)
@@ -187,7 +191,7 @@ def load_llm_depth(checkpoint: dict) -> LLMDepth:
         vision = VisionEncoder(config.vision, body, setting.data_size)
         model = LLMDepth(config, prompt, setting, vision, language, complete=True)
     else:
-        model = build_llm_depth(config, prompt, setting)
+        model = build_llm_depth(config, prompt, setting, restoring=True)
     model.load_state_dict(checkpoint["model"])
     return model
 

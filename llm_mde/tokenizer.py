@@ -33,6 +33,9 @@ class PromptTokenizer:
     ):
         self.prefix, self.suffix = list(ends[:1]), list(ends[1:])
         self.serialized = serialized
+        # A word within a text follows a space, which GPT-2 counts as part of the word. LLaMA's
+        # tokenizer adds that space to any text itself.
+        self.space = "" if encode("a") * 2 == encode("a a") else " "
         self._encode = lru_cache(CACHED_SENTENCES)(encode)
 
     @classmethod
@@ -56,8 +59,7 @@ class PromptTokenizer:
         """One prompt's token numbers; no sentences, no tokens."""
         if not sentences:
             return []
-        # Words within a sentence follow a space, which byte-pair vocabularies count as their part.
-        spaced = [sentences[0], *(f" {sentence}" for sentence in sentences[1:])]
+        spaced = [sentences[0], *(f"{self.space}{sentence}" for sentence in sentences[1:])]
         tokens = [token for sentence in spaced for token in self._encode(sentence)]
         return [*self.prefix, *tokens, *self.suffix]
 

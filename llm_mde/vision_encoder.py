@@ -13,7 +13,8 @@ from typing import Any, Literal
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
+from timm.models import load_checkpoint
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from common.config import require_at_least, resolve_path
@@ -158,7 +159,15 @@ def build_vision_body(
         path = resolve_path(config.weights, typed_by_hand=True)
         if not path.is_file():
             raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
-        return create_vit(config, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
+        body = create_vit(config)
+        loaded = load_checkpoint(body, str(path), strict=False, filter_fn=checkpoint_filter_fn)
+    missing = loaded.missing_keys if loaded else []  # None: of a .npz file, which has to be whole
+    if missing:  # they would stay random
+        raise UserError(
+            f"model.vision.weights: {path} lacks {len(missing)} weights of {config.name}, first "
+            f"{missing[0]}; it is of another network"
+        )
+    return body
 
 
 def vision_width(config: VisionConfig) -> int:
@@ -189,4 +198,9 @@ def create_vit(config: VisionConfig, **options: Any) -> VisionTransformer:
         ) from error
     if not isinstance(body, VisionTransformer):
         raise UserError(f"model.vision.name: {config.name} is no plain vision transformer (vit_*)")
+    if 0 in body.patch_embed.grid_size:
+        raise UserError(
+            f"model.vision.image_size: {config.image_size} is smaller than a patch "
+            f"{body.patch_embed.patch_size}"
+        )
     return body

@@ -215,9 +215,7 @@ def test_the_first_layers_of_a_local_model_are_used_with_their_weights(
 
 def test_a_checkpoint_is_small_and_a_complete_one_needs_nothing_else(train, gpt2_folder, tmp_path):
     vit = tmp_path / "vit.pth"
-    torch.save(create_vit(VisionConfig("vit_tiny_patch16_224")).state_dict(), vit)
-    sizes = [f"model.vision.{name}=null" for name in ("embed_dim", "depth", "num_heads")]
-    assert train(*named(gpt2_folder, f"model.vision.weights={vit}", *sizes)).code == 0
+    assert train(*named(gpt2_folder, *vit_file(vit))).code == 0
     run, out = tmp_path / "tiny/llm_mde", tmp_path / "complete.pt"
     before = score(run, tmp_path / "before.json")
     saved = torch.load(run / "checkpoints/best.pt", weights_only=True)
@@ -301,6 +299,8 @@ def test_special_tokens_of_a_bert_folder_stand_around_the_prompt(train, tmp_path
         (("model.vision.weights=pretrained",), ["model.vision.embed_dim", "weights: null"]),
         (("text.captions=null",), ["prompt.caption", "text.captions"]),
         (("prompt.templates.caption=" + "room " * 1200,), ["tokens does not fit", "1024", "24"]),
+        (("model.vision.image_size=[64,8]",), ["model.vision.image_size", "smaller than a patch"]),
+        (named("gpt2", "model.language.hidden_size=64"), ["hidden_size and num_heads null"]),
         (("model.vision.image_size=[1024,1024]",), ["tokens does not fit", "1024", "4096"]),
         (('prompt.templates.statistics="{min}"',), ["prompt.templates.statistics", "darkest_x"]),
         (named("gpt2", "model.language.hidden_size=64"), ["hidden_size", "gpt2 has its own"]),
@@ -327,12 +327,54 @@ def test_mistakes_in_a_models_folder(refused, tmp_path, gpt2_folder):
     settings = json.loads((gpt2_folder / "config.json").read_text())
     for changes, part in (
         ({"n_head": 3}, "hidden size 16 does not divide into 3 heads"),
+        ({"n_embd": 24, "n_layer": 4}, "h.0.attn.c_attn.bias is (48,), config.json asks for (72,)"),
         ({"n_layer": 4}, "lacks 12 weights of its first 4 layers, first h.3."),
     ):
         (gpt2_folder / "config.json").write_text(json.dumps({**settings, **changes}))
         assert part in refused(*named(gpt2_folder, "model.language.num_layers=4"))
     (gpt2_folder / "config.json").write_text("{")
     assert "cannot load the language model" in refused(*named(gpt2_folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [({"num_attention_heads": 5}, "16) is not a multiple of the number of attention heads (5)"),
+     ({"num_key_value_heads": 3}, "4 heads do not divide into 3 groups"),
+     ({"num_attention_heads": 0}, "cannot load the language model"),
+     ({"hidden_act": "nonsense"}, "nonsense")],
+)  # fmt: skip
+def test_a_llama_folder_that_makes_no_network_is_one_line(refused, tmp_path, changes, part):
+    """transformers checks some of it itself, with exceptions of its own, and some of it not."""
+    LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
+                intermediate_size=16).save_pretrained(tmp_path)  # fmt: skip
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_tokenizer(tmp_path)
+    assert part in refused(*named(tmp_path, "model.language.random_init=true"))
+
+
+def vit_file(path: Path, name: str = "vit_tiny_patch16_224") -> tuple[str, ...]:
+    """Write a ViT's weights; the words that start from them."""
+    torch.save(create_vit(VisionConfig(name)).state_dict(), path)
+    sizes = [f"model.vision.{size}=null" for size in ("embed_dim", "depth", "num_heads")]
+    return (f"model.vision.weights={path}", *sizes)
+
+
+def test_vision_weights_of_another_network_are_one_line(refused, tmp_path):
+    """timm ignores names that do not fit where the classifier is left out."""
+    words = vit_file(tmp_path / "vit.pth")
+    weights = torch.load(tmp_path / "vit.pth")
+    weights["blocks.0.attn.other"] = weights.pop("blocks.0.attn.qkv.weight")
+    torch.save(weights, tmp_path / "vit.pth")
+    assert "lacks 1 weights of vit_tiny_patch16_224, first blocks.0.attn.qkv" in refused(*words)
+
+
+def test_a_vit_trained_as_a_whole_is_all_in_the_checkpoint(train, tmp_path):
+    assert train(*vit_file(tmp_path / "vit.pth"), "model.vision.train=full").code == 0
+    run = tmp_path / "tiny/llm_mde"
+    before = score(run, tmp_path / "before.json")
+    (tmp_path / "vit.pth").unlink()
+    assert score(run, tmp_path / "after.json") == before
 
 
 @pytest.mark.parametrize("config_type", [GPT2Config, BertConfig, LlamaConfig])

@@ -134,11 +134,21 @@ def test_tokens_are_those_of_the_whole_text_and_made_once_per_sentence():
         return SimpleTokenizer().encode(text)
 
     tokenizer = PromptTokenizer(encode)
+    calls.clear()
     task, caption = "Task: estimate the photo's depth.", "A photo of a bedroom."
     expected = SimpleTokenizer().encode(f"{task} {caption}")
     assert tokenizer([task, caption]) == tokenizer([task, caption]) == expected
-    assert calls == [task, f" {caption}"]
+    assert calls == [task, caption]
     assert tokenizer([]) == []
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [lambda text: list(text.encode()),  # GPT-2: the space is part of the next word
+     lambda text: list(f"_{text.replace(' ', '_')}".encode())],  # LLaMA: any text gets one
+)  # fmt: skip
+def test_sentences_are_joined_by_one_space_in_every_family(encode):
+    assert PromptTokenizer(encode)(["A room.", "So far."]) == encode("A room. So far.")
 
 
 def test_special_tokens_stand_around_the_prompt():
