@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +48,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        return self.spec.split()[0]
+        return shlex.split(self.spec)[0]
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -55,7 +56,7 @@ class Recipe:
 
     @property
     def own_words(self) -> tuple[str, ...]:
-        return tuple(self.spec.split()[1:])
+        return tuple(shlex.split(self.spec)[1:])
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,10 @@ def checkpoint_file(run: StageRun, checkpoint: str) -> Path:
 
 def make_recipe(spec: str, data: str, overrides: tuple[str, ...]) -> Recipe:
     """Read `NAME [key=value ...]` and find its YAML files."""
-    name, *own = spec.split() or [""]
+    try:
+        name, *own = shlex.split(spec) or [""]
+    except ValueError as error:
+        raise UserError(f"--recipe {spec}: {error}; close the quotes") from error
     if name not in RECIPES:
         raise UserError(f"--recipe {spec}: no such recipe; there are {', '.join(RECIPES)}")
     for word in (*own, *overrides):

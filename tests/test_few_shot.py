@@ -326,6 +326,7 @@ def test_epochs_become_the_same_number_of_steps_for_every_subset(few_shot, works
     [
         (["--recipe", "jont"], "no such recipe; there are staged, joint"),
         (["--recipe", ""], "no such recipe"),
+        (["--recipe", "joint 'a=b"], "close the quotes"),
         (["--recipe", "joint oops"], "'oops' is not of the form key=value"),
         (["--recipe", "llm-mde", "--data", "nowhere"], "found no config file"),
         (["--recipe", "joint", "--images", "0"], "--images 0: give numbers of images"),
