@@ -5,11 +5,12 @@ before leaving. So the mistake that came first is told once on each machine, by 
 first, and a process that only loses contact with the others finds the reason in the store.
 """
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -26,19 +27,49 @@ def run_program(main: Callable[[], None]) -> None:
 
     Several processes print one line together (see above) and all exit with code 2.
     """
+    code = _run(main)
+    if _is_one_of_several():
+        _leave(code)
+    if code:
+        sys.exit(code)
+
+
+def _run(main: Callable[[], None]) -> int:
+    """Run `main` and return the exit code."""
     try:
         main()
     except UserError as error:
         if not _told_together(str(error)):
             _print_error(str(error))
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was lost", file=sys.stderr)
-        sys.exit(130)
+        return 130
+    except SystemExit as stop:
+        if isinstance(stop.code, int) or stop.code is None:
+            return stop.code or 0
+        raise
     except RuntimeError:  # torch's, also when another process has gone
         if not _told_together(None):
             raise
-        sys.exit(2)
+        return 2
+    return 0
+
+
+def _is_one_of_several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process without Python's shutdown, in which threads of gloo may abort it.
+
+    PyTorch issue 190489; the abort would replace the exit code.
+    """
+    for child in multiprocessing.active_children():  # workers that load data
+        child.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _print_error(message: str) -> None:
@@ -53,7 +84,7 @@ def _told_together(message: str | None) -> bool:
     message: this process's own mistake; None: it knows of none. Returns False where nobody has told
     one, or it cannot be known: a single process, or a store that is gone.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not _is_one_of_several():
         return False
     try:
         return _tell_once(_open_store(), message)
