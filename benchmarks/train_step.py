@@ -42,10 +42,11 @@ from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
 from common.config import REPO_ROOT
 from common.distributed import Processes, compile_if_possible
-from common.engine import TrainConfig, adam, fit, memory_gb
+from common.engine import TrainConfig, adam, fit
 from common.errors import UserError, run_program
 from common.layers import trainable_parameters
 from common.swin import SwinEncoder
+from common.window import memory_gb
 
 VARIANTS = ("plain", "fp32", "bf16")
 BATCH = {"stage1": 4, "stage3": 1, "joint-image": 1, "joint-text": 1}  # as first measured, on a CPU
