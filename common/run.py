@@ -30,7 +30,7 @@ from common.visualize import write_png
 
 # Settings that change how a run is computed or reported, not what it computes.
 FREE_KEYS = (
-    "output_root", "data.root", "data.gt_root",
+    "output_root", "data.root", "data.gt_root", "data.cache",
     "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
     "train.profile",
     "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",

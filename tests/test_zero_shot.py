@@ -36,7 +36,9 @@ TRAINED = {
 OWN = {"height", "width", "rotate_degrees", "flip", "jitter", "mask_border", "val_share",
        "test_share", "allow_missing", "train_images", "subset_seed"}  # fmt: skip
 # Settings of training, and of data sets that are folders: they change no score on these four.
-WITHOUT_EFFECT = {"rotate_degrees", "flip", "jitter", "mask_border", "test_share", "subset_seed"}
+WITHOUT_EFFECT = {
+    "rotate_degrees", "flip", "jitter", "mask_border", "test_share", "subset_seed", "cache",
+}  # fmt: skip
 SPLITS = ("train", "val", "test")
 HOME = {  # whose data the file is
     "nyu": "nyu/stage1", "kitti": "kitti/stage2", "demo_rooms": "demo/stage3",

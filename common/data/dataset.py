@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from common.data import transforms
 from common.data.feature_file import FeatureStore
+from common.data.frame_cache import Frame, FrameCache
 from common.data.layout import Layout
 from common.data.reading import read_pair, size_text
 from common.data.samples import (
@@ -55,6 +56,7 @@ class DepthDataset(Dataset):
         num_without_gt: int = 0,
         num_missing: int = 0,
         notes: Sequence[str] = (),
+        cache: FrameCache | None = None,
     ) -> None:
         self.samples = samples
         self.layout = layout
@@ -67,6 +69,7 @@ class DepthDataset(Dataset):
         self.num_without_gt = num_without_gt
         self.num_missing = num_missing
         self.notes = tuple(notes)
+        self.cache = cache
         keys = [sample.key for sample in samples]
         check_features(keys, text_features, "text", "text.features or text.captions")
         check_features(keys, image_features, "image", "the image features")
@@ -76,6 +79,11 @@ class DepthDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
+    def open_cache(self) -> None:
+        """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
+        if self.cache is not None:
+            self.notes += (self.cache.describe(),)
+
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         if isinstance(key, tuple):
             return self._training_item(*key)
@@ -83,19 +91,32 @@ class DepthDataset(Dataset):
 
     def _training_item(self, index: int, position: int) -> dict[str, Any]:
         sample = self.samples[index]
-        image, depth = self._read(sample)
-        depth = self._drop_border(depth)
+        image, depth = self.training_frame(index)
         rng = np.random.default_rng([self.seed, position])
         jitter = None
         if self.layout.kb_crop:
-            image, depth = _kb_crop(image, sample), transforms.kb_crop(depth)
             image, depth = self._crop(image, depth, rng)
-        else:
-            image = transforms.resize_image(image, *self.size)
-            depth = transforms.resize_depth(depth, *self.size)
         if self.augmentation is not None:
             image, depth, jitter = transforms.augment(image, depth, self.augmentation, rng)
         return self._item(sample, transforms.normalise(image, jitter), depth, position)
+
+    def training_frame(self, index: int) -> Frame:
+        """Image uint8 [H, W, 3] and stored depth [H, W] before anything random; cached, if so set.
+
+        [H, W] is the size of training, for KITTI the 352x1216 that training windows are cut from.
+        """
+        sample = self.samples[index]
+        if self.cache is None:
+            return self._decode(sample)
+        return self.cache.get(index, sample, self._decode)
+
+    def _decode(self, sample: Sample) -> Frame:
+        image, depth = self._read(sample)
+        depth = self._drop_border(depth)
+        if self.layout.kb_crop:
+            return _kb_crop(image, sample), transforms.kb_crop(depth)
+        image = transforms.resize_image(image, *self.size)
+        return image, transforms.resize_depth(depth, *self.size)
 
     def _evaluation_item(self, index: int) -> dict[str, Any]:
         sample = self.samples[index]
@@ -178,7 +199,17 @@ def build_dataset(
         found.num_without_gt,
         len(found.missing) + count_lost_lines(data, split, pairs),
         notes + _describe_missing(split, found) + _describe_subset(data, split, found),
+        _frame_cache(data, layout, found.samples) if split == "train" else None,
     )
+
+
+def _frame_cache(data: DataConfig, layout: Layout, samples: Sequence[Sample]) -> FrameCache | None:
+    if data.cache is None:
+        return None
+    size = (data.height, data.width)
+    if layout.kb_crop:
+        size = (transforms.KB_HEIGHT, transforms.KB_WIDTH)
+    return FrameCache(data.cache, data.name, samples, size, repr((layout, data.mask_border)))
 
 
 def image_files(data: DataConfig, split: Split) -> dict[str, Path]:

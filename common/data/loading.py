@@ -62,7 +62,9 @@ def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
 def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
     """Training and validation data with the features `model` says it needs."""
     check_share(config.train.batch_size, who.world_size)
-    return Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
+    data = Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
+    data.train.open_cache()
+    return data
 
 
 def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes) -> DepthDataset:

@@ -44,6 +44,7 @@ class DataConfig:
     flip: bool = True
     jitter: bool = True  # gamma, brightness and colour
     mask_border: bool = True  # NYU: no training ground truth near the image border
+    cache: Path | None = None  # folder for decoded training frames: a local disk; None: no cache
 
     def __post_init__(self) -> None:
         is_kitti = self.name == "kitti"
