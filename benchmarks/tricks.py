@@ -22,6 +22,9 @@ import common.upsampling
 import stage1_vae.model
 import stage3_depth.joint_model
 import stage3_depth.model
+from common.layers import FastLinear
+from common.swin import CellAttention
+from common.windows import Windows, from_windows, to_windows
 
 MALLOC = "malloc"  # set when a process starts, so `train_step.py` sees to it
 
@@ -43,12 +46,21 @@ def plain_upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
-def plain_attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor, dropout_p: float = 0.0
-) -> Tensor:
-    """What `scaled_dot_product_attention` replaces: the scores exist as a tensor."""
-    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + attn_mask
-    return F.dropout(scores.softmax(dim=-1), dropout_p) @ value
+def plain_attention(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    """What `attend` replaces: the scores of all windows exist, and are kept."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + bias
+    if mask is not None:
+        scores = scores + mask.repeat(len(qkv) // len(mask), 1, 1)[:, None]
+    return (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+
+
+def padded_attention(module: CellAttention, x: Tensor, windows: Windows) -> Tensor:
+    """What `CellAttention` replaces: padding is projected like cells, and thrown away later."""
+    zero = x.new_zeros(x.shape[2])
+    qkv = module.qkv(to_windows(x, zero, windows)).unflatten(2, (3, module.num_heads, -1))
+    mixed = common.swin.attend(qkv, module._bias(), windows.mask)
+    return from_windows(module.proj(mixed), windows)
 
 
 class PlainAdam(torch.optim.Adam):
@@ -77,9 +89,11 @@ REPLACEMENTS: dict[str, list[tuple[object, str, Any]]] = {
         for module in (common.upsampling, common.scene_decoder)
     ],
     "fused-adam": [(torch.optim, "Adam", PlainAdam)],
-    "sdpa": [(F, "scaled_dot_product_attention", plain_attention)],
+    "attention-in-blocks": [(common.swin, "attend", plain_attention)],
+    "cells-only": [(CellAttention, "forward", padded_attention)],
+    "fast-linear": [(FastLinear, "forward", nn.Linear.forward)],
     "caches": [
-        _uncached(common.swin, "shift_mask"),
+        _uncached(common.swin, "windows_of"),
         _uncached(common.scene_decoder, "position_code"),
         _uncached(common.upsampling, "interpolation_matrix"),
     ],

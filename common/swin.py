@@ -11,21 +11,21 @@ smaller (`always_partition`). An absolute position embedding is added after the 
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import (
     SwinTransformer,
     SwinTransformerBlock,
-    window_partition,
-    window_reverse,
+    WindowAttention,
 )
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
-from common.layers import padded_size
+from common.layers import FastLinear, padded_size
+from common.window_attention import attend
+from common.windows import Windows, from_windows, to_windows, windows_of
 
 STRIDES = (4, 8, 16, 32)
 
@@ -95,39 +95,36 @@ class SwinEncoder(nn.Module):
         return block(x)
 
 
-class PadThenRollBlock(SwinTransformerBlock):
+class WindowBlock(SwinTransformerBlock):
     """timm's block with the original order: pad (bottom, right), roll, attend, roll back, crop."""
 
     def _attn(self, x: Tensor) -> Tensor:
-        height, width = x.shape[1:3]
-        window = self.window_size
-        x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
-        padded = x.shape[1:3]
-        shift = self.shift_size
-        mask = None
-        if any(shift):
-            x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
-            mask = shift_mask(tuple(padded), window, shift).to(x)
-        windows = window_partition(x, window).flatten(1, 2)  # [B * windows, window area, C]
-        windows = self.attn(windows, mask=mask).unflatten(1, window)
-        x = window_reverse(windows, window, *padded)  # [B, H', W', C]
-        if any(shift):
-            x = torch.roll(x, shift, dims=(1, 2))
-        return x[:, :height, :width]
+        """x: [B, H, W, C] -> the same shape."""
+        grid = (x.shape[1], x.shape[2])
+        windows = windows_of(grid, self.window_size, self.shift_size, x.device)
+        return self.attn(x.flatten(1, 2), windows).view_as(x)
 
 
-@lru_cache(maxsize=64)
-def shift_mask(grid: tuple, window: tuple, shift: tuple) -> Tensor:
-    """[windows, area, area]: 0 where two cells were neighbours before the roll, else -100."""
-    region = torch.zeros(1, *grid, 1)
-    slices = [
-        (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)
-    ]
-    for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
-        region[:, rows, columns] = index
-    label = window_partition(region, window).flatten(1)  # [windows, area]
-    different = label[:, None, :] != label[:, :, None]
-    return different.float() * -100.0
+class CellAttention(WindowAttention):
+    """timm's attention inside windows, but only cells of the grid are projected, no padding.
+
+    Padding is zero before the first projection and thrown away after the last one, so its query,
+    key and value are the projection's bias, and that is where it is put in.
+    """
+
+    relative_position_index: Tensor
+
+    def forward(self, x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+        """x: [B, H * W, C] -> the same shape."""
+        qkv = to_windows(self.qkv(x), self.qkv.bias, windows)  # [B * windows, N, 3 * C]
+        mixed = attend(qkv.unflatten(2, (3, self.num_heads, -1)), self._bias(), windows.mask)
+        return self.proj(from_windows(mixed, windows))
+
+    def _bias(self) -> Tensor:
+        """[heads, N, N]: a learnt number for every two places of a window."""
+        index = self.relative_position_index
+        bias = self.relative_position_bias_table.index_select(0, index.flatten())
+        return bias.T.unflatten(1, index.shape)
 
 
 def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
@@ -143,8 +140,14 @@ def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransform
         strict_img_size=False,
     )
     body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-    for block in body.modules():
-        if isinstance(block, SwinTransformerBlock):
-            block.__class__ = PadThenRollBlock  # same weights and settings, another `_attn`
-            block.attn.fused_attn = True  # type: ignore[misc]
+    for module in body.modules():  # same weights and settings, another way to compute
+        if type(module) in _OURS:
+            module.__class__ = _OURS[type(module)]
     return body
+
+
+_OURS: dict[type[nn.Module], type[nn.Module]] = {
+    SwinTransformerBlock: WindowBlock,
+    WindowAttention: CellAttention,
+    nn.Linear: FastLinear,
+}

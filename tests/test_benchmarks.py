@@ -141,8 +141,8 @@ def test_measuring_gives_one_time_for_each_round():
 
 
 def test_lines_of_the_step_benchmark():
-    assert train_step.lines(["plain", "bf16"], ["sdpa"]) == [
-        ("plain", None), ("bf16", None), ("bf16", "sdpa"),
+    assert train_step.lines(["plain", "bf16"], ["caches"]) == [
+        ("plain", None), ("bf16", None), ("bf16", "caches"),
     ]  # fmt: skip
     assert [trick for _, trick in train_step.lines(["fp32"], ["all"])] == [None, *TRICKS]
     assert set(train_step.malloc_settings()) == {

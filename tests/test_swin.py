@@ -8,7 +8,7 @@ from timm.models.swin_transformer import SwinTransformer
 
 from common.errors import UserError
 from common.published import published_name
-from common.swin import PadThenRollBlock, SwinConfig, SwinEncoder
+from common.swin import SwinConfig, SwinEncoder, WindowBlock
 from common.swin_weights import start_from
 
 SMALL = {
@@ -61,7 +61,7 @@ def naive_attention(block, x):
 @torch.no_grad()
 def test_attention_pads_first_and_rolls_then(grid, index):
     block = encoder().body.layers[1].blocks[index]
-    assert isinstance(block, PadThenRollBlock)
+    assert isinstance(block, WindowBlock)
     assert block.shift_size == ((0, 0), (2, 2))[index]
     x = torch.randn(2, *grid, 16)
     torch.testing.assert_close(block._attn(x), naive_attention(block, x), rtol=1e-4, atol=1e-5)

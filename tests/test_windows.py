@@ -1,0 +1,150 @@
+"""Windows and their attention against plain forms: values and gradients, any size."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from common import window_attention
+from common.layers import FastLinear, _mkl_is_slow
+from common.window_attention import attend, attend_at_once
+from common.windows import from_windows, to_windows, windows_of
+
+CPU = torch.device("cpu")
+GRIDS = [
+    ((4, 4), (4, 4), (0, 0)), ((8, 12), (4, 4), (2, 2)), ((5, 7), (4, 4), (2, 2)),
+    ((1, 9), (4, 4), (2, 2)), ((3, 2), (4, 4), (0, 0)), ((7, 6), (3, 5), (1, 2)),
+]  # fmt: skip
+
+
+def cut_plainly(x, filler, grid, window, shift):
+    """Pad with `filler`, roll, cut: [B, T, C] -> [B * W, N, C]."""
+    cells = x.unflatten(1, grid)
+    rows, columns = -(-grid[0] // window[0]), -(-grid[1] // window[1])
+    wide = filler.expand(len(x), rows * window[0], columns * window[1], -1).clone()
+    wide[:, : grid[0], : grid[1]] = cells
+    wide = torch.roll(wide, (-shift[0], -shift[1]), dims=(1, 2))
+    cut = wide.unflatten(2, (columns, window[1])).unflatten(1, (rows, window[0]))
+    return cut.transpose(2, 3).reshape(-1, window[0] * window[1], x.shape[2])
+
+
+@pytest.mark.parametrize(("grid", "window", "shift"), GRIDS)
+def test_windows_are_pad_roll_and_cut(grid, window, shift):
+    torch.manual_seed(0)
+    x = torch.randn(2, grid[0] * grid[1], 3, dtype=torch.float64, requires_grad=True)
+    filler = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    windows = windows_of(grid, window, shift, CPU)
+    cut = to_windows(x, filler, windows)
+    torch.testing.assert_close(cut, cut_plainly(x, filler, grid, window, shift), rtol=0, atol=0)
+    torch.testing.assert_close(from_windows(cut, windows), x, rtol=0, atol=0)
+    factors = torch.randn_like(cut)
+    plain = cut_plainly(x, filler, grid, window, shift)
+    ours = torch.autograd.grad((cut * factors).sum(), (x, filler))
+    expected = torch.autograd.grad((plain * factors).sum(), (x, filler))
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+    assert torch.autograd.gradcheck(
+        lambda y: from_windows(y, windows), cut.detach().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 2)])
+def test_a_mask_only_with_a_shift(shift):
+    windows = windows_of((6, 10), (3, 5), shift, CPU)
+    if not any(shift):
+        assert windows.mask is None
+        return
+    assert windows.mask is not None
+    assert windows.mask.shape == (4, 15, 15)
+    assert set(windows.mask.unique().tolist()) == {0.0, -100.0}
+    assert (windows.mask[0] == 0).all()  # no edge of the grid was rolled into the first window
+    assert (windows.mask == windows.mask.transpose(1, 2)).all()
+
+
+def attend_plainly(qkv, bias, mask):
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)
+    scores = query @ key.transpose(-2, -1) * qkv.shape[-1] ** -0.5 + bias
+    if mask is not None:
+        scores = scores + mask.repeat(len(qkv) // len(mask), 1, 1)[:, None]
+    return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("form", [attend, attend_at_once])
+@pytest.mark.parametrize("masks", [0, 1, 3, 6])
+@pytest.mark.parametrize("block_bytes", [1, 2**9, 2**21])
+def test_attention_and_its_gradients(form, masks, block_bytes, monkeypatch):
+    """Blocks of one window, of a few, and of all of them."""
+    monkeypatch.setattr(window_attention, "_BLOCK_BYTES", block_bytes)
+    torch.manual_seed(0)
+    qkv = torch.randn(6, 4, 3, 2, 5, requires_grad=True)
+    bias = torch.randn(2, 4, 4, requires_grad=True)
+    mask = -100.0 * torch.eye(4).flip(0).repeat(masks, 1, 1) if masks else None
+    if masks:
+        mask[0] = 0
+    results = []
+    for way in (form, attend_plainly):
+        out = way(qkv, bias, mask)
+        grads = torch.autograd.grad(
+            (out * torch.arange(out.numel()).view_as(out)).sum(), (qkv, bias)
+        )
+        results.append((out, *grads))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_attention_in_bf16_is_as_close_as_the_plain_form():
+    torch.manual_seed(0)
+    qkv, bias = torch.randn(8, 16, 3, 2, 8), torch.randn(2, 16, 16)
+    exact = attend_plainly(qkv, bias, None)
+    ours, theirs = (
+        (form(qkv.bfloat16(), bias.bfloat16(), None).float() - exact).abs().mean()
+        for form in (attend, attend_plainly)
+    )
+    assert 0 < ours < 1.2 * theirs
+    assert attend(qkv.bfloat16(), bias, None).dtype == torch.bfloat16
+
+
+def test_attention_under_activation_checkpointing():
+    torch.manual_seed(0)
+    qkv, bias = torch.randn(4, 9, 3, 2, 4, requires_grad=True), torch.randn(2, 9, 9)
+    grads = [
+        torch.autograd.grad(run().square().sum(), qkv)[0]
+        for run in (
+            lambda: attend(qkv, bias), lambda: checkpoint(attend, qkv, bias, use_reentrant=False)
+        )
+    ]  # fmt: skip
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 5), (3, 4, 5), (2, 1, 3, 5), (0, 5)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
+    monkeypatch.setattr("common.layers._mkl_is_slow", lambda: is_slow)
+    torch.manual_seed(0)
+    layer = FastLinear(5, 7, bias=bias)
+    x = torch.randn(shape, requires_grad=True)
+    wanted = F.linear(x, layer.weight, layer.bias)
+    got = layer(x)
+    torch.testing.assert_close(got, wanted)
+    inputs = (x, *layer.parameters())
+    for a, b in zip(*(torch.autograd.grad(y.sum(), inputs) for y in (got, wanted)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_fast_linear_leaves_other_formats_alone(monkeypatch):
+    monkeypatch.setattr("common.layers._mkl_is_slow", lambda: True)
+    layer, x = FastLinear(5, 7), torch.randn(3, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer.double()(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("name", "avx512", "slow"),
+    [("AMD EPYC", True, True), ("Intel(R) Xeon(R)", True, False), ("AMD EPYC", False, False)],
+)
+def test_which_processors_mkl_is_slow_on(name, avx512, slow, monkeypatch):
+    able = {"cpu_name": name, "avx512_f": avx512}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    assert _mkl_is_slow.__wrapped__() is slow
