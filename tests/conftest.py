@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from dataset_trees import write_kitti, write_nyu
 
 import stage1_vae.eval
 import stage1_vae.train
@@ -24,6 +27,7 @@ import stage3_depth.eval
 import stage3_depth.train
 from common.config import REPO_ROOT
 from common.data.feature_file import write_features
+from common.data.samples import DataConfig
 from common.errors import run_program
 
 TEXT_DIM, IMAGE_DIM = 16, 12
@@ -50,6 +54,15 @@ SETTINGS = {
     "joint": {"recipe": "joint",
               "model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN,
                         "text_dim": TEXT_DIM, "hidden_dims": [16], "code_channels": 8}},
+    "llm_mde": {
+        "prompt": {"depth_class": False, "caption": True},
+        "model": {
+            "vision": {"name": "vit_tiny_patch16_224", "weights": None, "image_size": [64, 96],
+                       "embed_dim": 24, "depth": 1, "num_heads": 2, "lora_rank": 4},
+            "reprogramming": {"num_prototypes": 8, "num_heads": 2},
+            "language": {"name": "tiny-gpt2", "num_layers": 1, "hidden_size": 16, "num_heads": 2,
+                         "lora_rank": 4},
+            "head": {"channels": [8, 8]}}},
 }  # fmt: skip
 
 
@@ -65,6 +78,13 @@ class Outcome:
     def errors(self) -> list[str]:
         """The `error:` lines on stderr."""
         return [line for line in self.err.splitlines() if line.startswith("error:")]
+
+    @property
+    def refusal(self) -> str:
+        """The one `error:` line of a program that ended with code 2."""
+        assert (self.code, len(self.errors)) == (2, 1), self.err
+        assert "Traceback" not in self.err
+        return self.errors[0]
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,27 @@ class Workspace:
 def one_thread():
     """The networks are tiny: threads would only wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def all_cores():
+    """For the networks of full size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nyu(tmp_path) -> DataConfig:
+    """A tiny tree in NYU's layout."""
+    return write_nyu(tmp_path)
+
+
+@pytest.fixture
+def kitti(tmp_path) -> DataConfig:
+    """A tiny tree in KITTI's layout."""
+    return write_kitti(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -160,6 +201,12 @@ def arguments(*words: str) -> Iterator[None]:
         yield
     finally:
         sys.argv = before
+
+
+def run_script(name: str, *words: object) -> Outcome:
+    """`python scripts/NAME words` in this process."""
+    program = str(REPO_ROOT / "scripts" / name)
+    return call(partial(runpy.run_path, program, run_name="__main__"), *map(str, words))
 
 
 def train(stage: str, *words: str) -> Outcome:

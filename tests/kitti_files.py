@@ -1,18 +1,14 @@
 """Miniatures of KITTI's files for tests, and a way to run the program that prepares them."""
 
-import runpy
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+from conftest import Outcome, run_script
 
-from common.config import REPO_ROOT
 from common.data.prepare.eigen import EIGEN_TEST_DRIVES
 from common.data.prepare.kitti_frames import Frame
-from tests.conftest import Outcome, call
 
-PROGRAM = REPO_ROOT / "scripts" / "prepare_kitti.py"
 # Frames of every test drive in the raw data; the archive annotates all but five at either end.
 LENGTHS = dict(zip(EIGEN_TEST_DRIVES, (
     77, 447, 144, 86, 474, 188, 430, 803, 125, 22, 78, 294, 373, 570, 383, 706, 433, 475, 936, 227,
@@ -40,7 +36,7 @@ CALIBRATION = {
 
 def prepare(*words) -> Outcome:
     """Run the program in this process."""
-    return call(partial(runpy.run_path, str(PROGRAM), run_name="__main__"), *map(str, words))
+    return run_script("prepare_kitti.py", *words)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -1,7 +1,5 @@
 """Small files in the formats NYU Depth V2 is published in, and a way to run the program on them."""
 
-import functools
-import runpy
 import zipfile
 from pathlib import Path
 
@@ -9,12 +7,10 @@ import cv2
 import h5py
 import numpy as np
 import scipy.io
+from conftest import Outcome, run_script
 
-from common.config import REPO_ROOT
 from common.data.prepare.nyu_official import to_millimetres
-from tests.conftest import Outcome, call
 
-PROGRAM = REPO_ROOT / "scripts" / "prepare_nyu.py"
 SCENE_TYPES = ("kitchen", "kitchen", "bathroom", "office", "bathroom")
 TRAIN_INDICES, TEST_INDICES = (0, 3), (1, 2, 4)  # from 0
 ROWS, COLS = np.mgrid[0:480, 0:640].astype(np.float32)
@@ -101,9 +97,7 @@ def zip_of(folder: Path, archive: Path, prefix: str) -> Path:
 
 def prepare(*words) -> Outcome:
     """Run the program in this process."""
-    return call(
-        functools.partial(runpy.run_path, str(PROGRAM), run_name="__main__"), *map(str, words)
-    )
+    return run_script("prepare_nyu.py", *words)
 
 
 def prepared(root: Path, *words) -> str:
@@ -114,10 +108,7 @@ def prepared(root: Path, *words) -> str:
 
 def refused(root: Path, *words) -> str:
     """The one `error:` line of a run that ends with code 2."""
-    outcome = prepare("--root", root, *words)
-    assert (outcome.code, len(outcome.errors)) == (2, 1), outcome.err
-    assert "Traceback" not in outcome.err
-    return outcome.errors[0]
+    return prepare("--root", root, *words).refusal
 
 
 def files_in(folder: Path) -> list[str]:

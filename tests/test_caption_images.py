@@ -1,106 +1,25 @@
-"""scripts/caption_images.py with tiny random captioning models built on the spot."""
+"""scripts/caption_images.py with tiny random captioning models."""
 
 import json
-import runpy
 from collections import Counter
-from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import transformers as hf
-from conftest import call, run_process
-from tokenizers import Tokenizer, models, pre_tokenizers
+from captioning_models import TOWER, write_models
+from conftest import run_process, run_script
 
 from common import hub
 from common.captioning import Captioner, CaptionSettings, SeededSampling
-from common.config import REPO_ROOT
 from common.data.captions import read_captions
-
-PROGRAM = REPO_ROOT / "scripts/caption_images.py"
-MAIN = partial(runpy.run_path, str(PROGRAM), run_name="__main__")
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>"]
-VOCABULARY = [*SPECIAL, "user", "a", "photo", "of", "kitchen", "room", "with", "table", "and", "."]
-TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-         "num_attention_heads": 2}  # fmt: skip
-EYE = {**TOWER, "image_size": 32, "patch_size": 16}
-IDS = {"vocab_size": len(VOCABULARY), "bos_token_id": 5, "eos_token_id": 3, "pad_token_id": 0}
-SQUARE = {"height": 32, "width": 32}
-
-
-def save(model, folder, seed):
-    """Save the model with large random weights, by a seed with which it tells images apart."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.5)
-    model.generation_config.update(eos_token_id=3, pad_token_id=0)
-    model.save_pretrained(folder)
-
-
-def word_tokenizer(**special):
-    tokenizer = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="[UNK]")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[DEC]", "eos_token": "[SEP]"}
-    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **special)
-
-
-def make_blip(folder):
-    """Image tower, cross-attending text decoder; repeats its prompt."""
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    tokenizer = hf.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]")
-    text = {**TOWER, **IDS, "encoder_hidden_size": 16, "projection_dim": 8, "sep_token_id": 3,
-            "eos_token_id": 2}  # fmt: skip
-    config = hf.BlipConfig(text_config=text, vision_config={**EYE, "projection_dim": 8})
-    save(hf.BlipForConditionalGeneration(config), folder, 7)
-    hf.BlipProcessor(hf.BlipImageProcessor(size=SQUARE), tokenizer).save_pretrained(folder)
-
-
-def make_encoder_decoder(folder):
-    """As `nlpconnect/vit-gpt2-image-captioning`: no processor, an image processor, a tokenizer."""
-    words = {k: v for k, v in IDS.items() if k != "vocab_size"}
-    text = hf.GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=64, **IDS)
-    config = hf.VisionEncoderDecoderConfig.from_encoder_decoder_configs(hf.ViTConfig(**EYE), text)
-    config.update({**words, "decoder_start_token_id": 5})
-    model = hf.VisionEncoderDecoderModel(config)
-    model.generation_config.decoder_start_token_id = 5
-    save(model, folder, 4)
-    hf.ViTImageProcessor(size=SQUARE).save_pretrained(folder)
-    word_tokenizer().save_pretrained(folder)
-
-
-def make_llava(folder):
-    """A model one talks to: image tokens in the prompt, a chat template."""
-    text = hf.LlamaConfig(**TOWER, **IDS, num_key_value_heads=2)
-    eye = hf.CLIPVisionConfig(**EYE)
-    config = hf.LlavaConfig(
-        vision_config=eye, text_config=text, image_token_index=6, vision_feature_layer=-1
-    )
-    save(hf.LlavaForConditionalGeneration(config), folder, 5)
-    template = (
-        "{% for m in messages %}{% for c in m.content %}{% if c.type == 'image' %}<image> "
-        "{% else %}{{ c.text }}{% endif %}{% endfor %} user {% endfor %}"
-    )
-    images = hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE)
-    tokenizer = word_tokenizer(extra_special_tokens={"image_token": "<image>"})
-    hf.LlavaProcessor(
-        images, tokenizer, patch_size=16, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=template,
-    ).save_pretrained(folder)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Folder of the tiny models: blip, encoder_decoder, llava."""
-    root = tmp_path_factory.mktemp("models")
-    for make in (make_blip, make_encoder_decoder, make_llava):
-        folder = root / make.__name__.removeprefix("make_")
-        folder.mkdir()
-        make(folder)
-    return root
+    return write_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -122,17 +41,12 @@ KEYS = sorted(f"room_{n % 2}/rgb_{n:05d}.png" for n in range(7))
 
 def caption(tiny, images, output, *words):
     model = ("--model", tiny / "blip", "--precision", "fp32", "--max-new-tokens", 6)
-    return call(MAIN, *map(str, ("--images", images, "--output", output, *model, *words)))
+    paths = ("--images", images, "--output", output)
+    return run_script("caption_images.py", *paths, *model, *words)
 
 
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def only_error(outcome):
-    assert outcome.code == 2, outcome.err
-    assert len(outcome.errors) == 1
-    return outcome.errors[0]
 
 
 def read(pictures, keys=KEYS):
@@ -165,9 +79,10 @@ def test_every_picture_of_a_folder_gets_a_line_with_its_origin(tiny, pictures, t
 
 def test_keys_of_a_config_are_those_of_its_lists(tiny, workspace, tmp_path):
     output = tmp_path / "captions.jsonl"
-    words = ("--config", workspace.configs / "stage1.yaml", "--output", output)
-    words = map(str, (*words, "--model", tiny / "blip", "--split", "test"))
-    outcome = call(MAIN, *words, f"data.root={workspace.data}")
+    outcome = run_script(
+        "caption_images.py", "--config", workspace.configs / "stage1.yaml", "--output", output,
+        "--model", tiny / "blip", "--split", "test", f"data.root={workspace.data}",
+    )  # fmt: skip
     assert outcome.code == 0, outcome.err
     listed = [
         line.split()[0].lstrip("/")
@@ -219,10 +134,10 @@ def test_new_pictures_are_added_and_other_settings_refused(tiny, pictures, tmp_p
     after = lines_of(output)
     assert [line["image"] for line in after][:2] == ["rgb_00000.png", "rgb_00001.png"]
     assert after[1:] == before
-    error = only_error(caption(tiny, pictures / "room_1", output, "--prompt", "a photo of"))
+    error = caption(tiny, pictures / "room_1", output, "--prompt", "a photo of").refusal
     assert 'made with {"prompt": null}, not {"prompt": "a photo of"}' in error
     output.write_text('{"image": "rgb_00000.png", "caption": "My own."}')
-    assert "not made here" in only_error(caption(tiny, pictures / "room_1", output))
+    assert "not made here" in caption(tiny, pictures / "room_1", output).refusal
     assert len(lines_of(output)) == 1
 
 
@@ -296,17 +211,15 @@ def test_a_model_without_a_joint_processor(tiny, pictures, tmp_path):
     words = ("--model", tiny / "encoder_decoder")
     assert caption(tiny, pictures, output, *words).code == 0
     assert len(set(read_captions(output).values())) > 1
-    prompt = ("--prompt", "a photo of")
-    assert "takes no --prompt" in only_error(
-        caption(tiny, pictures, tmp_path / "other.jsonl", *words, *prompt)
-    )
+    outcome = caption(tiny, pictures, tmp_path / "other.jsonl", *words, "--prompt", "a photo of")
+    assert "takes no --prompt" in outcome.refusal
     assert list(tmp_path.glob("other*")) == []
 
 
 def test_damaged_pictures_are_named_or_left_out(tiny, pictures, tmp_path):
     output, damaged = tmp_path / "captions.jsonl", pictures / KEYS[4]
     damaged.write_bytes(damaged.read_bytes()[:50])
-    error = only_error(caption(tiny, pictures, output, "--batch-size", "2"))
+    error = caption(tiny, pictures, output, "--batch-size", "2").refusal
     assert f"{damaged}: the file is cut off" in error
     assert "--skip-unreadable" in error
     assert not output.exists()
@@ -328,13 +241,12 @@ def test_mistakes_are_one_line_and_write_nothing(tiny, pictures, tmp_path, monke
         (("data.root=x",), "belongs to --config"),
         (("--output", tmp_path / "captions.txt"), "ends in .jsonl"),
     ):
-        assert message in only_error(caption(tiny, pictures, output, *words))
-    assert "no folder" in only_error(caption(tiny, tmp_path / "nowhere", output))
+        assert message in caption(tiny, pictures, output, *words).refusal
+    assert "no folder" in caption(tiny, tmp_path / "nowhere", output).refusal
     (tmp_path / "empty").mkdir()
-    assert "no pictures" in only_error(caption(tiny, tmp_path / "empty", output))
+    assert "no pictures" in caption(tiny, tmp_path / "empty", output).refusal
     config = hf.BertConfig(**TOWER, vocab_size=10)
     hf.BertModel(config).save_pretrained(tmp_path / "bert")
-    assert "cannot load model" in only_error(
-        caption(tiny, pictures, output, "--model", tmp_path / "bert")
-    )
+    outcome = caption(tiny, pictures, output, "--model", tmp_path / "bert")
+    assert "cannot load model" in outcome.refusal
     assert not list(tmp_path.glob("captions*"))

@@ -4,31 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dataset_trees import (
-    DRIVE,
-    one_line,
-    picture,
-    plain,
-    save,
-    stored_depth,
-    write_kitti,
-    write_nyu,
-)
+from dataset_trees import DRIVE, one_line, picture, plain, save, stored_depth
 
 from common.data.dataset import image_files
 from common.data.samples import DataConfig
 from common.data.sampling import StepSampler, train_loader
 from common.errors import UserError
-
-
-@pytest.fixture
-def nyu(tmp_path):
-    return write_nyu(tmp_path)
-
-
-@pytest.fixture
-def kitti(tmp_path):
-    return write_kitti(tmp_path)
 
 
 def test_missing_files_are_counted_and_named(nyu):

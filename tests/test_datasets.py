@@ -5,14 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from dataset_trees import (
-    one_line,
-    plain,
-    save,
-    stored_depth,
-    write_kitti,
-    write_nyu,
-)
+from dataset_trees import one_line, plain, save, stored_depth
 
 from common.data import transforms
 from common.data.dataset import collate_eval, collate_train, image_files
@@ -20,16 +13,6 @@ from common.data.feature_file import FeatureStore, write_features
 from common.data.reading import read_image
 from common.data.sampling import StepSampler, eval_loader, train_loader
 from common.errors import UserError
-
-
-@pytest.fixture
-def nyu(tmp_path):
-    return write_nyu(tmp_path)
-
-
-@pytest.fixture
-def kitti(tmp_path):
-    return write_kitti(tmp_path)
 
 
 def test_nyu_training_item(nyu):

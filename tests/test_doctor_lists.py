@@ -13,14 +13,9 @@ from conftest import call
 from common.data.feature_file import write_features
 
 
-@pytest.fixture(scope="session")
-def healthy_nyu(tmp_path_factory):
-    return trees.write_nyu(tmp_path_factory.mktemp("nyu"))
-
-
 @pytest.fixture
-def nyu(healthy_nyu, tmp_path):
-    return shutil.copytree(healthy_nyu, tmp_path / "disk/nyu")
+def nyu(tmp_path):
+    return trees.write_nyu(tmp_path / "disk/nyu")
 
 
 # Lists.

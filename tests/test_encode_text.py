@@ -4,22 +4,17 @@ import json
 import os
 import pickle
 import re
-import runpy
 import shutil
-from functools import partial
 
 import pytest
 import torch
-from conftest import call
+from conftest import run_script
 
 from common.clip_text import ClipImageEncoder, ClipTextEncoder
-from common.config import REPO_ROOT
 from common.data import encoding
 from common.data.captions import captions_sha256, read_captions
 from common.data.feature_file import FeatureStore
 
-PROGRAM = REPO_ROOT / "scripts/encode_text.py"
-MAIN = partial(runpy.run_path, str(PROGRAM), run_name="__main__")
 STEMS = {  # data set and split -> image path without suffix -> caption
     "nyu/train": {
         "kitchen_0028b/rgb_00045": "A kitchen with a stove.",
@@ -62,17 +57,11 @@ def write_captions(path, captions):
 
 
 def encode(*words):
-    return call(MAIN, *map(str, words))
+    return run_script("encode_text.py", *words)
 
 
 def run_import(published, output, *words):
     return encode("--import-published", published, "--output", output, *words)
-
-
-def only_error(outcome):
-    assert outcome.code == 2, outcome.err
-    assert len(outcome.errors) == 1
-    return outcome.errors[0]
 
 
 def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
@@ -193,9 +182,8 @@ def test_published_folders_by_data_set_split_and_list(published, tmp_path):
     outcome = run_import(published, output, *words)
     assert "1 of 2 images of the lists have a published feature" in outcome.out
     assert list(read_captions(tmp_path / "c.jsonl")) == ["office_0003/rgb_00001.png"]
-    assert "no features for kitti (test)" in only_error(
-        run_import(published, output, "--dataset", "kitti", "--split", "test")
-    )
+    outcome = run_import(published, output, "--dataset", "kitti", "--split", "test")
+    assert "no features for kitti (test)" in outcome.refusal
 
 
 class Harmful:
@@ -255,7 +243,7 @@ def test_damaged_published_files_are_named_or_left_out(
     damage(kind, published)
     output = tmp_path / "out/text.safetensors"
     outcome = run_import(published, output)
-    error = only_error(outcome)
+    error = outcome.refusal
     assert "1 published files cannot be used, first: " in error
     assert re.search(message, error), error
     assert not (tmp_path / "harm").exists()
@@ -284,18 +272,18 @@ def test_mistakes_are_one_line(published, tmp_path):
     output = tmp_path / "text.safetensors"
     captions = write_captions(tmp_path / "captions.jsonl", {"a.jpg": "My own caption."})
     before = captions.read_bytes()
-    assert "holds other captions" in only_error(run_import(published, output))
+    assert "holds other captions" in run_import(published, output).refusal
     assert captions.read_bytes() == before
     words = ("--captions", captions, "--encoder", "untrained:0")
-    assert "must end in .safetensors" in only_error(encode(*words, "--output", tmp_path / "t.pt"))
-    assert "no folder text_feat" in only_error(run_import(tmp_path, output))
-    assert "at most 18 digits" in only_error(
-        encode("--captions", captions, "--encoder", f"untrained:{2**80}", "--output", output)
-    )
+    assert "must end in .safetensors" in encode(*words, "--output", tmp_path / "t.pt").refusal
+    assert "no folder text_feat" in run_import(tmp_path, output).refusal
+    encoder = f"untrained:{2**80}"
+    outcome = encode("--captions", captions, "--encoder", encoder, "--output", output)
+    assert "at most 18 digits" in outcome.refusal
     (tmp_path / "file").write_text("not a folder")
-    assert "cannot write" in only_error(encode(*words, "--output", tmp_path / "file/t.safetensors"))
+    assert "cannot write" in encode(*words, "--output", tmp_path / "file/t.safetensors").refusal
     output.write_text("something else")
-    assert "no packed feature file" in only_error(encode(*words, "--output", output))
+    assert "no packed feature file" in encode(*words, "--output", output).refusal
     assert output.read_text() == "something else"
     assert encode(*words, "--import-published", published, "--output", output).code == 2
     assert not list(tmp_path.glob("*.parts"))

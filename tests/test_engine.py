@@ -1,4 +1,4 @@
-"""The training loop on a toy: schedule, random numbers, shares of a batch, rhythm, interruption."""
+"""The training loop on a toy: schedule, shares of a batch, rhythm, interruption."""
 
 import os
 import signal
@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from common.distributed import Processes, unwrap, wrap
+from common.distributed import Processes
 from common.engine import (
     Interrupted,
-    StepRandom,
     TrainConfig,
     Window,
     adam,
@@ -22,6 +21,7 @@ from common.engine import (
 from common.errors import UserError
 from common.layers import trainable_parameters
 from common.precision import autocast, choose_precision
+from common.randomness import StepRandom
 
 CPU = torch.device("cpu")
 ALONE = Processes(rank=0, world_size=1, device=CPU)
@@ -62,33 +62,6 @@ def test_adam_has_the_published_settings():
     options = adam(parameters, config(lr=0.5, weight_decay=0.25)).param_groups[0]
     assert (options["lr"], options["weight_decay"], options["eps"]) == (0.5, 0.25, 1e-8)
     assert not options["decoupled_weight_decay"]
-
-
-def test_random_numbers_of_parts_are_rows_of_the_whole():
-    whole = StepRandom(seed=3, step=5, batch_size=8, first=0, count=8).normal(2, device=CPU)
-    assert whole.shape == (8, 2)
-    parts = [StepRandom(3, 5, 8, first, 3) for first in (0, 3, 6)]
-    assert torch.equal(torch.cat([p.normal(2, device=CPU) for p in parts]), whole)
-    for seed, step in ((4, 5), (3, 6)):
-        assert not torch.equal(StepRandom(seed, step, 8, 0, 8).normal(2, device=CPU), whole)
-
-
-def test_the_coin_is_shared_by_all_parts_of_a_step():
-    throws = [[StepRandom(0, s, 8, first, 4).coin(0.5) for first in (0, 4)] for s in range(200)]
-    assert all(a == b for a, b in throws)
-    assert 70 < sum(a for a, _ in throws) < 130
-    assert not any(StepRandom(0, s, 8, 0, 8).coin(0.0) for s in range(50))
-    assert all(StepRandom(0, s, 8, 0, 8).coin(1.0) for s in range(50))
-
-
-def test_modules_draw_by_seed_step_and_part():
-    def draw(step, first):
-        StepRandom(0, step, 8, first, 4).seed_modules()
-        return torch.rand(3).tolist()
-
-    assert draw(1, 0) == draw(1, 0)
-    assert draw(1, 0) != draw(1, 4)
-    assert draw(1, 0) != draw(2, 0)
 
 
 class Toy(nn.Module):
@@ -310,32 +283,3 @@ def test_bf16_trains_float32_weights():
     assert model.layer.weight.dtype == torch.float32
     assert logged[6]["loss/mse"] == pytest.approx(exact[6]["loss/mse"], rel=0.05)
     assert logged[6]["loss/mse"] != exact[6]["loss/mse"]
-
-
-def test_wrap_compiles_only_when_asked_to(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
-    model = Toy()
-    assert wrap(model, ALONE) is model
-    assert not compiled
-    wrap(model, ALONE, compiled=True)
-    assert compiled[-1] is model
-
-
-def test_training_goes_on_where_nothing_can_be_compiled(monkeypatch):
-    def compiler(model):
-        raise RuntimeError("no C++ compiler\nand a long traceback")
-
-    monkeypatch.setattr(torch, "compile", compiler)
-    model, said = Toy(), []
-    assert wrap(model, ALONE, compiled=True, log=said.append) is model
-    assert said == [
-        "torch.compile does not work here, training goes on without it: no C++ compiler"
-    ]
-
-
-def test_unwrap_finds_the_model_inside():
-    model = Toy()
-    assert unwrap(model) is model
-    assert unwrap(nn.DataParallel(model)) is model
-    assert unwrap(torch.compile(model, backend="eager")) is model

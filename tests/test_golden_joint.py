@@ -1,12 +1,12 @@
 """The joint network at full size gives the published depths, losses and gradients (golden/)."""
 
 import json
-import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from joint_networks import TINY_JOINT
 
 from common.losses import channel_kl, gaussian_kl, silog_loss, silog_valid
 from common.published import IDENTITY, published_name
@@ -15,19 +15,10 @@ from stage3_depth.joint_model import JointConfig, JointDepth, JointOutput
 from tests.golden.networks import GOLDEN, build, load, published_shapes, read_arrays
 from tests.golden.recipe import image, unit_feature
 
+pytestmark = pytest.mark.usefixtures("all_cores")
 SIZE = (480, 640)
 SKIPS = {"joint": "dropped", "joint-legacy": "kept"}
 CASES = [(recipe, step) for recipe in SKIPS for step in ("image", "text")]
-TINY = JointConfig(
-    decoder_channels=(16, 8, 8),
-    code_channels=8,
-    text_dim=16,
-    hidden_dims=(16, 12),
-    metric_hidden=8,
-    encoder=SwinConfig(
-        embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=4, drop_path=0.0
-    ),
-)
 MAX_DEPTH, KL_WEIGHT = 10.0, 1e-3
 GRADIENTS = json.loads((GOLDEN / "joint_gradients.json").read_text())
 
@@ -39,14 +30,6 @@ class Step:
     depth: torch.Tensor
     loss: torch.Tensor
     norms: dict[str, float]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +98,7 @@ def test_gradient_norms(steps, recipe, step):
 @pytest.mark.parametrize(("recipe", "step"), CASES)
 def test_the_same_parts_get_no_gradient(recipe, step):
     """Which parts they are does not depend on sizes, so a tiny network tells."""
-    network = JointDepth(replace(TINY, skips=SKIPS[recipe]), (64, 96))
+    network = JointDepth(replace(TINY_JOINT, skips=SKIPS[recipe]), (64, 96))
     eps = torch.randn(2, 8, 4, 6) if step == "text" else None
     loss_of(network(torch.randn(2, 3, 64, 96), torch.randn(2, 16), eps), step).backward()
     parts: dict[str, set[bool]] = {}

@@ -1,7 +1,5 @@
 """The staged network at full size gives the published network's numbers (golden/staged_nyu.npz)."""
 
-import os
-
 import pytest
 import torch
 
@@ -13,15 +11,8 @@ from stage3_depth.model import EstimatorConfig, LanguageDepth
 from tests.golden.networks import build, load, read_arrays
 from tests.golden.recipe import image, unit_feature
 
+pytestmark = pytest.mark.usefixtures("all_cores")
 SIZE = (480, 640)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def all_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,21 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from joint_networks import TINY_JOINT
 
-from common.swin import SwinConfig
-from stage3_depth.joint_model import JointConfig, JointDepth, load_joint
+from stage3_depth.joint_model import JointDepth, load_joint
 
-TINY = JointConfig(
-    decoder_channels=(16, 8, 8),
-    code_channels=8,
-    text_dim=16,
-    hidden_dims=(16, 12),
-    metric_hidden=8,
-    prior_mean=2.54,
-    encoder=SwinConfig(
-        embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=4, drop_path=0.0
-    ),
-)
+TINY = replace(TINY_JOINT, prior_mean=2.54)
 SIZE = (64, 96)
 MODES = ("dropped", "kept", "kept_in_image_step")
 

@@ -2,11 +2,9 @@
 
 import functools
 import http.server
-import runpy
 import shlex
 import threading
 import zipfile
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,15 +12,13 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
+from conftest import Outcome, run_script
 
-from common.config import REPO_ROOT
 from common.data.lists import read_list
 from common.data.prepare.sun_rgbd_files import read_test_folders
 from common.data.reading import read_depth
 from common.data.samples import DataConfig, find_samples, layout_of
-from tests.conftest import Outcome, call
 
-PROGRAM = REPO_ROOT / "scripts" / "prepare_sun_rgbd.py"
 TEST = [
     "kv1/NYUdata/NYU0001",
     "kv2/kinect2data/000002_2014-05-26_14-23-37_260595134347_rgbf000103-resize",
@@ -35,7 +31,7 @@ SPLIT = Path("SUNRGBDtoolbox") / "traintestSUNRGBD" / "allsplit.mat"
 
 def prepare(*words) -> Outcome:
     """Run the program in this process."""
-    return call(partial(runpy.run_path, str(PROGRAM), run_name="__main__"), *map(str, words))
+    return run_script("prepare_sun_rgbd.py", *words)
 
 
 def millimetres(index: int) -> np.ndarray:

@@ -1,29 +1,12 @@
 """Reading images and depth files: what is accepted, and one line for every defect."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from dataset_trees import one_line, picture, save
 
 from common.data.reading import FolderIndex, read_depth, read_image
 from common.errors import UserError
-
-
-def save(path: Path, array: np.ndarray) -> None:
-    assert cv2.imwrite(str(path), array)
-
-
-def picture(height, width, seed):
-    """Smooth, so that JPEG keeps it."""
-    noise = np.random.default_rng(seed).uniform(0, 255, (4, 5, 3))
-    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 255)
-
-
-def one_line(error) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
