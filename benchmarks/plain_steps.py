@@ -23,12 +23,12 @@ LossFn = Callable[[Batch, StepRandom], Tensor]
 def time_plain(
     what: str, network: nn.Module, batch: Batch, sizes: Sizes, rounds: int, steps: int
 ) -> list[float]:
-    """Seconds of a step, one mean over `steps` of them for each round; the first is the warm-up."""
+    """Seconds of a step, one mean over `steps` of them for each round."""
     device = batch["image"].device
     with device:  # its constants are made where the default device is
         step = plain_step(what, network, batch, sizes)
         times = []
-        for number in range(rounds + 1):
+        for number in range(rounds):
             start = time.perf_counter()
             for inner in range(steps):
                 step(number * steps + inner)

@@ -49,6 +49,7 @@ from common.swin import SwinEncoder
 from common.window import memory_gb
 
 VARIANTS = ("plain", "fp32", "bf16")
+WARM_UP = 3  # rounds: the first steps wait for the system to hand out memory
 BATCH = {"stage1": 4, "stage3": 1, "joint-image": 1, "joint-text": 1}  # as first measured, on a CPU
 
 
@@ -138,11 +139,11 @@ def measure(
     steps = arguments.steps or (10 if device.type == "cuda" else 1)
     network.to(device).train()
     if variant == "plain":
-        seconds = time_plain(what, network, batch, sizes, arguments.rounds, steps)
+        seconds = time_plain(what, network, batch, sizes, arguments.rounds + WARM_UP, steps)
     else:
         with without(*([left_out] if left_out else [])):
             seconds = time_fit(what, network, batch, variant, arguments, steps)
-    return {"seconds": seconds[1:], "memory_gb": memory_gb(device)}
+    return {"seconds": seconds[WARM_UP:], "memory_gb": memory_gb(device)}
 
 
 def time_fit(
@@ -150,7 +151,7 @@ def time_fit(
     arguments: argparse.Namespace, steps: int,
 ) -> list[float]:  # fmt: skip
     """Seconds of a step of this project's loop: one mean over `steps` of them for each round."""
-    total = (arguments.rounds + 1) * steps
+    total = (arguments.rounds + WARM_UP) * steps
     count = len(batch["image"])
     config = TrainConfig(batch_size=count, max_steps=total, precision=precision, log_every=steps)
     who = Processes(0, 1, batch["image"].device)

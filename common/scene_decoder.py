@@ -55,7 +55,7 @@ class SceneDecoder(nn.Module):
 
     def place(self, index: int, x: Tensor) -> Tensor:
         """Add the position code, then convolution `index` of the grid and LeakyReLU."""
-        code = position_code(self.latent_dim, x.shape[-2], x.shape[-1]).to(x)
+        code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
         return self.activation(self.grid[index](x + code))
 
 

@@ -45,7 +45,9 @@ def interpolation_matrix(source: int, target: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def position_code(channels: int, height: int, width: int) -> Tensor:
+def position_code(
+    channels: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """[1, C, H, W] sine code: the first half of the channels encodes the column, the rest the row.
 
     Within a half, channel 2k is sin(p w_k) and 2k+1 is cos(p w_k), w_k = 10000^(-2k / (C/2)).
@@ -59,7 +61,7 @@ def position_code(channels: int, height: int, width: int) -> Tensor:
 
     columns = encode(width)[:, None, :].expand(half, height, width)
     rows = encode(height)[:, :, None].expand(half, height, width)
-    return torch.cat((columns, rows))[None]
+    return torch.cat((columns, rows))[None].to(device)
 
 
 def sum_upsampled(maps: tuple[Tensor, ...], scales: tuple[int, ...]) -> Tensor:
