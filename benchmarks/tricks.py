@@ -24,7 +24,7 @@ import stage3_depth.joint_model
 import stage3_depth.model
 from common.layers import FastLinear
 from common.swin import CellAttention
-from common.windows import Windows, from_windows, to_windows
+from common.swin_windows import Windows, from_windows, to_windows
 
 MALLOC = "malloc"  # set when a process starts, so `train_step.py` sees to it
 

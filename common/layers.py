@@ -1,7 +1,6 @@
 """Small building blocks shared by the networks."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Literal
 
 import torch
@@ -27,17 +26,20 @@ class FastLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., C] -> [..., C']."""
         is_fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if x.device.type != "cpu" or not is_fp32 or not x.numel() or not _mkl_is_slow():
+        if x.device.type != "cpu" or not is_fp32 or not x.numel() or not _MKL_IS_SLOW:
             return super().forward(x)
         pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # [1, C, 1, pixels]
         y = F.conv2d(pixels, self.weight[:, :, None, None], self.bias)
         return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
 
 
-@cache
-def _mkl_is_slow() -> bool:
+def mkl_is_slow() -> bool:
+    """Whether this processor has wide registers that MKL leaves unused: it is not Intel's."""
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
+
+
+_MKL_IS_SLOW = mkl_is_slow()
 
 
 def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = False) -> nn.Conv2d:

@@ -24,8 +24,8 @@ from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
 from common.layers import FastLinear, padded_size
-from common.window_attention import attend
-from common.windows import Windows, from_windows, to_windows, windows_of
+from common.swin_attention import attend
+from common.swin_windows import Windows, from_windows, to_windows, windows_of
 
 STRIDES = (4, 8, 16, 32)
 

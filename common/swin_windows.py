@@ -30,7 +30,7 @@ class Windows:
     mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def windows_of(
     grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
 ) -> Windows:

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from common import window_attention
-from common.layers import FastLinear, _mkl_is_slow
-from common.window_attention import attend, attend_at_once
-from common.windows import from_windows, to_windows, windows_of
+from common import swin_attention
+from common.layers import FastLinear, mkl_is_slow
+from common.swin_attention import attend, attend_at_once
+from common.swin_windows import from_windows, to_windows, windows_of
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -29,7 +29,7 @@ def cut_plainly(x, filler, grid, window, shift):
 
 
 @pytest.mark.parametrize(("grid", "window", "shift"), GRIDS)
-def test_windows_are_pad_roll_and_cut(grid, window, shift):
+def test_swin_windows_are_pad_roll_and_cut(grid, window, shift):
     torch.manual_seed(0)
     x = torch.randn(2, grid[0] * grid[1], 3, dtype=torch.float64, requires_grad=True)
     filler = torch.randn(3, dtype=torch.float64, requires_grad=True)
@@ -74,7 +74,7 @@ def attend_plainly(qkv, bias, mask):
 @pytest.mark.parametrize("block_bytes", [1, 2**9, 2**21])
 def test_attention_and_its_gradients(form, masks, block_bytes, monkeypatch):
     """Blocks of one window, of a few, and of all of them."""
-    monkeypatch.setattr(window_attention, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(swin_attention, "_BLOCK_BYTES", block_bytes)
     torch.manual_seed(0)
     qkv = torch.randn(6, 4, 3, 2, 5, requires_grad=True)
     bias = torch.randn(2, 4, 4, requires_grad=True)
@@ -120,7 +120,7 @@ def test_attention_under_activation_checkpointing():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
-    monkeypatch.setattr("common.layers._mkl_is_slow", lambda: is_slow)
+    monkeypatch.setattr("common.layers._MKL_IS_SLOW", is_slow)
     torch.manual_seed(0)
     layer = FastLinear(5, 7, bias=bias)
     x = torch.randn(shape, requires_grad=True)
@@ -133,7 +133,7 @@ def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
 
 
 def test_fast_linear_leaves_other_formats_alone(monkeypatch):
-    monkeypatch.setattr("common.layers._mkl_is_slow", lambda: True)
+    monkeypatch.setattr("common.layers._MKL_IS_SLOW", True)
     layer, x = FastLinear(5, 7), torch.randn(3, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
@@ -147,4 +147,4 @@ def test_fast_linear_leaves_other_formats_alone(monkeypatch):
 def test_which_processors_mkl_is_slow_on(name, avx512, slow, monkeypatch):
     able = {"cpu_name": name, "avx512_f": avx512}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    assert _mkl_is_slow.__wrapped__() is slow
+    assert mkl_is_slow() is slow
