@@ -35,12 +35,11 @@ from benchmarks.measure import (
     Row,
     benchmark_parser,
     cpu_clock,
-    positive,
     repeat,
     report,
     seconds_of,
 )
-from common.config import resolve_path
+from common.config import positive, resolve_path
 from common.data import transforms
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.feature_file import FeatureStore

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.frames import write_nyu
-from benchmarks.measure import Row, benchmark_parser, cpu_clock, positive, repeat, report
+from benchmarks.measure import Row, benchmark_parser, cpu_clock, repeat, report
+from common.config import positive
 from common.data.dataset import build_dataset
 from common.data.loading import evaluation_batches
 from common.distributed import Processes

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from common.config import resolve_path
+from common.config import positive, resolve_path
 from common.evaluation import write_json
 from common.run import environment
 
@@ -90,14 +90,6 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
     add("--quick", action="store_true", help="a tiny case, to see that it runs; means nothing")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     return parser
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
-    return number
 
 
 def report(benchmark: str, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:

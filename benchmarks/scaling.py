@@ -19,7 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import Outcome, run_stage1, write_config
-from benchmarks.measure import Row, benchmark_parser, positive, report
+from benchmarks.measure import Row, benchmark_parser, report
+from common.config import positive
 from common.errors import run_program
 
 WARM_UP = 3

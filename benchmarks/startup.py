@@ -18,8 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import run_stage1, write_config
-from benchmarks.measure import Row, benchmark_parser, positive, repeat, report
-from common.config import REPO_ROOT
+from benchmarks.measure import Row, benchmark_parser, repeat, report
+from common.config import REPO_ROOT, positive
 from common.errors import run_program
 
 SIZE = (32, 64)

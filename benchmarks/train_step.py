@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.measure import Row, benchmark_parser, positive, report
+from benchmarks.measure import Row, benchmark_parser, report
 from benchmarks.networks import (
     NETWORKS,
     WHAT,
@@ -40,7 +40,7 @@ from benchmarks.networks import (
 )
 from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
-from common.config import REPO_ROOT
+from common.config import REPO_ROOT, positive
 from common.distributed import Processes, compile_if_possible
 from common.engine import TrainConfig, adam, fit
 from common.errors import UserError, run_program

@@ -8,6 +8,7 @@ Relative paths: in a YAML file they start at the repository root; typed on the c
 start at the current folder, or at the repository root when they exist only there.
 """
 
+import argparse
 import dataclasses
 import difflib
 import math
@@ -277,3 +278,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as `type` of an argument of argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)

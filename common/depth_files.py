@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import make_folder, whole_file
 
 LARGEST = 65535  # of 16 bits
 
@@ -26,19 +26,11 @@ class DepthWriter:
         """image_files: key -> file of all images, none of which may be written over."""
         self.folder, self.depth_scale = folder, depth_scale
         self.names = depth_names(image_files)
-        self._make_folder()
+        make_folder(folder)
         images = {os.path.realpath(path) for path in image_files.values()}
         hit = next((n for n in self.names.values() if os.path.realpath(folder / n) in images), None)
         if hit is not None:
             raise UserError(f"{folder / hit} is an image of the data set; name another folder")
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {self.folder}: {error.strerror}; name another"
-            ) from error
 
     def __call__(self, key: str, depth: Tensor) -> None:
         """depth: [H, W], metres; stored as 0 where it is not finite, and as 65535 at most."""

@@ -31,3 +31,13 @@ def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it became `path`, or its folder could not be made
             temporary.unlink()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, and those above it; a `UserError` where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror}; name another place"
+        ) from error

@@ -32,6 +32,7 @@ from common.config import (
     build_config,
     find_yaml,
     merge_yaml,
+    positive,
     resolve_path,
 )
 from common.data.doctor.commands import commands_for, place_of
@@ -276,18 +277,12 @@ def _parse() -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
     add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
     add("--root", metavar="DIR", help="the same as data.root=DIR")
-    add("--sample", type=_positive, default=200, metavar="N",
+    add("--sample", type=positive, default=200, metavar="N",
         help="pairs of each split to decode (default %(default)s)")  # fmt: skip
     add("--json", metavar="FILE", help="write the findings there too")
     arguments = parser.parse_intermixed_args()
     arguments.config = arguments.config or CONFIGS[arguments.data]
     return arguments
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from common.config import resolve_path
+from common.config import positive, resolve_path
 from common.data.captions import captions_sha256, read_captions, write_entries
 from common.data.encoding import (
     PartFolder,
@@ -211,7 +211,7 @@ def _parse() -> argparse.Namespace:
     add("--encoder", default=TextConfig.encoder, metavar="MODEL:WEIGHTS",
         help="an open_clip model with a tag or file of weights (default %(default)s), or "
         "untrained:<seed>")  # fmt: skip
-    add("--batch-size", type=_positive, default=64)
+    add("--batch-size", type=positive, default=64)
     add_image_arguments(parser)
     _add_published_arguments(parser.add_argument_group("with --import-published"))
     arguments = parser.parse_intermixed_args()
@@ -228,12 +228,6 @@ def _add_published_arguments(group: argparse._ArgumentGroup) -> None:
         help="only the images of these list files, with their suffixes")  # fmt: skip
     add("--captions-output", metavar="FILE", help="default: captions.jsonl beside --output")
     add("--skip-damaged", action="store_true", help="leave out and count what cannot be used")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.data.captions import captions_sha256
 from common.data.feature_file import write_features
 from common.errors import UserError
-from common.files import whole_file
+from common.files import make_folder, whole_file
 
 # Items and where to report progress -> features [P, D].
 Encode = Callable[[Sequence[Any], Callable[[int], object]], Tensor]
@@ -108,12 +108,7 @@ class PartFolder:
         self.made_with = made_with
 
     def __enter__(self) -> "PartFolder":
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {self.folder}: {error.strerror}; name another place"
-            ) from error
+        make_folder(self.folder)
         return self
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
