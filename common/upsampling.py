@@ -4,7 +4,9 @@ The last layers of every depth network here are linear: feature maps at strides 
 up-sampled and added, mixed by 1x1 convolutions, and reduced by one 3x3 convolution to one channel.
 A 1x1 convolution commutes with up-sampling, and a 3x3 convolution to one channel is nine 1x1
 projections ("taps"), each shifted by one pixel and added. `folded_conv3x3` therefore projects to
-nine channels where the maps are small and up-samples those: same numbers, a fraction of the work.
+nine channels where the maps are small. Up-sampling and shifting are linear along rows and along
+columns, so two matrix products bring all nine to full resolution at once, added up already: same
+numbers, a fraction of the work, and one map of full size instead of hundreds.
 """
 
 from functools import lru_cache
@@ -31,6 +33,17 @@ def upsample_to(x: Tensor, size: tuple[int, int]) -> Tensor:
         rows = interpolation_matrix(x.shape[-2], size[0]).to(x.dtype)
         columns = interpolation_matrix(x.shape[-1], size[1]).to(x.dtype)
         return rows @ (x @ columns.T)
+
+
+@lru_cache(maxsize=128)
+def shifted_matrices(source: int, target: int, device: torch.device) -> Tensor:
+    """[target, 3 * source]: `interpolation_matrix` one step later, in place, and one step earlier.
+
+    What a kernel of size 3 reads at -1, 0 and 1 from an output; zero outside.
+    """
+    matrix = interpolation_matrix(source, target)
+    later, earlier = (F.pad(matrix, (0, 0, *pad)) for pad in ((1, -1), (-1, 1)))
+    return torch.cat((later, matrix, earlier), dim=1).to(device)
 
 
 @lru_cache(maxsize=256)
@@ -80,29 +93,31 @@ def folded_conv3x3(
     conv: 3x3, C -> 1, zero padding 1. mix: optional 1x1, C' -> C, applied before it.
     maps: [B, C', H/s, W/s] for each s in `scales`. Returns [B, 1, H, W].
     """
+    height, width = maps[0].shape[-2] * scales[0], maps[0].shape[-1] * scales[0]
     with torch.autocast(maps[0].device.type, enabled=False):
         taps = conv.weight.float()[0].flatten(1).T  # [9, C]
-        bias = taps.new_zeros(9)
+        full = _bias(conv).float()[:, None, None]
         if mix is not None:
-            bias = taps @ _bias(mix).float()
+            constant = (taps @ _bias(mix).float())[None, :, None, None]  # [1, 9, 1, 1]
+            full = full + upsample_taps(constant, (height, width))
             taps = taps @ mix.weight.float()[:, :, 0, 0]
-        kernel = taps[:, :, None, None]
-        projected = tuple(F.conv2d(m.float(), kernel) for m in maps)  # [B, 9, H/s, W/s]
-        full = sum_upsampled(projected, scales) + bias[:, None, None]
-        return add_shifted(full) + _bias(conv).float()[:, None, None]
+        for level in maps:
+            projected = F.conv2d(level.float(), taps[:, :, None, None])  # [B, 9, H/s, W/s]
+            full = full + upsample_taps(projected, (height, width))
+        return full
 
 
-def add_shifted(taps: Tensor) -> Tensor:
-    """Sum the nine taps of a 3x3 kernel, each shifted to its place: [B, 9, H, W] -> [B, 1, H, W].
+def upsample_taps(taps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Up-sample the nine taps of a 3x3 kernel, shift each to its place and add: [B, 1, H, W].
 
-    Tap 3i + j at (y + i - 1, x + j - 1) belongs to output (y, x); outside the map taps are zero.
+    taps: [B, 9, h, w]. Tap 3i + j at (y + i - 1, x + j - 1) of the up-sampled map belongs to
+    output (y, x); outside the map taps are zero.
     """
-    height, width = taps.shape[-2:]
-    wide = F.pad(taps.unflatten(1, (3, 3)), (1, 1))  # [B, 3, 3, H, W + 2]
-    left, middle, right = (wide[:, :, j, :, j : j + width] for j in range(3))
-    tall = F.pad(left + middle + right, (0, 0, 1, 1))  # [B, 3, H + 2, W]
-    upper, centre, lower = (tall[:, i, i : i + height] for i in range(3))
-    return (upper + centre + lower)[:, None]
+    rows = shifted_matrices(taps.shape[2], size[0], taps.device)  # [H, 3h]
+    columns = shifted_matrices(taps.shape[3], size[1], taps.device)  # [W, 3w]
+    x = taps.unflatten(1, (3, 3)).transpose(2, 3).flatten(3)  # [B, 3, h, 3w]
+    x = (x @ columns.T).flatten(1, 2)  # [B, 3h, W]
+    return (rows @ x)[:, None]
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
