@@ -122,9 +122,7 @@ class CellAttention(WindowAttention):
 
     def _bias(self) -> Tensor:
         """[heads, N, N]: a learnt number for every two places of a window."""
-        index = self.relative_position_index
-        bias = self.relative_position_bias_table.index_select(0, index.flatten())
-        return bias.T.unflatten(1, index.shape)
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
 
 def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
@@ -141,12 +139,12 @@ def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransform
     )
     body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
     for module in body.modules():  # same weights and settings, another way to compute
-        if type(module) in _OURS:
-            module.__class__ = _OURS[type(module)]
+        if type(module) in _REPLACED:
+            module.__class__ = _REPLACED[type(module)]
     return body
 
 
-_OURS: dict[type[nn.Module], type[nn.Module]] = {
+_REPLACED: dict[type[nn.Module], type[nn.Module]] = {
     SwinTransformerBlock: WindowBlock,
     WindowAttention: CellAttention,
     nn.Linear: FastLinear,

@@ -24,13 +24,14 @@ class Windows:
     """Where the cells of a grid stand in its windows."""
 
     area: int  # N
-    cell: Tensor  # [W * N], for each place in a window the cell there; 0 for padding
-    place: Tensor  # [T], for each cell its place
+    cell_of_place: Tensor  # [W * N], 0 for padding
+    place_of_cell: Tensor  # [T]
     padding: Tensor  # [P], the places without a cell
     mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must do for training too
 def windows_of(
     grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
 ) -> Windows:
@@ -40,13 +41,12 @@ def windows_of(
     size = (padded.shape[1], padded.shape[2])
     rolled = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
     cell = window_partition(rolled, window).flatten() - 1
-    (is_cell,) = torch.where(cell >= 0)
-    (padding,) = torch.where(cell < 0)
-    place = torch.empty(grid[0] * grid[1], dtype=torch.long)
-    place[cell[is_cell]] = is_cell
+    order = cell.argsort(stable=True)  # padding is -1 and comes first
+    num_padding = len(cell) - grid[0] * grid[1]
     mask = shift_mask(size, window, shift).to(device) if any(shift) else None
     area = window[0] * window[1]
-    return Windows(area, cell.clamp(min=0).to(device), place.to(device), padding.to(device), mask)
+    cell, order = cell.clamp(min=0).to(device), order.to(device)
+    return Windows(area, cell, order[num_padding:], order[:num_padding], mask)
 
 
 def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
@@ -69,7 +69,7 @@ def to_windows(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
 
 def from_windows(x: Tensor, windows: Windows) -> Tensor:
     """[B * W, N, C] -> cells [B, T, C]."""
-    return _FromWindows.apply(x.reshape(-1, len(windows.cell), x.shape[2]), windows)
+    return _FromWindows.apply(x.reshape(-1, len(windows.cell_of_place), x.shape[2]), windows)
 
 
 class _ToWindows(torch.autograd.Function):
@@ -86,8 +86,8 @@ class _ToWindows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         windows: Windows = ctx.windows
         (filler,) = ctx.saved_tensors
-        of_filler = grad.index_select(1, windows.padding).sum((0, 1), dtype=torch.float32)
-        return grad.index_select(1, windows.place), of_filler.to(filler.dtype), None
+        of_filler = grad.index_select(1, windows.padding).sum((0, 1), dtype=at_least_float32(grad))
+        return grad.index_select(1, windows.place_of_cell), of_filler.to(filler.dtype), None
 
 
 class _FromWindows(torch.autograd.Function):
@@ -96,7 +96,7 @@ class _FromWindows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
         ctx.windows = windows
-        return x.index_select(1, windows.place)
+        return x.index_select(1, windows.place_of_cell)
 
     @staticmethod
     @once_differentiable
@@ -104,9 +104,14 @@ class _FromWindows(torch.autograd.Function):
         return _spread(grad, grad.new_zeros(()), ctx.windows), None
 
 
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """The type to add many of its numbers in."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _spread(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
     """[B, T, C] -> [B, W * N, C]."""
-    out = x.index_select(1, windows.cell)
+    out = x.index_select(1, windows.cell_of_place)
     if len(windows.padding):
         out[:, windows.padding] = filler.to(out.dtype)
     return out

@@ -36,6 +36,7 @@ def upsample_to(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @lru_cache(maxsize=128)
+@torch.inference_mode(False)
 def shifted_matrices(source: int, target: int, device: torch.device) -> Tensor:
     """[target, 3 * source]: `interpolation_matrix` one step later, in place, and one step earlier.
 
@@ -47,6 +48,7 @@ def shifted_matrices(source: int, target: int, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=256)
+@torch.inference_mode(False)
 def interpolation_matrix(source: int, target: int) -> Tensor:
     """[target, source] weights of one-dimensional linear interpolation, `align_corners=True`."""
     position = torch.linspace(0, source - 1 if target > 1 else 0, target, dtype=torch.float64)
@@ -58,6 +60,7 @@ def interpolation_matrix(source: int, target: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def position_code(
     channels: int, height: int, width: int, device: torch.device | str = "cpu"
 ) -> Tensor:
