@@ -120,7 +120,7 @@ def loader_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace
 
 def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
     """What each part of this project's loading costs."""
-    dataset, *_, cached = datasets.values()
+    dataset = list(datasets.values())[-1]  # the cached one
     samples = dataset.samples[:16]
     pairs = [(read_image(s.image_file), read_depth(s.depth_file)) for s in samples]
     jitter = transforms.draw_jitter(LAYOUT.brightness, np.random.default_rng(0))
@@ -132,7 +132,7 @@ def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) 
     parts: dict[str, Callable[[], object]] = {
         "part: decode JPEG": lambda: [read_image(s.image_file) for s in samples],
         "part: decode PNG": lambda: [read_depth(s.depth_file) for s in samples],
-        "part: read both cached": lambda: [cached.training_frame(i) for i in range(len(samples))],
+        "part: read both cached": lambda: [dataset.training_frame(i) for i in range(len(samples))],
         "part: resize (nothing at the same size)": lambda: [ready(*pair) for pair in pairs],
         "part: rotate both": lambda: [transforms.rotate(*pair, 1.7) for pair in pairs],
         "part: flip both": lambda: [(cv2.flip(i, 1), cv2.flip(d, 1)) for i, d in pairs],

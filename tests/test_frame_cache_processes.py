@@ -7,12 +7,14 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from cached_items import assert_same, cached, num_decoded
 from dataset_trees import plain, save
 
 from common.data import frame_cache
 from common.data.samples import DataConfig
 from common.data.sampling import StepSampler, train_loader
+from common.errors import UserError
 
 FORK = multiprocessing.get_context("fork")
 
@@ -120,7 +122,8 @@ def test_a_write_that_was_cut_short_is_not_believed(nyu, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:  # other code, killed in the middle of the image
         patch.setattr(frame_cache, "_CODE", ())
         patch.setattr(os, "pwritev", lambda file, _, at: write(file, [bytes(9000)], at))
-        cached(nyu, tmp_path / "cache")[0, 0]
+        with pytest.raises(UserError, match="No space left"):
+            cached(nyu, tmp_path / "cache")[0, 0]
     assert_same(dataset[0, 0], expected)
     assert num_decoded(dataset, monkeypatch) == 14
 

@@ -15,6 +15,7 @@ does not get it decodes. Slots are copied out by plain reads and not mapped: not
 written through an array, and a full or failing disk is an error message and not a SIGBUS.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -100,11 +101,13 @@ class FrameCache:
         """Where it is, its size, and how full; makes the file if need be."""
         with self._errors():
             table = os.pread(self._open(), _MARK_BYTES * self.num_frames, PAGE)
-        mark = np.frombuffer(self._writer[:_MARK_BYTES], np.int64)
-        num_written = int((np.frombuffer(table, np.int64) == mark).sum())
+        mark = self._writer[:_MARK_BYTES]
+        num_written = sum(
+            table[at : at + _MARK_BYTES] == mark for at in range(0, len(table), _MARK_BYTES)
+        )
         return (
             f"decoded frames are kept in {self.path} ({self.num_bytes / 1e9:.3g} GB); "
-            f"{num_written} of {self.num_frames} are there"
+            f"{num_written} of {self.num_frames} were written since this boot"
         )
 
     def _stamp(self, sample: Sample) -> bytes:
@@ -143,7 +146,9 @@ class FrameCache:
         with self._locked(index, fcntl.LOCK_EX) as mine:
             if mine:
                 os.pwrite(file, bytes(_STAMP.size), start + self._stamp_at)
-                os.pwritev(file, content, start)  # in this order, in one piece
+                # In this order, in one piece; a filling disk may take less without an error.
+                if os.pwritev(file, content, start) != self._stamp_at + _STAMP.size:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.pwrite(file, self._writer[:_MARK_BYTES], PAGE + _MARK_BYTES * index)
 
     @contextmanager
@@ -175,7 +180,7 @@ class FrameCache:
         return os.fstat(file).st_size == self.num_bytes and os.pread(file, PAGE, 0) == self._head
 
     def _make(self, file: int) -> None:
-        """One process takes all space at once, in place: a killed one leaves nothing behind."""
+        """One process takes all space at once, in place; what a killed one leaves is made anew."""
         fcntl.lockf(file, fcntl.LOCK_EX)
         try:
             if not self._is_whole(file):  # another process may have been first
@@ -191,7 +196,7 @@ class FrameCache:
             return
         try:
             os.posix_fallocate(file, 0, self.num_bytes)
-        except OSError:
+        except BaseException:  # Ctrl-C, too
             os.ftruncate(file, 0)  # gives back what there was
             raise
 
@@ -200,10 +205,12 @@ class FrameCache:
         try:
             yield
         except OSError as error:
+            remedy = "name a folder of your own on a local disk"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                remedy = f"it takes {self.num_bytes / 1e9:.3g} GB: make room, name another folder"
             raise UserError(
-                f"data.cache: cannot use {self.path}: {error.strerror}; it takes "
-                f"{self.num_bytes / 1e9:.3g} GB on a local disk: make room, name another folder, "
-                "or set data.cache=null"
+                f"data.cache: cannot use {self.path}: {error.strerror}; {remedy}, or set "
+                "data.cache=null"
             ) from error
 
 
