@@ -1,7 +1,7 @@
 """Images per second of two processes with one core each, against one process with one core.
 
-  python benchmarks/scaling.py                         # stage 1 at 96x128, batch 16
-  python benchmarks/scaling.py --processes 1 2 4 --size 192 256
+  python benchmarks/scaling.py                         # stage 1 at 480x640, batch 8
+  python benchmarks/scaling.py --processes 1 2 4 --size 96 128 --batch 16
 
 Real training runs (`common/launch.py`, torchrun's launcher, gloo) of stage 1 on generated frames,
 loading included, the same effective batch for all. Every process has one thread; on a machine with
@@ -66,9 +66,9 @@ def parse() -> argparse.Namespace:
     parser = benchmark_parser(__doc__ or "", rounds=3)
     add = parser.add_argument
     add("--processes", nargs="+", type=positive, default=[1, 2], help="default 1 2")
-    add("--steps", type=positive, default=15, help="steps of a run that count (default 15)")
-    add("--batch", type=positive, default=16, help="effective batch (default 16)")
-    add("--size", nargs=2, type=positive, default=[96, 128], metavar=("HEIGHT", "WIDTH"))
+    add("--steps", type=positive, default=8, help="steps of a run that count (default 8)")
+    add("--batch", type=positive, default=8, help="effective batch (default 8)")
+    add("--size", nargs=2, type=positive, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     arguments = parser.parse_args()
     if arguments.quick:
