@@ -4,8 +4,8 @@
   python benchmarks/evaluation.py --protocol kitti_garg_kbcrop --images 652
   python benchmarks/evaluation.py --flip                                # with the flip average
 
-A stub in the network's place returns stored predictions, so that all the rest of `evaluate_depth`
-is measured, on batches that are in memory. `plain` scores the same images one by one in numpy, as
+In the network's place stored predictions are returned, so that all the rest of `evaluate_depth` is
+measured, on batches that are in memory. `plain` scores the same images one by one in numpy, as
 the published code does. Loading (decoding, normalising) is a row of its own. One thread; other jobs
 on the machine do not count.
 """

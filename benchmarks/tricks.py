@@ -96,6 +96,7 @@ REPLACEMENTS: dict[str, list[tuple[object, str, Any]]] = {
         _uncached(common.swin, "windows_of"),
         _uncached(common.scene_decoder, "position_code"),
         _uncached(common.upsampling, "interpolation_matrix"),
+        _uncached(common.upsampling, "shifted_matrices"),
     ],
 }
 TRICKS = (*REPLACEMENTS, MALLOC)

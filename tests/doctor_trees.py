@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from conftest import Outcome, call
 
@@ -176,3 +177,15 @@ def edit_list(root: Path, change, name: str = NYU_TRAIN_LIST) -> None:
     """Apply `change` to the lines of a list."""
     lines = (root / name).read_text().splitlines()
     (root / name).write_text("\n".join(change(lines)))
+
+
+@pytest.fixture(name="nyu")
+def nyu_tree(tmp_path):
+    """A healthy NYU folder; imported by the files that damage it."""
+    return write_nyu(tmp_path / "disk/nyu")
+
+
+@pytest.fixture(name="kitti")
+def kitti_tree(tmp_path):
+    """A healthy KITTI folder."""
+    return write_kitti(tmp_path / "kitti")

@@ -4,16 +4,7 @@ import cv2
 import doctor_trees as trees
 import numpy as np
 import pytest
-
-
-@pytest.fixture
-def nyu(tmp_path):
-    return trees.write_nyu(tmp_path / "disk/nyu")
-
-
-@pytest.fixture
-def kitti(tmp_path):
-    return trees.write_kitti(tmp_path / "kitti")
+from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitti`, `nyu`)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,9 @@ import doctor_trees as trees
 import pytest
 import torch
 from conftest import call
+from doctor_trees import nyu_tree  # noqa: F401  (the fixture `nyu`)
 
 from common.data.feature_file import write_features
-
-
-@pytest.fixture
-def nyu(tmp_path):
-    return trees.write_nyu(tmp_path / "disk/nyu")
-
 
 # Lists.
 
