@@ -45,8 +45,8 @@ from common.distributed import Processes, compile_if_possible
 from common.engine import TrainConfig, adam, fit
 from common.errors import UserError, run_program
 from common.layers import trainable_parameters
+from common.log_window import memory_gb
 from common.swin import SwinEncoder
-from common.window import memory_gb
 
 VARIANTS = ("plain", "fp32", "bf16")
 WARM_UP = 3  # rounds: the first steps wait for the system to hand out memory

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from common.config import require_at_least
 from common.distributed import Processes
 from common.errors import UserError
+from common.log_window import Window
 from common.precision import Precision, autocast, choose_precision
 from common.randomness import StepRandom
-from common.window import Window
 
 StepFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
 TotalsFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
