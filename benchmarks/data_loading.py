@@ -40,14 +40,14 @@ from benchmarks.measure import (
     seconds_of,
 )
 from common.config import positive, resolve_path
-from common.data import transforms
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.feature_file import FeatureStore
 from common.data.nyu import LAYOUT
-from common.data.reading import read_depth, read_image
 from common.data.samples import DataConfig, Sample
 from common.data.sampling import StepSampler, train_loader
 from common.errors import run_program
+from common.images import transforms
+from common.images.reading import read_depth, read_image
+from common.language.feature_files import FeatureStore
 
 BATCH = 4
 SHORT, LONG = 100, 24_000

@@ -29,11 +29,11 @@ from benchmarks.frames import write_nyu
 from benchmarks.measure import Row, benchmark_parser, cpu_clock, repeat, report
 from common.config import positive
 from common.data.dataset import build_dataset
-from common.data.loading import evaluation_batches
-from common.distributed import Processes
 from common.errors import run_program
-from common.evaluation import EvalConfig, EvalResult, evaluate_depth, flip_average
-from common.protocols import PROTOCOLS, find_protocol, valid_mask
+from common.evaluation.protocols import PROTOCOLS, find_protocol, valid_mask
+from common.evaluation.scoring import EvalConfig, EvalResult, evaluate_depth, flip_average
+from common.programs.assembly import evaluation_batches
+from common.runtime.processes import Processes
 
 NUM_STORED = 20  # different images; the set repeats them
 FRAMES = {"nyu": (480, 640), "kitti": (375, 1242), "none": (480, 640)}

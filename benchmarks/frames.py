@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import torch
 
-from common.data.feature_file import write_features
 from common.data.samples import DataConfig
+from common.language.feature_files import write_features
 
 FRAMES_PER_SCENE = 100
 

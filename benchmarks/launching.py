@@ -55,7 +55,10 @@ def run_stage1(config: Path, words: Sequence[str], **variables: str) -> Outcome:
 
     variables: of the environment; NPROC is the number of processes.
     """
-    program = [REPO_ROOT / "common" / "launch.py", REPO_ROOT / "stage1_vae" / "train.py"]
+    program = [
+        REPO_ROOT / "common" / "runtime" / "launcher.py",
+        REPO_ROOT / "stage1_vae" / "train.py",
+    ]
     command = [sys.executable, *map(str, program), str(config), *words]
     lines = config.parent / "runs" / "benchmark" / "stage1" / "metrics.jsonl"
     lines.unlink(missing_ok=True)

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from common.config import positive, resolve_path
-from common.evaluation import write_json
-from common.run import environment
+from common.evaluation.scoring import write_json
+from common.programs.run import environment
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.swin import SwinConfig
-from common.vae_loss import VAELossConfig
+from common.losses.vae import VAELossConfig
+from common.networks.swin import SwinConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage1_vae.train import step_fn as stage1_step
 from stage2_sampler.model import SamplerConfig

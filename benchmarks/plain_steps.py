@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.networks import MAX_DEPTH, Batch, Sizes
-from common.published import IDENTITY, Kind, published_name
-from common.randomness import StepRandom
+from common.networks.published.names import IDENTITY, Kind, published_name
+from common.runtime.randomness import StepRandom
 from tests.golden import plain_networks as plain
 
 PRIOR_MEAN = 1.54

@@ -3,10 +3,10 @@
   python benchmarks/scaling.py                         # stage 1 at 480x640, batch 8
   python benchmarks/scaling.py --processes 1 2 4 --size 96 128 --batch 16
 
-Real training runs (`common/launch.py`, torchrun's launcher, gloo) of stage 1 on generated frames,
-loading included, the same effective batch for all. Every process has one thread; on a machine with
-fewer free cores than processes the ratio says nothing. The runs take turns; of each, the first
-steps are left out.
+Real training runs (`common/runtime/launcher.py`, torchrun's launcher, gloo) of stage 1 on generated
+frames, loading included, the same effective batch for all. Every process has one thread; on a
+machine with fewer free cores than processes the ratio says nothing. The runs take turns; of each,
+the first steps are left out.
 """
 
 import argparse

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks.measure import Row, benchmark_parser, report
-from common.data.feature_file import FeatureStore, write_features
 from common.errors import run_program
+from common.language.feature_files import FeatureStore, write_features
 
 NUM_NYU, NUM_KITTI = 24_231 + 654, 23_158 + 652
 NUM_NYU_CAPTIONS, NUM_KITTI_CAPTIONS = 5_467, 3_804

@@ -41,12 +41,12 @@ from benchmarks.networks import (
 from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
 from common.config import REPO_ROOT, positive
-from common.distributed import Processes, compile_if_possible
-from common.engine import TrainConfig, adam, fit
+from common.engine.log_window import memory_gb
+from common.engine.loop import TrainConfig, adam, fit
 from common.errors import UserError, run_program
-from common.layers import trainable_parameters
-from common.log_window import memory_gb
-from common.swin import SwinEncoder
+from common.networks.layers import trainable_parameters
+from common.networks.swin import SwinEncoder
+from common.runtime.processes import Processes, compile_if_possible
 
 VARIANTS = ("plain", "fp32", "bf16")
 WARM_UP = 3  # rounds: the first steps wait for the system to hand out memory

@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import common.scene_decoder
-import common.swin
-import common.upsampling
+import common.networks.scene_decoder
+import common.networks.swin
+import common.networks.upsampling
 import stage1_vae.model
 import stage3_depth.joint_model
 import stage3_depth.model
-from common.layers import FastLinear
-from common.swin import CellAttention
-from common.swin_windows import Windows, from_windows, to_windows
+from common.networks.fast.swin_windows import Windows, from_windows, to_windows
+from common.networks.layers import FastLinear
+from common.networks.swin import CellAttention
 
 MALLOC = "malloc"  # set when a process starts, so `train_step.py` sees to it
 
@@ -37,7 +37,7 @@ def plain_head(
 ) -> Tensor:
     """What `folded_conv3x3` replaces: every channel at full resolution, in float32 too."""
     with torch.autocast(maps[0].device.type, enabled=False):
-        full = common.upsampling.sum_upsampled(tuple(m.float() for m in maps), scales)
+        full = common.networks.upsampling.sum_upsampled(tuple(m.float() for m in maps), scales)
         return conv(full if mix is None else F.conv2d(full, mix.weight, mix.bias))
 
 
@@ -59,7 +59,7 @@ def padded_attention(module: CellAttention, x: Tensor, windows: Windows) -> Tens
     """What `CellAttention` replaces: padding is projected like cells, and thrown away later."""
     zero = x.new_zeros(x.shape[2])
     qkv = module.qkv(to_windows(x, zero, windows)).unflatten(2, (3, module.num_heads, -1))
-    mixed = common.swin.attend(qkv, module._bias(), windows.mask)
+    mixed = common.networks.swin.attend(qkv, module._bias(), windows.mask)
     return from_windows(module.proj(mixed), windows)
 
 
@@ -86,17 +86,17 @@ REPLACEMENTS: dict[str, list[tuple[object, str, Any]]] = {
     ],
     "matrix-upsampling": [
         (module, "upsample_to", plain_upsample)
-        for module in (common.upsampling, common.scene_decoder)
+        for module in (common.networks.upsampling, common.networks.scene_decoder)
     ],
     "fused-adam": [(torch.optim, "Adam", PlainAdam)],
-    "attention-in-blocks": [(common.swin, "attend", plain_attention)],
+    "attention-in-blocks": [(common.networks.swin, "attend", plain_attention)],
     "cells-only": [(CellAttention, "forward", padded_attention)],
     "fast-linear": [(FastLinear, "forward", nn.Linear.forward)],
     "caches": [
-        _uncached(common.swin, "windows_of"),
-        _uncached(common.scene_decoder, "position_code"),
-        _uncached(common.upsampling, "interpolation_matrix"),
-        _uncached(common.upsampling, "shifted_matrices"),
+        _uncached(common.networks.swin, "windows_of"),
+        _uncached(common.networks.scene_decoder, "position_code"),
+        _uncached(common.networks.upsampling, "interpolation_matrix"),
+        _uncached(common.networks.upsampling, "shifted_matrices"),
     ],
 }
 TRICKS = (*REPLACEMENTS, MALLOC)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from common.losses import DepthLossConfig
-from common.run import RunConfig
+from common.losses.depth import DepthLossConfig
+from common.programs.run import RunConfig
 from llm_mde.model import LLMDepthConfig
 from llm_mde.prompt import PromptConfig
 

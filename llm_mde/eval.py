@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from common.config import resolve_path
 from common.errors import run_program
-from common.eval_program import StageProgram, run_evaluation
-from common.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.evaluation import StageProgram, run_evaluation
+from common.programs.inference import draw_prediction_panels, evaluate_dataset
+from common.runtime.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
 from llm_mde.config import LLMMDEConfig
 from llm_mde.model import complete_checkpoint, load_llm_depth
 

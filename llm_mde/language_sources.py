@@ -24,7 +24,7 @@ from transformers import (
 
 from common.config import resolve_path
 from common.errors import UserError
-from common.hub import one_line_failure
+from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
 from llm_mde.language_model import LanguageConfig, LanguageModel
 from llm_mde.random_weights import fill_with_random

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from common.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
+from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 # DepthCLIP (Zhang et al., 2022).
 DEPTH_CLASSES = (

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from common.errors import UserError
-from common.hub import one_line_failure
+from common.runtime.hub import one_line_failure
 
 CACHED_SENTENCES = 100_000
 CLIP_VOCABULARY = 49_408

@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.data.loading import Data, load_data
-from common.distributed import processes
-from common.engine import adamw
+from common.engine.loop import adamw
 from common.errors import run_program
-from common.layers import trainable_parameters
-from common.losses import silog_loss, silog_valid
-from common.randomness import StepRandom
-from common.run import open_run
-from common.training import read_command_line, seed_everything, train
+from common.losses.depth import silog_loss, silog_valid
+from common.networks.layers import trainable_parameters
+from common.programs.assembly import Data, load_data
+from common.programs.run import open_run
+from common.programs.training import read_command_line, seed_everything, train
+from common.runtime.processes import processes
+from common.runtime.randomness import StepRandom
 from llm_mde.config import LLMMDEConfig
 from llm_mde.eval import draw_panels, evaluate
 from llm_mde.model import LLMDepth, Setting, build_llm_depth
@@ -51,7 +51,7 @@ def prepare_prompt(model: LLMDepth, data: Data, clip: str) -> None:
     model.check_prompts(captions)
     if model.needs_image_feature:
         # Imported here: only this part of the prompt needs CLIP.
-        from common.clip_text import ClipTextEncoder
+        from common.language.clip import ClipTextEncoder
 
         model.prompt.set_class_features(ClipTextEncoder(clip).encode(model.prompt.clip_sentences()))
 

@@ -18,9 +18,9 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 
 from common.config import require_at_least, resolve_path
-from common.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.errors import UserError
-from common.hub import one_line_failure
+from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random

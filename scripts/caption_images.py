@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from common.captioning import Captioner, CaptionSettings
 from common.config import resolve_path
-from common.data.prepare import caption_parts
-from common.data.prepare.image_sets import add_image_arguments, find_images
-from common.data.reading import read_image
-from common.distributed import Processes, processes
 from common.errors import UserError, run_program
-from common.precision import choose_precision
+from common.images.reading import read_image
+from common.language.captioner import Captioner, CaptionSettings
+from common.runtime.precision import choose_precision
+from common.runtime.processes import Processes, processes
+from scripts.preparation import caption_parts
+from scripts.preparation.image_sets import add_image_arguments, find_images
 
 READERS = 4  # threads that read images ahead
 

@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common import published as pub
-from common.checkpoint import FORMAT_VERSION, save_checkpoint
 from common.config import resolve_path
 from common.errors import UserError, run_program
-from common.published import Kind, State
-from common.published_sizes import encoder_sizes
-from scripts.published_networks import (
+from common.networks.published import names as pub
+from common.networks.published.names import Kind, State
+from common.networks.published.sizes import encoder_sizes
+from common.runtime.checkpoints import FORMAT_VERSION, save_checkpoint
+from scripts.conversion.published_networks import (
     DATASETS,
     PARTS,
     build_target,

@@ -35,27 +35,27 @@ from common.config import (
     positive,
     resolve_path,
 )
-from common.data.doctor.commands import commands_for, place_of
-from common.data.doctor.disk import check_disk
-from common.data.doctor.duplicates import compare_contents, compare_lists
-from common.data.doctor.files import (
+from common.data.samples import DataConfig, find_samples, layout_of
+from common.data.splits import read_split
+from common.errors import UserError, run_program
+from common.files import whole_file
+from common.language.features import TextConfig
+from scripts.doctor_checks.commands import commands_for, place_of
+from scripts.doctor_checks.disk import check_disk
+from scripts.doctor_checks.duplicates import compare_contents, compare_lists
+from scripts.doctor_checks.files import (
     ListedFiles,
     check_presence,
     check_whole,
     file_sizes,
     locate,
 )
-from common.data.doctor.findings import Finding, in_threads, merged, problem
-from common.data.doctor.judge_depth import judge_depth
-from common.data.doctor.judge_files import judge_files
-from common.data.doctor.lists import configured_splits, read_lists
-from common.data.doctor.pixels import probe_pair
-from common.data.doctor.text import check_text, text_feature_length
-from common.data.samples import DataConfig, find_samples, layout_of
-from common.data.splits import read_split
-from common.data.text_features import TextConfig
-from common.errors import UserError, run_program
-from common.files import whole_file
+from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
+from scripts.doctor_checks.judge_depth import judge_depth
+from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lists import configured_splits, read_lists
+from scripts.doctor_checks.pixels import probe_pair
+from scripts.doctor_checks.text import check_text, text_feature_length
 
 CONFIGS = {
     "nyu": "configs/nyu/data.yaml",

@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from common.config import positive, resolve_path
-from common.data.captions import captions_sha256, read_captions, write_entries
-from common.data.encoding import (
+from common.errors import UserError, run_program
+from common.language.captions import captions_sha256, read_captions, write_entries
+from common.language.encoding import (
     PartFolder,
     encode_captions,
     encode_images,
@@ -33,11 +34,10 @@ from common.data.encoding import (
     image_origin,
     text_origin,
 )
-from common.data.feature_file import open_table, write_features
-from common.data.prepare import published_text as published
-from common.data.prepare.image_sets import add_image_arguments, find_images
-from common.data.text_features import TextConfig
-from common.errors import UserError, run_program
+from common.language.feature_files import open_table, write_features
+from common.language.features import TextConfig
+from scripts.preparation import published_text as published
+from scripts.preparation.image_sets import add_image_arguments, find_images
 
 FEATURES_PER_PART = 4096
 

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import resolve_path
 from common.errors import UserError, run_program
-from common.run import environment
-from scripts.few_shot_plan import RECIPES, FewShotRun, make_plan
-from scripts.few_shot_report import Row, write_report
+from common.programs.run import environment
+from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
+from scripts.run_plans.few_shot_report import Row, write_report
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # launch.sh PROGRAM [arguments]: run a program of this repository with its own Python environment,
-# if there is one, in as many processes as NPROC says (see common/launch.py).
+# if there is one, in as many processes as NPROC says (see common/runtime/launcher.py).
 set -eu
 if [ $# -eq 0 ]; then
     echo "usage: sh scripts/launch.sh PROGRAM [arguments], as in" >&2
@@ -20,4 +20,4 @@ if [ ! -f "$program" ]; then
     exit 2
 fi
 shift
-exec "$python" "$root/common/launch.py" "$program" "$@"
+exec "$python" "$root/common/runtime/launcher.py" "$program" "$@"

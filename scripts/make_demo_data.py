@@ -13,10 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.data.demo.room_files import RoomsSettings, write_rooms
-from common.data.demo.street_files import StreetsSettings, write_streets
-from common.data.demo.writer import is_made
 from common.errors import UserError, run_program
+from scripts.demo_renderer.room_files import RoomsSettings, write_rooms
+from scripts.demo_renderer.street_files import StreetsSettings, write_streets
+from scripts.demo_renderer.writer import is_made
 
 EXAMPLE = """examples:
   python scripts/make_demo_data.py                          rooms at 96x128 in data/demo/rooms

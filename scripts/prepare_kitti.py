@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT, resolve_path
 from common.data.named_splits import NAMED_SPLITS
-from common.data.prepare.download import download
-from common.data.prepare.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
-from common.data.prepare.kitti_archives import (
+from common.errors import UserError, run_program
+from scripts.preparation.download import download
+from scripts.preparation.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
+from scripts.preparation.kitti_archives import (
     KITTI_SERVER,
     Parts,
     fetch_depth,
@@ -41,8 +42,8 @@ from common.data.prepare.kitti_archives import (
     unpack_depth,
     unpack_raw,
 )
-from common.data.prepare.kitti_frames import FrameList, read_frame_list
-from common.data.prepare.kitti_lists import (
+from scripts.preparation.kitti_frames import FrameList, read_frame_list
+from scripts.preparation.kitti_lists import (
     Row,
     annotated_of_whole_drives,
     compare,
@@ -53,8 +54,7 @@ from common.data.prepare.kitti_lists import (
     scan_training,
     write_list,
 )
-from common.data.prepare.kitti_tree import Tree, link_depth, link_raw
-from common.errors import UserError, run_program
+from scripts.preparation.kitti_tree import Tree, link_depth, link_raw
 
 TRAIN, TEST_652 = NAMED_SPLITS["kitti_eigen"].train, NAMED_SPLITS["kitti_eigen"].test
 TEST_697 = NAMED_SPLITS["kitti_eigen697"].test

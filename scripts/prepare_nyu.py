@@ -24,12 +24,12 @@ sys.path.insert(0, str(ROOT))
 
 from common.config import resolve_path
 from common.data.named_splits import NAMED_SPLITS
-from common.data.prepare import nyu_sources
-from common.data.prepare.download import download, sha256_of
-from common.data.prepare.nyu_lists import ListReport, make_list
-from common.data.prepare.nyu_official import FOLDER, write_official_split
-from common.data.prepare.nyu_sync import place_sync
 from common.errors import UserError, run_program
+from scripts.preparation import nyu_sources
+from scripts.preparation.download import download, sha256_of
+from scripts.preparation.nyu_lists import ListReport, make_list
+from scripts.preparation.nyu_official import FOLDER, write_official_split
+from scripts.preparation.nyu_sync import place_sync
 
 EXAMPLE = """examples:
   python scripts/prepare_nyu.py --download

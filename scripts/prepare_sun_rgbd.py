@@ -24,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from common.config import REPO_ROOT, resolve_path
-from common.data.prepare.archives import extract_zip, find_archives
-from common.data.prepare.download import download
-from common.data.prepare.links import link
-from common.data.prepare.sun_rgbd_files import (
+from common.errors import UserError, run_program
+from common.files import whole_file
+from scripts.preparation.archives import extract_zip, find_archives
+from scripts.preparation.download import download
+from scripts.preparation.links import link
+from scripts.preparation.sun_rgbd_files import (
     DATA_FOLDER,
     SENSORS,
     SPLIT_FILE,
@@ -38,8 +40,6 @@ from common.data.prepare.sun_rgbd_files import (
     read_sample,
     read_test_folders,
 )
-from common.errors import UserError, run_program
-from common.files import whole_file
 
 SERVER = "https://rgbd.cs.princeton.edu/data"
 DATA_ARCHIVE, TOOLBOX_ARCHIVE = "SUNRGBD.zip", "SUNRGBDtoolbox.zip"

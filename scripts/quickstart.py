@@ -20,19 +20,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.checkpoint import load_checkpoint
 from common.config import build_config
 from common.data.dataset import DepthDataset
-from common.data.loading import evaluation_batches, load_split
-from common.distributed import Processes, processes
 from common.errors import run_program
-from common.eval_program import StageProgram, evaluate_checkpoint, result_labels
-from common.evaluation import EvalResult, evaluate_depth, format_table, result_dict, write_json
-from common.inference import draw_prediction_panel
-from common.run import RunConfig, environment
-from common.visualize import stack_panels, write_png
+from common.evaluation.panels import stack_panels, write_png
+from common.evaluation.scoring import (
+    EvalResult,
+    evaluate_depth,
+    format_table,
+    result_dict,
+    write_json,
+)
+from common.programs.assembly import evaluation_batches, load_split
+from common.programs.evaluation import StageProgram, evaluate_checkpoint, result_labels
+from common.programs.inference import draw_prediction_panel
+from common.programs.run import RunConfig, environment
+from common.runtime.checkpoints import load_checkpoint
+from common.runtime.processes import Processes, processes
 from scripts.report import write_report
-from scripts.stage_runs import StageRun, run_command
+from scripts.run_plans.stage_runs import StageRun, run_command
 from stage1_vae.eval import PROGRAM as STAGE1
 from stage2_sampler.eval import PROGRAM as STAGE2
 from stage3_depth.eval import PROGRAM as STAGE3

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_program
 from common.files import whole_file
-from scripts import report_parts as parts
+from scripts.reporting import parts as parts
 
-STYLE_FILE = Path(__file__).resolve().with_name("report.css")
+STYLE_FILE = Path(__file__).resolve().parent / "reporting" / "report.css"
 EXAMPLE = "example: python scripts/report.py runs/demo   writes runs/demo/report.html"
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from common.run import RunConfig
-from common.vae_loss import VAELossConfig
+from common.losses.vae import VAELossConfig
+from common.programs.run import RunConfig
 from stage1_vae.model import TextVAEConfig
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, conv3x3, metric_depth, mlp, padded_size
-from common.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
-from common.upsampling import folded_conv3x3
+from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, padded_size
+from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
+from common.networks.upsampling import folded_conv3x3
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class TextVAE(nn.Module):
 
 
 def load_text_vae(checkpoint: dict) -> TextVAE:
-    """Rebuild the text-VAE of a stage 1 checkpoint (see `common/checkpoint.py`)."""
+    """Rebuild the text-VAE of a stage 1 checkpoint (see `common/runtime/checkpoints.py`)."""
     model = TextVAE(build_config(TextVAEConfig, checkpoint["model_config"]))
     model.load_state_dict(checkpoint["model"])
     return model

@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.data.loading import load_data
-from common.distributed import processes, unwrap
-from common.engine import adam
+from common.engine.loop import adam
 from common.errors import run_program
-from common.layers import trainable_parameters
-from common.randomness import StepRandom
-from common.run import open_run
-from common.training import read_command_line, seed_everything, train
-from common.vae_loss import VAELossConfig, vae_loss, vae_totals
+from common.losses.vae import VAELossConfig, vae_loss, vae_totals
+from common.networks.layers import trainable_parameters
+from common.programs.assembly import load_data
+from common.programs.run import open_run
+from common.programs.training import read_command_line, seed_everything, train
+from common.runtime.processes import processes, unwrap
+from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import draw_panels, evaluate
 from stage1_vae.model import TextVAE

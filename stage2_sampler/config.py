@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common.run import RunConfig
-from common.vae_loss import VAELossConfig
+from common.losses.vae import VAELossConfig
+from common.programs.run import RunConfig
 from stage2_sampler.model import SamplerConfig
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, mlp, pad_to_stride
-from common.swin import SwinConfig, SwinEncoder
+from common.networks.layers import Standardize, mlp, pad_to_stride
+from common.networks.swin import SwinConfig, SwinEncoder
 from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
 
 

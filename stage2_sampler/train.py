@@ -17,17 +17,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoint import find_earlier_stage, load_checkpoint
-from common.data.loading import load_data
-from common.distributed import processes, unwrap
-from common.engine import adam
+from common.engine.loop import adam
 from common.errors import run_program
-from common.layers import trainable_parameters
-from common.randomness import StepRandom
-from common.run import open_run
-from common.swin_weights import start_from
-from common.training import read_command_line, seed_everything, train
-from common.vae_loss import VAELossConfig, vae_loss, vae_totals
+from common.losses.vae import VAELossConfig, vae_loss, vae_totals
+from common.networks.layers import trainable_parameters
+from common.networks.swin_weights import start_from
+from common.programs.assembly import load_data
+from common.programs.run import open_run
+from common.programs.training import read_command_line, seed_everything, train
+from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
+from common.runtime.processes import processes, unwrap
+from common.runtime.randomness import StepRandom
 from stage1_vae.model import load_text_vae
 from stage2_sampler.config import Stage2Config
 from stage2_sampler.eval import draw_panels, evaluate

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from common.config import require_at_least
-from common.losses import DepthLossConfig
-from common.run import RunConfig
+from common.losses.depth import DepthLossConfig
+from common.programs.run import RunConfig
 from stage3_depth.joint_model import JointConfig
 from stage3_depth.model import EstimatorConfig
 

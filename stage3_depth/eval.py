@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.errors import run_program
-from common.eval_program import StageProgram, run_evaluation
-from common.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.evaluation import StageProgram, run_evaluation
+from common.programs.inference import draw_prediction_panels, evaluate_dataset
 from stage3_depth.config import JointStageConfig, Stage3Config
 from stage3_depth.joint_model import load_joint
 from stage3_depth.model import load_language_depth

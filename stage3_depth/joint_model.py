@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
-from common.scene_decoder import LEVEL_SCALES
-from common.swin import SwinConfig, SwinEncoder
-from common.upsampling import folded_conv3x3, upsample
+from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
+from common.networks.scene_decoder import LEVEL_SCALES
+from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.upsampling import folded_conv3x3, upsample
 from stage3_depth.model import Refine, Up
 
 Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.layers import conv3x3, metric_depth, mlp, pad_to_stride
-from common.scene_decoder import LEVEL_SCALES, SceneFeatures, refine
-from common.swin import SwinConfig, SwinEncoder
-from common.upsampling import folded_conv3x3, upsample
+from common.networks.layers import conv3x3, metric_depth, mlp, pad_to_stride
+from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures, refine
+from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.upsampling import folded_conv3x3, upsample
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
 

@@ -20,17 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoint import find_earlier_stage, load_checkpoint
-from common.data.loading import load_data
-from common.distributed import processes
-from common.engine import adam
+from common.engine.loop import adam
 from common.errors import UserError, run_program
-from common.layers import trainable_parameters
-from common.losses import silog_loss, silog_valid
-from common.randomness import StepRandom
-from common.run import open_run
-from common.swin_weights import start_from
-from common.training import peek, read_command_line, seed_everything, train
+from common.losses.depth import silog_loss, silog_valid
+from common.networks.layers import trainable_parameters
+from common.networks.swin_weights import start_from
+from common.programs.assembly import load_data
+from common.programs.run import open_run
+from common.programs.training import peek, read_command_line, seed_everything, train
+from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
+from common.runtime.processes import processes
+from common.runtime.randomness import StepRandom
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth.config import Stage3Config
 from stage3_depth.eval import draw_panels, evaluate

@@ -16,16 +16,16 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from common.checkpoint import find_earlier_stage, load_checkpoint
-from common.data.loading import load_data
-from common.distributed import processes, unwrap
-from common.engine import adam
-from common.layers import trainable_parameters
-from common.losses import channel_kl, channel_sums, gaussian_kl, silog_loss, silog_valid
-from common.randomness import StepRandom
-from common.run import open_run
-from common.swin_weights import start_from
-from common.training import read_command_line, seed_everything, train
+from common.engine.loop import adam
+from common.losses.depth import channel_kl, channel_sums, gaussian_kl, silog_loss, silog_valid
+from common.networks.layers import trainable_parameters
+from common.networks.swin_weights import start_from
+from common.programs.assembly import load_data
+from common.programs.run import open_run
+from common.programs.training import read_command_line, seed_everything, train
+from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
+from common.runtime.processes import processes, unwrap
+from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, load_text_vae
 from stage3_depth.config import JointLossConfig, JointStageConfig
 from stage3_depth.eval import draw_panels_joint, evaluate_joint

@@ -26,9 +26,9 @@ import stage2_sampler.train
 import stage3_depth.eval
 import stage3_depth.train
 from common.config import REPO_ROOT
-from common.data.feature_file import write_features
 from common.data.samples import DataConfig
 from common.errors import run_program
+from common.language.feature_files import write_features
 
 TEXT_DIM, IMAGE_DIM = 16, 12
 COUNTS = {"train": 12, "val": 4, "test": 4}

@@ -12,7 +12,7 @@ import torch
 from conftest import Outcome, call
 
 from common.config import REPO_ROOT
-from common.data.feature_file import write_features
+from common.language.feature_files import write_features
 
 NYU_TRAIN_LIST = "nyudepthv2_train_files_with_gt.txt"
 NYU_TEST_LIST = "nyudepthv2_test_files_with_gt.txt"

@@ -1,6 +1,6 @@
 """The joint network at a size for tests."""
 
-from common.swin import SwinConfig
+from common.networks.swin import SwinConfig
 from stage3_depth.joint_model import JointConfig
 
 TINY_JOINT = JointConfig(

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from conftest import Outcome, run_script
 
-from common.data.prepare.eigen import EIGEN_TEST_DRIVES
-from common.data.prepare.kitti_frames import Frame
+from scripts.preparation.eigen import EIGEN_TEST_DRIVES
+from scripts.preparation.kitti_frames import Frame
 
 # Frames of every test drive in the raw data; the archive annotates all but five at either end.
 LENGTHS = dict(zip(EIGEN_TEST_DRIVES, (

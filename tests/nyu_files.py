@@ -9,7 +9,7 @@ import numpy as np
 import scipy.io
 from conftest import Outcome, run_script
 
-from common.data.prepare.nyu_official import to_millimetres
+from scripts.preparation.nyu_official import to_millimetres
 
 SCENE_TYPES = ("kitchen", "kitchen", "bathroom", "office", "bathroom")
 TRAIN_INDICES, TEST_INDICES = (0, 3), (1, 2, 4)  # from 0

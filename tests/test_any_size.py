@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.swin import SwinConfig
+from common.networks.swin import SwinConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SampledVAE, SamplerConfig
 from stage3_depth.joint_model import JointConfig, JointDepth

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import evaluate, train, train_process
 
-from common.data.feature_file import FeatureStore, write_features
+from common.language.feature_files import FeatureStore, write_features
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from benchmarks.plain_steps import plain_loss
 from benchmarks.tricks import MALLOC, REPLACEMENTS, TRICKS, without
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
-from common.engine import TrainConfig, adam
-from common.metrics import METRIC_NAMES
-from common.randomness import StepRandom
-from common.swin import SwinEncoder
+from common.engine.loop import TrainConfig, adam
+from common.evaluation.metrics import METRIC_NAMES
+from common.networks.swin import SwinEncoder
+from common.runtime.randomness import StepRandom
 
 PROGRAMS = {
     "data_loading": data_loading, "evaluation": evaluation, "scaling": scaling,

@@ -11,9 +11,9 @@ import transformers as hf
 from captioning_models import TOWER, write_models
 from conftest import run_process, run_script
 
-from common import hub
-from common.captioning import Captioner, CaptionSettings, SeededSampling
-from common.data.captions import read_captions
+from common.language.captioner import Captioner, CaptionSettings, SeededSampling
+from common.language.captions import read_captions
+from common.runtime import hub
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from common import checkpoint as ckpt
 from common.errors import UserError
+from common.runtime import checkpoints as ckpt
 
 CONTENT = {
     "stage": "stage1",

@@ -18,7 +18,7 @@ from common.config import (
     valid_keys,
 )
 from common.errors import UserError
-from common.training import read_command_line
+from common.programs.training import read_command_line
 from stage1_vae.config import Stage1Config
 
 

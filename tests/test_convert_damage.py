@@ -10,7 +10,7 @@ import torch
 from published_files import STAGED, convert, save, tiny_weights, write_published
 
 from common.errors import UserError
-from common.published import read_safely, to_published
+from common.networks.published.names import read_safely, to_published
 
 
 def refused(folder: Path, *files: Path) -> str:

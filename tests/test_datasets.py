@@ -7,12 +7,12 @@ import pytest
 import torch
 from dataset_trees import one_line, plain, save, stored_depth
 
-from common.data import transforms
 from common.data.dataset import collate_eval, collate_train, image_files
-from common.data.feature_file import FeatureStore, write_features
-from common.data.reading import read_image
 from common.data.sampling import StepSampler, eval_loader, train_loader
 from common.errors import UserError
+from common.images import transforms
+from common.images.reading import read_image
+from common.language.feature_files import FeatureStore, write_features
 
 
 def test_nyu_training_item(nyu):

@@ -11,14 +11,22 @@ import cv2
 import numpy as np
 import pytest
 
-from common.data.demo import room_files as demo_room_files
-from common.data.demo.captions import MINIATURE_ROOMS
-from common.data.demo.renderer import Camera, Light, Material, Room, Scene, Solid, render_geometry
-from common.data.demo.room_files import RoomsSettings, scene_captions, write_rooms
-from common.data.demo.street_files import StreetsSettings, write_streets
-from common.data.demo_rooms import MAX_DEPTH, MIN_DEPTH, ROOM_TYPES, draw_room, focal_px
 from common.data.lists import read_list, scene_of
 from common.errors import UserError
+from scripts.demo_renderer import room_files as demo_room_files
+from scripts.demo_renderer.captions import MINIATURE_ROOMS
+from scripts.demo_renderer.renderer import (
+    Camera,
+    Light,
+    Material,
+    Room,
+    Scene,
+    Solid,
+    render_geometry,
+)
+from scripts.demo_renderer.room_files import RoomsSettings, scene_captions, write_rooms
+from scripts.demo_renderer.rooms import MAX_DEPTH, MIN_DEPTH, ROOM_TYPES, draw_room, focal_px
+from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAY = Material((0.5, 0.5, 0.5))

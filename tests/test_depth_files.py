@@ -7,8 +7,8 @@ import cv2
 import pytest
 import torch
 
-from common.depth_files import DepthWriter, depth_names
 from common.errors import UserError
+from common.images.depth_files import DepthWriter, depth_names
 
 
 def test_names_of_depth_files():

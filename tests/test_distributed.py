@@ -12,10 +12,10 @@ import torch.distributed as dist
 from conftest import call, metrics_of, run_process, train, train_process
 
 from common import errors
-from common.data.loading import load_data
 from common.data.sampling import check_share, epoch_order
-from common.distributed import Processes
 from common.errors import UserError
+from common.programs.assembly import load_data
+from common.runtime.processes import Processes
 
 # An instance norm follows: the gradient of these is rounding, and Adam takes full steps along it.
 ROUNDING_ONLY = ("mix.1.bias", "mix.4.bias")

@@ -13,12 +13,12 @@ from conftest import call
 
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
-from common.data.doctor.causes import Keys, Search, explain_missing
-from common.data.doctor.commands import commands_for
-from common.data.doctor.findings import in_threads, merged, note, some_of
-from common.data.doctor.units import guess_unit
 from common.data.samples import DataConfig
 from common.errors import UserError
+from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.commands import commands_for
+from scripts.doctor_checks.findings import in_threads, merged, note, some_of
+from scripts.doctor_checks.units import guess_unit
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_units_are_told_from_the_median(stored, typical, scale):
 @pytest.mark.parametrize("name", list(trees.DOCTOR["CONFIGS"]))
 def test_the_commands_it_names_exist(name, tmp_path):
     config = trees.DOCTOR["load"](name, trees.DOCTOR["CONFIGS"][name], str(tmp_path), [])
-    shared = (REPO_ROOT / "common/data/prepare/image_sets.py").read_text()
+    shared = (REPO_ROOT / "scripts/preparation/image_sets.py").read_text()
     for command in commands_for(config.data, config.text, "c.yaml").values():
         words = shlex.split(command)
         if words[0] == "python":

@@ -11,7 +11,7 @@ import torch
 from conftest import call
 from doctor_trees import nyu_tree  # noqa: F401  (the fixture `nyu`)
 
-from common.data.feature_file import write_features
+from common.language.feature_files import write_features
 
 # Lists.
 

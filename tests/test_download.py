@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.prepare.download import download, part_file, sha256_of
 from common.errors import UserError
+from scripts.preparation.download import download, part_file, sha256_of
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

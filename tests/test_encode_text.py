@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import run_script
 
-from common.clip_text import ClipImageEncoder, ClipTextEncoder
-from common.data import encoding
-from common.data.captions import captions_sha256, read_captions
-from common.data.feature_file import FeatureStore
+from common.language import encoding
+from common.language.captions import captions_sha256, read_captions
+from common.language.clip import ClipImageEncoder, ClipTextEncoder
+from common.language.feature_files import FeatureStore
 
 STEMS = {  # data set and split -> image path without suffix -> caption
     "nyu/train": {

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.distributed import Processes
-from common.engine import (
+from common.engine.loop import (
     Interrupted,
     TrainConfig,
     Window,
@@ -19,9 +18,10 @@ from common.engine import (
     learning_rate,
 )
 from common.errors import UserError
-from common.layers import trainable_parameters
-from common.precision import autocast, choose_precision
-from common.randomness import StepRandom
+from common.networks.layers import trainable_parameters
+from common.runtime.precision import autocast, choose_precision
+from common.runtime.processes import Processes
+from common.runtime.randomness import StepRandom
 
 CPU = torch.device("cpu")
 ALONE = Processes(rank=0, world_size=1, device=CPU)

@@ -14,12 +14,12 @@ from conftest import FOLDERS, IMAGE_DIM, evaluate, metrics_of, start_process, tr
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
 from common.data.samples import DataConfig
-from common.distributed import Processes
-from common.engine import TrainConfig
-from common.evaluation import EvalConfig, format_table, result_dict
-from common.inference import draw_prediction_panel, evaluate_dataset
-from common.run import RunConfig
-from common.training import seed_everything
+from common.engine.loop import TrainConfig
+from common.evaluation.scoring import EvalConfig, format_table, result_dict
+from common.programs.inference import draw_prediction_panel, evaluate_dataset
+from common.programs.run import RunConfig
+from common.programs.training import seed_everything
+from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
 JSON_KEYS = ["checkpoint", "recipe", "stage", "data", "split", "protocol", "flip", "num_images",
@@ -269,7 +269,9 @@ def test_missing_files_are_counted_in_the_result(kitti):
 
 def test_panels_show_kitti_ground_truth_in_the_frame_of_its_prediction(kitti, monkeypatch):
     shown = []
-    monkeypatch.setattr("common.inference.panel", lambda image, gt, *_, **__: shown.append(gt))
+    monkeypatch.setattr(
+        "common.programs.inference.panel", lambda image, gt, *_, **__: shown.append(gt)
+    )
     dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
     draw_prediction_panel(torch.nn.Linear(1, 1), gt_as_prediction(kitti), dataset, 0)
     gt = cv2.imread(str(kitti.root / "depth_0.png"), cv2.IMREAD_UNCHANGED)

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.evaluation import (
+from common.evaluation.metrics import METRIC_NAMES, compute_metrics
+from common.evaluation.protocols import find_protocol, valid_mask
+from common.evaluation.scoring import (
     EvalConfig,
     evaluate_depth,
     flip_average,
@@ -19,8 +21,6 @@ from common.evaluation import (
     write_csv,
     write_json,
 )
-from common.metrics import METRIC_NAMES, compute_metrics
-from common.protocols import find_protocol, valid_mask
 from tests.golden.recipe import image, metric_case
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,10 +12,10 @@ from conftest import SETTINGS, evaluate, train
 
 from common.data.dataset import build_dataset
 from common.data.folder import find_pairs
-from common.data.prepare.image_sets import images_of_config
 from common.data.samples import DataConfig
 from common.data.splits import read_split
 from common.errors import UserError
+from scripts.preparation.image_sets import images_of_config
 
 SCENES = {"hall": 2, "kitchen 1": 6, "office": 9, "attic": 3}
 SPLITS = ("train", "val", "test")

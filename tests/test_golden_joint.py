@@ -8,9 +8,9 @@ import pytest
 import torch
 from joint_networks import TINY_JOINT
 
-from common.losses import channel_kl, gaussian_kl, silog_loss, silog_valid
-from common.published import IDENTITY, published_name
-from common.swin import SwinConfig
+from common.losses.depth import channel_kl, gaussian_kl, silog_loss, silog_valid
+from common.networks.published.names import IDENTITY, published_name
+from common.networks.swin import SwinConfig
 from stage3_depth.joint_model import JointConfig, JointDepth, JointOutput
 from tests.golden.networks import GOLDEN, build, load, published_shapes, read_arrays
 from tests.golden.recipe import image, unit_feature

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from common.losses import silog_loss, silog_valid
-from common.vae_loss import VAELossConfig, vae_loss, vae_totals
+from common.losses.depth import silog_loss, silog_valid
+from common.losses.vae import VAELossConfig, vae_loss, vae_totals
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SamplerConfig
 from stage3_depth.model import EstimatorConfig, LanguageDepth

@@ -9,15 +9,34 @@ import pytest
 
 from common.config import REPO_ROOT
 
-STAGES = ["stage1_vae", "stage2_sampler", "stage3_depth", "llm_mde"]
-ORDER = STAGES[:3]  # llm_mde is a system of its own
+# The rooms of `common`, each with those whose code it may use; the first row is the ground.
+GROUND = ("config", "errors", "files")
+ROOMS: dict[str, tuple[str, ...]] = {
+    "runtime": (),
+    "images": (),
+    "losses": (),
+    "networks": ("runtime", "images"),
+    "engine": ("runtime",),
+    "language": ("runtime", "images"),
+    "data": ("images", "language"),
+    "evaluation": ("images", "data"),
+    "programs": (
+        "runtime", "images", "losses", "networks", "engine", "language", "data", "evaluation"
+    ),
+}  # fmt: skip
+MAX_LEVELS = 6  # from the ground up
+# A stage: a folder with a stage.py. Of an earlier stage it may import model.py and nothing else.
+STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/model.py"))
+EARLIER = {"stage2_sampler": ("stage1_vae",), "stage3_depth": ("stage1_vae", "stage2_sampler")}
+TOP = ("common", "scripts", "tests", "benchmarks", *STAGES)
+
 FILES = sorted(
-    path.relative_to(REPO_ROOT)
-    for folder in ("common", "scripts", "tests", "benchmarks", *STAGES)
-    for path in (REPO_ROOT / folder).rglob("*.py")
+    path.relative_to(REPO_ROOT) for folder in TOP for path in (REPO_ROOT / folder).rglob("*.py")
 )
 TRAINING = [path for path in FILES if path.parts[0] in STAGES and path.stem.startswith("train")]
 PROGRAMS = [*TRAINING, *(path for path in FILES if path.name == "eval.py")]
+SCRIPT_PACKAGES = sorted({path.parts[1] for path in FILES if path.parts[0] == "scripts"
+                          and len(path.parts) == 3})  # fmt: skip
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -32,17 +51,31 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
+def room_of(name: str) -> str:
+    """`common.config` -> ground; `common.data.lists` -> data; else the first word."""
+    parts = name.removesuffix(".py").replace("/", ".").split(".")
+    if parts[0] != "common" or len(parts) == 1:
+        return parts[0]
+    return "ground" if parts[1] in GROUND else parts[1]
+
+
 def may_import(path: Path, module: str) -> bool:
     """Whether the file may import the module of this project."""
-    here, package = path.parts[0], module.partition(".")[0]
-    if here == "benchmarks" and module.startswith("tests.golden"):
-        return True  # what this project is compared with
-    if package in ("scripts", "tests", "conftest"):
-        return here == package or (package == "conftest" and here == "tests")
-    if package not in STAGES or here in ("scripts", "tests", "benchmarks", package):
+    here, target = path.parts[0], module.split(".")
+    if here == "common":
+        own, other = room_of(str(path)), room_of(module)
+        if target[0] in ("common",) and len(target) > 1:
+            return other in (own, "ground", *ROOMS.get(own, ()))
+        return target[0] not in TOP
+    if target[0] in ("tests", "conftest"):
+        return here == "tests" or (here == "benchmarks" and module.startswith("tests.golden"))
+    if target[0] == "scripts":
+        inside = len(target) > 1 and target[1] in SCRIPT_PACKAGES
+        return here == "scripts" or (here == "tests" and inside)
+    if target[0] not in STAGES or here in ("scripts", "tests", "benchmarks", target[0]):
         return True
-    is_earlier = here in ORDER and package in ORDER[: ORDER.index(here)]
-    return is_earlier and (module == package or module.startswith(f"{package}.model"))
+    is_earlier = target[0] in EARLIER.get(here, ())
+    return is_earlier and (len(target) == 1 or target[1] == "model")
 
 
 def forbidden(path: Path, source: str) -> list[str]:
@@ -61,10 +94,15 @@ def test_nobody_imports_what_it_must_not(path):
 @pytest.mark.parametrize(
     ("path", "source", "allowed"),
     [
-        ("common/x.py", "from stage1_vae.model import TextVAE", False),
-        ("common/x.py", "def f():\n    import stage1_vae.model", False),
-        ("common/x.py", "from scripts import report", False),
+        ("common/engine/x.py", "from stage1_vae.model import TextVAE", False),
+        ("common/engine/x.py", "def f():\n    import stage1_vae.model", False),
+        ("common/data/x.py", "from scripts import report", False),
         ("common/data/x.py", "from common.config import load_config", True),
+        ("common/data/x.py", "from common.language.captions import read_captions", True),
+        ("common/language/x.py", "from common.data.lists import read_list", False),
+        ("common/language/x.py", "from common.data import lists", False),
+        ("common/engine/x.py", "from common.data.dataset import DepthDataset", False),
+        ("common/config.py", "from common.runtime.precision import Precision", False),
         ("stage2_sampler/x.py", "from stage1_vae.model import TextVAE", True),
         ("stage2_sampler/x.py", "from stage1_vae import model", True),
         ("stage2_sampler/x.py", "from stage1_vae.train import step_fn", False),
@@ -72,8 +110,10 @@ def test_nobody_imports_what_it_must_not(path):
         ("stage2_sampler/x.py", "from stage3_depth.model import LanguageDepth", False),
         ("stage1_vae/x.py", "import llm_mde.model", False),
         ("llm_mde/x.py", "from stage1_vae.model import TextVAE", False),
-        ("scripts/x.py", "from stage3_depth.eval import PROGRAM", True),
+        ("scripts/x.py", "from stage3_depth.eval import predict", True),
         ("tests/x.py", "from scripts.report import write_report", False),
+        ("tests/x.py", "from scripts.preparation.links import link", True),
+        ("benchmarks/x.py", "from scripts.preparation.links import link", False),
         ("scripts/x.py", "from scripts.report import write_report", True),
     ],
 )
@@ -81,8 +121,32 @@ def test_the_rule_itself(path, source, allowed):
     assert (not forbidden(Path(path), source)) == allowed
 
 
+def test_every_room_is_in_the_order_and_the_order_has_no_circle():
+    rooms = {room_of(str(path)) for path in FILES if path.parts[0] == "common"}
+    assert rooms - {"ground", "__init__"} == set(ROOMS)
+    for number, (room, uses) in enumerate(ROOMS.items()):
+        assert set(uses) <= set(list(ROOMS)[:number]), room
+
+
+def test_the_house_is_low():
+    """The longest way from a room down to the ground, over what is really imported."""
+    levels = {"ground": 1}
+    for room in ROOMS:
+        files = [path for path in FILES if path.parts[:2] == ("common", room)]
+        below = {room_of(m) for path in files for m in imported(ast.parse(read(path)))}
+        levels[room] = 1 + max(levels[other] for other in below - {room} if other in levels)
+    assert max(levels.values()) <= MAX_LEVELS, levels
+
+
+def test_no_package_of_scripts_has_the_name_of_a_program():
+    programs = {path.stem for path in FILES if path.parts[0] == "scripts" and len(path.parts) == 2}
+    assert SCRIPT_PACKAGES
+    assert not programs & set(SCRIPT_PACKAGES)
+
+
 def test_there_are_files_to_check():
-    assert [path.parts[0] for path in TRAINING[:4]] == ["llm_mde", *ORDER]
+    assert {"llm_mde", "stage1_vae", "stage2_sampler", "stage3_depth"} <= set(STAGES)
+    assert {path.parts[0] for path in TRAINING} == set(STAGES)
     assert len(FILES) > 50
 
 

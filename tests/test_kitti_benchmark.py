@@ -10,12 +10,12 @@ import pytest
 import torch
 from conftest import TEXT_DIM, evaluate, run_process, train
 
-from common.data.feature_file import FeatureStore, write_features
 from common.data.kitti_benchmark import FOLDER, NAMES, find_images, to_stored, write_submission
-from common.data.reading import read_image
-from common.data.transforms import normalise
 from common.errors import UserError
-from common.evaluation import flip_average
+from common.evaluation.scoring import flip_average
+from common.images.reading import read_image
+from common.images.transforms import normalise
+from common.language.feature_files import FeatureStore, write_features
 from stage1_vae.model import load_text_vae
 from stage3_depth.joint_model import load_joint
 

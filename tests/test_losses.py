@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.losses import (
+from common.losses.depth import (
     channel_kl,
     channel_sums,
     edge_aware_smoothness,

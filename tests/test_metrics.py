@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.metrics import (
+from common.evaluation.metrics import (
     METRIC_NAMES,
     average_over_images,
     average_over_pixels,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from common.data.lists import read_list
-from common.data.prepare.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
-from common.data.prepare.kitti_frames import Frame, read_frame_list
-from common.data.reading import read_depth
 from common.data.samples import DataConfig, find_samples, layout_of
+from common.images.reading import read_depth
+from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
+from scripts.preparation.kitti_frames import Frame, read_frame_list
 from tests.kitti_files import (
     TRAIN_LENGTH,
     is_annotated,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from common.data.lists import read_list
-from common.data.prepare.eigen import EIGEN_TRAIN_DRIVES
-from common.data.prepare.kitti_frames import Frame
+from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES
+from scripts.preparation.kitti_frames import Frame
 from tests.kitti_files import CALIBRATION, TRAIN_LENGTH, prepare, write
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from common.data.lists import read_list
-from common.data.prepare import nyu_sources
-from common.data.prepare.nyu_official import to_millimetres
-from common.data.reading import read_depth, read_image, read_pair
+from common.images.reading import read_depth, read_image, read_pair
+from scripts.preparation import nyu_sources
+from scripts.preparation.nyu_official import to_millimetres
 from tests.nyu_files import (
     LABELED_LIST,
     SYNC_FILES,

@@ -9,7 +9,7 @@ import pytest
 
 from common.data.lists import read_list
 from common.data.named_splits import NAMED_SPLITS, ListFile
-from common.data.prepare.nyu_lists import check_list, scan_pairs
+from scripts.preparation.nyu_lists import check_list, scan_pairs
 from tests.nyu_files import (
     DENSE_LIST,
     SYNC_FILES,

@@ -15,9 +15,9 @@ import scipy.io
 from conftest import Outcome, run_script
 
 from common.data.lists import read_list
-from common.data.prepare.sun_rgbd_files import read_test_folders
-from common.data.reading import read_depth
 from common.data.samples import DataConfig, find_samples, layout_of
+from common.images.reading import read_depth
+from scripts.preparation.sun_rgbd_files import read_test_folders
 
 TEST = [
     "kv1/NYUdata/NYU0001",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import train, train_process
 
-from common.profiling import ACTIVE, WAIT, WARM_UP, profile_steps
+from common.engine.profiling import ACTIVE, WAIT, WARM_UP, profile_steps
 
 FIRST = WAIT + WARM_UP + 1
 NAME = f"from_step_{FIRST}.pt.trace.json.gz"

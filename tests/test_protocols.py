@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.protocols import find_protocol, valid_mask
+from common.evaluation.protocols import find_protocol, valid_mask
 
 # Every frame size in KITTI's raw recordings.
 KITTI_SIZES = [(375, 1242), (370, 1224), (370, 1226), (374, 1238), (376, 1241)]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from common.config import REPO_ROOT
-from common.metrics import METRIC_NAMES
+from common.evaluation.metrics import METRIC_NAMES
 
 NAMES = ["constant guess", "stage 1 (text only)", "stage 2", "stage 3 without language", "stage 3"]
 

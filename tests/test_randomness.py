@@ -2,7 +2,7 @@
 
 import torch
 
-from common.randomness import StepRandom
+from common.runtime.randomness import StepRandom
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from dataset_trees import one_line, picture, save
 
-from common.data.reading import FolderIndex, read_depth, read_image
 from common.errors import UserError
+from common.images.reading import FolderIndex, read_depth, read_image
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

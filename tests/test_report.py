@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.visualize import write_png
+from common.evaluation.panels import write_png
 
 PROGRAM = Path(__file__).resolve().parents[1] / "scripts" / "report.py"
 VOID = {"meta", "img", "br", "hr", "link", "input"}

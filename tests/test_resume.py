@@ -11,9 +11,9 @@ from conftest import SWIN, metrics_of, start_process, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common.config import build_config
-from common.distributed import Processes
-from common.run import Run
-from common.swin import SwinConfig, SwinEncoder
+from common.networks.swin import SwinConfig, SwinEncoder
+from common.programs.run import Run
+from common.runtime.processes import Processes
 
 TIMES = {"step_seconds", "data_seconds", "images_per_s", "memory_gb"}
 

@@ -13,8 +13,8 @@ import stage1_vae.train
 import stage2_sampler.train
 import stage3_depth.train
 from common.config import load_config
-from common.data.loading import training_batches
-from common.engine import StepRandom
+from common.engine.loop import StepRandom
+from common.programs.assembly import training_batches
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import load_text_vae
 from stage2_sampler.config import Stage2Config

@@ -9,10 +9,10 @@ import yaml
 from conftest import evaluate, train
 
 from common.config import load_config
-from common.data.loading import load_split
 from common.data.subsets import draw_subset, subset_size
-from common.distributed import Processes
 from common.errors import UserError
+from common.programs.assembly import load_split
+from common.runtime.processes import Processes
 from stage3_depth.config import JointStageConfig
 
 ITEMS = [f"image {number}" for number in range(100)]

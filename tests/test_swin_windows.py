@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from common import swin_attention
-from common.layers import FastLinear, mkl_is_slow
-from common.swin import SwinConfig, SwinEncoder
-from common.swin_attention import attend, attend_at_once
-from common.swin_windows import from_windows, to_windows, windows_of
-from common.upsampling import position_code, upsample, upsample_taps
+from common.networks.fast import swin_attention
+from common.networks.fast.swin_attention import attend, attend_at_once
+from common.networks.fast.swin_windows import from_windows, to_windows, windows_of
+from common.networks.layers import FastLinear, mkl_is_slow
+from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.upsampling import position_code, upsample, upsample_taps
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -141,7 +141,7 @@ def test_attention_under_activation_checkpointing():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
-    monkeypatch.setattr("common.layers._MKL_IS_SLOW", is_slow)
+    monkeypatch.setattr("common.networks.layers._MKL_IS_SLOW", is_slow)
     torch.manual_seed(0)
     layer = FastLinear(5, 7, bias=bias)
     x = torch.randn(shape, requires_grad=True)
@@ -154,7 +154,7 @@ def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
 
 
 def test_fast_linear_leaves_other_formats_alone(monkeypatch):
-    monkeypatch.setattr("common.layers._MKL_IS_SLOW", True)
+    monkeypatch.setattr("common.networks.layers._MKL_IS_SLOW", True)
     layer, x = FastLinear(5, 7), torch.randn(3, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16

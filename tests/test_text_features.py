@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from common import clip_text
-from common.clip_text import ClipImageEncoder, ClipTextEncoder, parse_spec
-from common.data.captions import captions_sha256, read_captions
-from common.data.feature_file import FeatureStore, write_features
-from common.data.text_features import (
+from common.errors import UserError
+from common.language import clip as clip_text
+from common.language.captions import captions_sha256, read_captions
+from common.language.clip import ClipImageEncoder, ClipTextEncoder, parse_spec
+from common.language.feature_files import FeatureStore, write_features
+from common.language.features import (
     TextConfig,
     load_captions,
     load_image_features,
     load_text_features,
 )
-from common.errors import UserError
 
 CAPTIONS = {
     "train/kitchen_0001/a.jpg": "A kitchen with a stove and a sink.",

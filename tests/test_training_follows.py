@@ -16,13 +16,13 @@ from torch import Tensor, nn
 import stage1_vae.train
 import stage3_depth.train
 import stage3_depth.train_joint
-from common.distributed import Processes
-from common.engine import TrainConfig, adam, fit
-from common.layers import trainable_parameters
-from common.published import IDENTITY, Kind, published_name
-from common.randomness import StepRandom
-from common.swin import SwinConfig
-from common.vae_loss import VAELossConfig
+from common.engine.loop import TrainConfig, adam, fit
+from common.losses.vae import VAELossConfig
+from common.networks.layers import trainable_parameters
+from common.networks.published.names import IDENTITY, Kind, published_name
+from common.networks.swin import SwinConfig
+from common.runtime.processes import Processes
+from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SamplerConfig
 from stage3_depth.config import JointLossConfig

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common.data import transforms as T
+from common.images import transforms as T
 
 MEAN = np.array([0.485, 0.456, 0.406])
 STD = np.array([0.229, 0.224, 0.225])

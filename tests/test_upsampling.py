@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.scene_decoder import SceneDecoder
-from common.upsampling import (
+from common.networks.scene_decoder import SceneDecoder
+from common.networks.upsampling import (
     folded_conv3x3,
     interpolation_matrix,
     position_code,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from common.data.lists import read_list
-from common.data.prepare.kitti_frames import Frame
-from common.data.prepare.velodyne import Lens, project, read_lens
-from common.data.reading import read_depth
 from common.errors import UserError
+from common.images.reading import read_depth
+from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.velodyne import Lens, project, read_lens
 from tests.kitti_files import CALIBRATION, prepare, write, write_annotated, write_calibration
 
 

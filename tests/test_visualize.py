@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.visualize import (
+from common.evaluation.panels import (
     ERROR_COLORS,
     INVALID_COLOR,
     MIN_TILE_HEIGHT,

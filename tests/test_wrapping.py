@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from common.distributed import Processes, unwrap, wrap
+from common.runtime.processes import Processes, unwrap, wrap
 
 ALONE = Processes(rank=0, world_size=1, device=torch.device("cpu"))
 

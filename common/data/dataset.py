@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.data import transforms
-from common.data.feature_file import FeatureStore
 from common.data.frame_cache import Frame, FrameCache
 from common.data.layout import Layout
-from common.data.reading import read_pair, size_text
 from common.data.samples import (
     DataConfig,
     FoundSamples,
@@ -28,6 +25,9 @@ from common.data.samples import (
 )
 from common.data.splits import count_lost_lines, read_split
 from common.errors import UserError
+from common.images import transforms
+from common.images.reading import read_pair, size_text
+from common.language.feature_files import FeatureStore
 
 
 class DepthDataset(Dataset):

@@ -29,13 +29,18 @@ from typing import Any
 import cv2
 import numpy as np
 
+from common.config import REPO_ROOT
 from common.data.samples import Sample
 from common.errors import UserError
 
 Frame = tuple[np.ndarray, np.ndarray]
 PAGE = 4096
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_CODE = ("dataset.py", "reading.py", "transforms.py")  # what a slot's content depends on
+_CODE = (
+    "data/dataset.py",
+    "images/reading.py",
+    "images/transforms.py",
+)  # what a slot's content depends on
 _STAMP = struct.Struct("=16s6qc")  # who wrote it, size and times of both files, type of the depth
 _MARK_BYTES = 8  # of each slot, in a table at the front, for counting
 
@@ -221,6 +226,6 @@ def _whole_pages(num_bytes: int) -> int:
 def _writer_mark() -> bytes:
     """16 bytes that change with the boot, the code that makes a frame, and OpenCV."""
     boot = _BOOT.read_bytes() if _BOOT.exists() else os.urandom(16)
-    code = [(Path(__file__).parent / name).read_bytes() for name in _CODE]
+    code = [(REPO_ROOT / "common" / name).read_bytes() for name in _CODE]
     parts = [boot, cv2.__version__.encode(), *code]
     return hashlib.sha256(b"\0".join(parts)).digest()[:16]

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.data.dataset import check_features
-from common.data.feature_file import FeatureStore
-from common.data.reading import read_depth, read_image, size_text
-from common.data.transforms import KB_HEIGHT, KB_WIDTH, normalise
 from common.errors import UserError
 from common.files import whole_file
+from common.images.reading import read_depth, read_image, size_text
+from common.images.transforms import KB_HEIGHT, KB_WIDTH, normalise
+from common.language.feature_files import FeatureStore
 
 FOLDER = "test_depth_prediction_anonymous"
 PLACES = ("", "depth_selection", "data_depth_selection", "data_depth_selection/depth_selection")

@@ -8,10 +8,10 @@ from common.data import folder, kitti, nyu, sun_rgbd
 from common.data.layout import Layout
 from common.data.lists import Pair
 from common.data.named_splits import NAMED_SPLITS, SplitName
-from common.data.reading import FolderIndex
 from common.data.subsets import check_subset, draw_subset
-from common.data.transforms import KB_HEIGHT, KB_WIDTH
 from common.errors import UserError
+from common.images.reading import FolderIndex
+from common.images.transforms import KB_HEIGHT, KB_WIDTH
 
 Split = Literal["train", "val", "test"]
 # A few files lost in a download change no result; more means that something is wrong.

@@ -11,7 +11,7 @@ import torch
 from timm.models.swin_transformer import WindowAttention, get_relative_position_index
 from torch import Tensor, nn
 
-from common.published import Kind, State, complete, from_published
+from common.networks.published.names import Kind, State, complete, from_published
 from tests.golden.recipe import tensor_for
 
 GOLDEN = Path(__file__).parent

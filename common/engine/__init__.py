@@ -1,0 +1,1 @@
+"""The training loop: it knows steps, not depth, text or data sets."""

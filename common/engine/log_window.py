@@ -1,0 +1,61 @@
+"""What training logs: means of the named terms, speed and memory since the last log line."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from common.runtime.processes import Processes
+
+
+class Window:
+    """Means of the named terms, and the speed, since the last log line."""
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything; time starts now."""
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.data_seconds = 0.0
+        self.start = time.perf_counter()
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Leave out the time that the block takes."""
+        start = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - start
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add one step's terms, without waiting for the device."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+
+    def close(self, who: Processes, rate: float) -> dict[str, float]:
+        """Means over the window, summed over processes; opens the next window."""
+        means = {k: v.item() / self.steps for k, v in who.sum(self.sums).items()}
+        seconds = time.perf_counter() - self.start
+        means |= {
+            "lr": rate,
+            "step_seconds": seconds / self.steps,
+            "data_seconds": self.data_seconds / self.steps,
+            "images_per_s": self.steps * self.batch_size / seconds,
+            "memory_gb": memory_gb(who.device),
+        }
+        self.restart()
+        return means
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory so far: of the GPU's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,0 +1,1 @@
+"""Metrics, protocols, scoring and pictures of the result."""

@@ -1,0 +1,309 @@
+"""Draw depth: colour maps, colour bars and the comparison panels that runs and reports show.
+
+Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is opened.
+
+    image, ground truth, prediction -> panel -> stack_panels -> write_png
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from common.files import whole_file
+from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Rgb = NDArray[np.uint8]
+FloatMap = NDArray[np.floating[Any]]
+BoolMap = NDArray[np.bool_]
+
+DEPTH_COLORS = cv2.COLORMAP_TURBO
+ERROR_COLORS = cv2.COLORMAP_INFERNO
+FIRST_COLOR = 32  # of 256: skips the darkest colours, which look like INVALID_COLOR
+INVALID_COLOR = (56, 56, 56)
+INK, FAINT_INK, PAPER = (30, 30, 34), (120, 120, 128), (255, 255, 255)
+
+PANEL_MAX_ERROR = 0.5  # fixed, so that the error maps of two panels can be compared
+MIN_TILE_WIDTH, MIN_TILE_HEIGHT = 320, 160  # px
+MARGIN, GAP = 14, 10  # px
+FONT, FONT_SCALE, LINE_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 22
+MAX_CAPTION_LINES = 6
+MAX_STRETCH = 5.0  # a prediction farther than this many times the ground truth is cut off
+SPARSE_SHARE = 0.4  # ground truth with fewer valid pixels is drawn with thicker points
+
+
+def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | None = None) -> Rgb:
+    """Colour a depth map, blue for `vmin` and red for `vmax`.
+
+    depth: [h, w], metres. valid: [h, w], True = draw; non-finite pixels are never drawn.
+    Returns [h, w, 3]; what is not drawn is dark grey.
+    """
+    finite = np.isfinite(depth)
+    drawn = finite if valid is None else finite & valid
+    fraction = (np.where(drawn, depth, vmin) - vmin) / (vmax - vmin)
+    return _colorize(fraction, drawn, DEPTH_COLORS)
+
+
+def error_to_color(pred: FloatMap, gt: FloatMap, valid: BoolMap, max_error: float) -> Rgb:
+    """Colour the relative error |pred - gt| / gt, dark for 0 and bright for `max_error` or more.
+
+    pred, gt: [h, w], metres. valid: [h, w], True = scored. A non-finite prediction counts as the
+    largest error. Returns [h, w, 3].
+    """
+    return _colorize(_relative_error(pred, gt, valid) / max_error, valid, ERROR_COLORS)
+
+
+def denormalize(image: Tensor) -> Rgb:
+    """Undo the ImageNet normalisation. image: [3, H, W]. Returns [H, W, 3]."""
+    normalized = image.detach().float().cpu().numpy().transpose(1, 2, 0)  # [H, W, 3]
+    unit = normalized * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
+    return (np.clip(unit, 0.0, 1.0) * 255.0).round().astype(np.uint8)
+
+
+def panel(
+    image: Rgb, gt_depth: FloatMap, pred_depth: FloatMap, caption: str, *, title: str = ""
+) -> Rgb:
+    """Draw picture, ground truth, prediction and error side by side, with colour bars and caption.
+
+    image: [H, W, 3]. gt_depth: [h, w], metres, 0 = no measurement. pred_depth: metres, of any size:
+    it covers the same view as gt_depth and is resized to it. Both depths share one colour range
+    that holds both. AbsRel is over every measured pixel, without crop or depth cap.
+    """
+    gt = np.asarray(gt_depth, dtype=np.float64)
+    pred = _resize_to(np.asarray(pred_depth, dtype=np.float64), gt.shape)
+    valid = np.isfinite(gt) & (gt > 0)
+    compared = np.isfinite(pred) & (valid if valid.any() else True)
+    vmin, vmax = _shared_range(gt, valid, pred, compared)
+    tiles = _draw_tiles(image, gt, pred, valid, vmin, vmax)
+    tile_width = tiles[0].shape[1]
+    headings = [
+        "image",
+        f"ground truth{_median_text(gt, valid)}",
+        f"prediction{_median_text(pred, compared)}",
+        "relative error",
+    ]
+    bars = [
+        _text_strip([_score_text(pred, gt, valid)], tile_width),
+        draw_color_bar(2 * tile_width + GAP, vmin, vmax, DEPTH_COLORS, " m"),
+        draw_color_bar(tile_width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
+    ]
+    rows = [
+        _side_by_side([_text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
+        _side_by_side(tiles),
+        _side_by_side(bars),
+    ]
+    width = rows[0].shape[1]
+    if title:
+        rows.insert(0, _text_strip(wrap_text(title, width, max_lines=2), width))
+    rows.append(_text_strip(wrap_text(caption, width) or ["(no caption)"], width))
+    return _with_margin(np.vstack(rows))
+
+
+def stack_panels(panels: Sequence[Rgb]) -> Rgb:
+    """Put panels [H_i, W_i, 3] below each other, padded with white to the widest one."""
+    if not panels:
+        raise ValueError("stack_panels needs at least one panel")
+    width = max(each.shape[1] for each in panels)
+    return np.vstack([_pad(each, each.shape[0], width) for each in panels])
+
+
+def write_png(path: Path, rgb: Rgb) -> None:
+    """Write an image [H, W, 3] as PNG, whole or not at all; makes the folder."""
+    encoded, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    if not encoded:
+        raise ValueError(f"cannot encode an image of shape {rgb.shape} as PNG")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def depth_range(depth: FloatMap, valid: BoolMap) -> tuple[float, float]:
+    """Return the colour range in metres: the 1st and 99th percentile, never an empty interval."""
+    if not valid.any():
+        return 0.0, 1.0
+    low, high = np.percentile(depth[valid], (1, 99))
+    widening = max(0.0, 0.05 * abs(high) + 1e-3 - (high - low))
+    return float(low - widening / 2), float(high + widening / 2)
+
+
+def nice_ticks(low: float, high: float, max_count: int) -> list[float]:
+    """Return increasing round numbers inside [low, high], at most `max_count` + 1 of them."""
+    if not high > low:
+        raise ValueError(f"ticks need low < high, got {low} and {high}")
+    raw_step = (high - low) / max_count
+    magnitude = 10.0 ** math.floor(math.log10(raw_step))
+    step = next((m * magnitude for m in (1, 2, 5) if m * magnitude >= raw_step), 10 * magnitude)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def tile_size(height: int, width: int) -> tuple[int, int]:
+    """Return the (width, height) of a panel's tile: the shape kept, both sides at least minimal."""
+    scale = max(MIN_TILE_WIDTH / width, MIN_TILE_HEIGHT / height)
+    return round(width * scale), round(height * scale)
+
+
+def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:
+    """Draw a horizontal colour bar with a labelled tick at every round value. [44, width, 3]."""
+    bar = _blank(44, width)
+    ramp = np.broadcast_to(np.linspace(0.0, 1.0, width), (12, width))
+    bar[8:20] = _colorize(ramp, np.ones(ramp.shape, dtype=bool), colormap)
+    for tick in nice_ticks(vmin, vmax, max_count=width // 60):
+        x = round((tick - vmin) / (vmax - vmin) * (width - 1))
+        bar[20:25, x] = FAINT_INK
+        label = f"{tick:g}{unit}"
+        left = min(max(x - _text_width(label) // 2, 0), width - _text_width(label))
+        _put_text(bar, label, left, 40, FAINT_INK)
+    return bar
+
+
+def wrap_text(text: str, width: int, max_lines: int = MAX_CAPTION_LINES) -> list[str]:
+    """Break text into lines of at most `width` px; what is beyond `max_lines` becomes "...".
+
+    OpenCV's font has printable ASCII only: every other character becomes "?".
+    """
+    lines: list[str] = []
+    for word in "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split())).split():
+        if lines and _text_width(f"{lines[-1]} {word}") <= width:
+            lines[-1] = f"{lines[-1]} {word}"
+        else:
+            lines.extend(_break_word(word, width))
+    if len(lines) <= max_lines:
+        return lines
+    last = lines[max_lines - 1]
+    while last and _text_width(f"{last} ...") > width:
+        last = last[:-1]
+    return [*lines[: max_lines - 1], f"{last} ..."]
+
+
+def _break_word(word: str, width: int) -> list[str]:
+    pieces = [""]
+    for character in word:
+        if pieces[-1] and _text_width(pieces[-1] + character) > width:
+            pieces.append("")
+        pieces[-1] += character
+    return pieces
+
+
+def _shared_range(
+    gt: FloatMap, valid: BoolMap, pred: FloatMap, compared: BoolMap
+) -> tuple[float, float]:
+    if not valid.any() or not compared.any():
+        return depth_range(gt, valid) if valid.any() else depth_range(pred, compared)
+    gt_low, gt_high = depth_range(gt, valid)
+    low, high = depth_range(pred, compared)
+    return max(0.0, min(low, gt_low)), max(gt_high, min(high, MAX_STRETCH * gt_high))
+
+
+def _draw_tiles(
+    image: Rgb, gt: FloatMap, pred: FloatMap, valid: BoolMap, vmin: float, vmax: float
+) -> list[Rgb]:
+    size = tile_size(*image.shape[:2])
+    gt_points, gt_drawn = _thicken(gt, valid, size)
+    error_points, error_drawn = _thicken(_relative_error(pred, gt, valid), valid, size)
+    return [
+        _fit(image, size, cv2.INTER_CUBIC),
+        _fit(depth_to_color(gt_points, vmin, vmax, gt_drawn), size),
+        _fit(depth_to_color(pred, vmin, vmax), size),
+        _fit(_colorize(error_points / PANEL_MAX_ERROR, error_drawn, ERROR_COLORS), size),
+    ]
+
+
+def _relative_error(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> FloatMap:
+    """Return |pred - gt| / gt, [h, w]: 0 where not valid, infinite where pred is not finite."""
+    finite = valid & np.isfinite(pred)
+    error = np.where(finite, pred, 0.0) - np.where(finite, gt, 0.0)
+    relative = np.abs(error) / np.where(finite, gt, 1.0)
+    return np.where(valid & ~finite, np.inf, relative)
+
+
+def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
+    error = _relative_error(pred, gt, valid)[valid]
+    finite = np.isfinite(error)
+    if not finite.any():
+        return "AbsRel: no valid pixel"
+    broken = f" ({(~finite).sum()} px not finite)" if not finite.all() else ""
+    return f"AbsRel {error[finite].mean():.3f}{broken}"
+
+
+def _median_text(depth: FloatMap, valid: BoolMap) -> str:
+    return f", median {np.median(depth[valid]):.3g} m" if valid.any() else ", none"
+
+
+def _colorize(fraction: FloatMap, valid: BoolMap, colormap: int) -> Rgb:
+    """Map 0..1 to colours, [h, w] -> [h, w, 3]; values outside take the end colours."""
+    index = FIRST_COLOR + np.clip(fraction, 0.0, 1.0) * (255 - FIRST_COLOR)
+    bgr = cv2.applyColorMap(index.round().astype(np.uint8), colormap)
+    return np.where(valid[..., None], bgr[..., ::-1], INVALID_COLOR).astype(np.uint8)
+
+
+def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[FloatMap, BoolMap]:
+    """Spread sparse valid pixels to their neighbours, so that they survive the fit to a tile.
+
+    Returns values and valid, [h, w]; maps that are dense or empty come back unchanged.
+    """
+    if not valid.any() or valid.mean() >= SPARSE_SHARE:
+        return values, valid
+    radius = max(1.5, 1.2 * values.shape[1] / size[0])
+    distance, labels = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = np.zeros(labels.max() + 1, dtype=np.float64)
+    nearest[labels[valid]] = values[valid]
+    return nearest[labels], distance <= radius
+
+
+def _resize_to(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+    if depth.shape == shape:
+        return depth
+    return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
+
+
+def _fit(image: Rgb, size: tuple[int, int], enlarge: int = cv2.INTER_NEAREST) -> Rgb:
+    interpolation = cv2.INTER_AREA if image.shape[1] > size[0] else enlarge
+    return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
+
+
+def _blank(height: int, width: int) -> Rgb:
+    return np.full((height, width, 3), PAPER, dtype=np.uint8)
+
+
+def _pad(image: Rgb, height: int, width: int) -> Rgb:
+    padded = _blank(height, width)
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
+
+
+def _side_by_side(images: Sequence[Rgb]) -> Rgb:
+    height = max(image.shape[0] for image in images)
+    columns = [_pad(image, height, image.shape[1] + GAP) for image in images]
+    return np.hstack(columns)[:, :-GAP]
+
+
+def _with_margin(image: Rgb) -> Rgb:
+    framed = _blank(image.shape[0] + 2 * MARGIN, image.shape[1] + 2 * MARGIN)
+    framed[MARGIN:-MARGIN, MARGIN:-MARGIN] = image
+    return framed
+
+
+def _text_strip(lines: Sequence[str], width: int, color: tuple[int, int, int] = INK) -> Rgb:
+    strip = _blank(LINE_HEIGHT * len(lines) + 4, width)
+    for number, line in enumerate(lines):
+        _put_text(strip, line, 0, LINE_HEIGHT * number + 17, color)
+    return strip
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
+
+
+def _put_text(image: Rgb, text: str, x: int, baseline: int, color: tuple[int, int, int]) -> None:
+    cv2.putText(image, text, (x, baseline), FONT, FONT_SCALE, color, 1, cv2.LINE_AA)

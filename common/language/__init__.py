@@ -1,0 +1,1 @@
+"""Captions, the encoders of words and pictures, packed features, controls, and the captioner."""

@@ -1,0 +1,155 @@
+"""Encode captions or images into a packed feature file, in parts that survive an interruption.
+
+What was encoded waits in `<file>.parts/` beside the file and goes when the file is complete. A part
+is named after what it was made from, so a part of other captions or weights is never taken.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files import make_folder, whole_file
+from common.language.captions import captions_sha256
+from common.language.feature_files import write_features
+
+# Items and where to report progress -> features [P, D].
+Encode = Callable[[Sequence[Any], Callable[[int], object]], Tensor]
+CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
+
+
+def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
+    """What a packed file says of the captions it was made from."""
+    return {"kind": "text", "encoder": encoder, "captions_sha256": captions_sha256(captions)}
+
+
+def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
+    """What a packed file says of the images it was made from."""
+    list_sha256 = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+    return {"kind": "image", "encoder": encoder, "list_sha256": list_sha256}
+
+
+def encode_captions(
+    path: Path,
+    captions: dict[str, str],
+    encoder: str,
+    device: str | torch.device = "cpu",
+    batch_size: int = 256,
+    **more_origin: Any,
+) -> int:
+    """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
+
+    more_origin: further entries of the file's provenance.
+    """
+    # Imported here: open_clip takes seconds to import, and ready features need none of it.
+    from common.language.clip import ClipTextEncoder
+
+    distinct = list(dict.fromkeys(captions.values()))
+    row_of = {caption: row for row, caption in enumerate(distinct)}
+    with PartFolder(path, encoder) as parts:
+        tower = ClipTextEncoder(encoder, device)
+        encoded = parts.encode(
+            distinct, distinct, CAPTIONS_PER_PART, "encoding captions",
+            lambda batch, report: tower.encode(batch, batch_size, report),
+        )  # [M, D]  # fmt: skip
+        features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
+        origin = {**text_origin(captions, encoder), **more_origin}
+        write_features(path, list(captions), features, origin)
+    return len(distinct)
+
+
+def encode_images(
+    path: Path,
+    image_files: dict[str, Path],
+    encoder: str,
+    device: str | torch.device = "cpu",
+    batch_size: int = 32,
+    **more_origin: Any,
+) -> None:
+    """Encode every image (key -> file) and pack the features."""
+    from common.language.clip import ClipImageEncoder
+
+    with PartFolder(path, encoder) as parts:
+        tower = ClipImageEncoder(encoder, device)
+        features = parts.encode(
+            list(image_files.values()),
+            [file_identity(file) for file in image_files.values()],
+            IMAGES_PER_PART,
+            "encoding images",
+            lambda batch, report: tower.encode(batch, batch_size, report),
+        )  # [N, E]
+        origin = {**image_origin(list(image_files), encoder), **more_origin}
+        write_features(path, list(image_files), features, origin)
+
+
+def file_identity(file: Path) -> str:
+    """Changes when the file does."""
+    try:
+        facts = file.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    return f"{file} {facts.st_size} {facts.st_mtime_ns}"
+
+
+class PartFolder:
+    """The folder `<path>.parts`; it stays after an error and goes when the block succeeds."""
+
+    def __init__(self, path: Path, made_with: str) -> None:
+        self.folder = path.with_name(path.name + ".parts")
+        self.made_with = made_with
+
+    def __enter__(self) -> "PartFolder":
+        make_folder(self.folder)
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        if error_type is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def encode(
+        self,
+        items: Sequence[Any],
+        identities: Sequence[str],
+        part_size: int,
+        title: str,
+        encode: Encode,
+    ) -> Tensor:
+        """`encode` of all items [N, D], part by part; parts that are there are only read.
+
+        identities: one per item; the same text means the same feature.
+        """
+        parts = []
+        with tqdm(total=len(items), desc=title) as bar:
+            for first in range(0, len(items), part_size):
+                part = slice(first, first + part_size)
+                parts.append(self._part(items[part], identities[part], encode, bar))
+        return torch.cat(parts)
+
+    def _part(
+        self, items: Sequence[Any], identities: Sequence[str], encode: Encode, bar: tqdm
+    ) -> Tensor:
+        name = hashlib.sha256(json.dumps([self.made_with, *identities]).encode()).hexdigest()
+        path = self.folder / f"{name[:32]}.safetensors"
+        if path.is_file():
+            try:
+                features = load_file(path)["features"]
+            except (OSError, SafetensorError, KeyError):
+                path.unlink()  # damaged from outside; made anew
+            else:
+                bar.update(len(items))
+                return features
+        features = encode(items, bar.update)  # [P, D]
+        with whole_file(path) as temporary:
+            temporary.write_bytes(save({"features": features.contiguous()}))
+        return features

@@ -1,0 +1,1 @@
+"""The authors' checkpoints: their names, sizes and files."""

@@ -1,0 +1,64 @@
+"""Scene decoder: one latent vector becomes a pyramid of scene features (WorDepth, stage 1).
+
+Data flow: z -> 4x4 -> 8x8 -> H/32 x W/32 -> H/16 (f0) -> f1 (H/16), f2 (H/8), f3 (H/4).
+Legend: L latent size (256), C code size (128). f4, the full-resolution sum of f1..f3, is only built
+when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `upsampling.py`.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.networks.layers import check_divisible, conv3x3
+from common.networks.upsampling import position_code, sum_upsampled, upsample, upsample_to
+
+LEVEL_SCALES = (16, 8, 4)  # how much smaller f1, f2, f3 are than the image
+
+
+@dataclass(frozen=True)
+class SceneFeatures:
+    """f0: [B, L, H/16, W/16]; levels f1, f2, f3: [B, C, ...] at strides 16, 8 and 4."""
+
+    f0: Tensor
+    levels: tuple[Tensor, Tensor, Tensor]
+
+    def dense(self) -> Tensor:
+        """f4: [B, C, H, W], the sum of the three up-sampled levels."""
+        return sum_upsampled(self.levels, LEVEL_SCALES)
+
+
+class SceneDecoder(nn.Module):
+    """z [B, L] -> `SceneFeatures` for any height and width divisible by 32."""
+
+    def __init__(self, latent_dim: int, code_channels: int):
+        super().__init__()
+        self.latent_dim, self.code_channels = latent_dim, code_channels
+        self.grid = nn.ModuleList(conv3x3(latent_dim, latent_dim, replicate=True) for _ in range(3))
+        self.refine4 = refine(latent_dim, code_channels)
+        self.refine3 = refine(code_channels, code_channels)
+        self.refine2 = refine(code_channels, code_channels)
+        self.activation = nn.LeakyReLU()
+
+    def forward(self, z: Tensor, size: tuple[int, int]) -> SceneFeatures:
+        check_divisible(size)
+        x = z[:, :, None, None].expand(-1, -1, 4, 4)  # [B, L, 4, 4]
+        x = self.place(0, x)
+        x = self.place(1, upsample(x, 2))
+        coarse = (size[0] // 32, size[1] // 32)
+        x = self.place(2, F.interpolate(x, coarse, mode="bilinear", align_corners=False))
+        f0 = upsample_to(x, (size[0] // 16, size[1] // 16))
+        f1 = self.refine4(f0)
+        f2 = self.refine3(upsample(f1, 2))
+        f3 = self.refine2(upsample(f2, 2))
+        return SceneFeatures(f0, (f1, f2, f3))
+
+    def place(self, index: int, x: Tensor) -> Tensor:
+        """Add the position code, then convolution `index` of the grid and LeakyReLU."""
+        code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
+        return self.activation(self.grid[index](x + code))
+
+
+def refine(fan_in: int, fan_out: int) -> nn.Sequential:
+    """3x3 convolution, LeakyReLU, 3x3 convolution (R of the paper)."""
+    return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))

@@ -1,0 +1,151 @@
+"""Swin Transformer encoder on timm, with the published depth networks' padding (Liu et al. 2021).
+
+Data flow: image [B, 3, H, W] -> patches at stride 4 -> four stages -> x2, x3, x4, x5 with embed_dim
+times 1, 2, 4, 8 channels at strides 4, 8, 16, 32, each through a LayerNorm of its own. Any H and W
+will do: zeros are added at the bottom and right, of the image for whole patches and of a grid for
+whole pairs, so sizes are rounded up at every stride.
+
+Two things differ from timm, so that published weights give published numbers: windows are padded
+first and rolled then (timm: the other way round), and the window keeps its size where the grid is
+smaller (`always_partition`). An absolute position embedding is added after the patch embedding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import (
+    SwinTransformer,
+    SwinTransformerBlock,
+    WindowAttention,
+)
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from common.config import require_at_least
+from common.networks.fast.swin_attention import attend
+from common.networks.fast.swin_windows import Windows, from_windows, to_windows, windows_of
+from common.networks.layers import FastLinear, padded_size
+
+STRIDES = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Swin-L by default. `weights`: what to start from (null: random), see `swin_weights.py`."""
+
+    embed_dim: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    num_heads: tuple[int, ...] = (6, 12, 24, 48)
+    window_size: int = 12
+    drop_path: float = 0.2
+    absolute_position: bool = True
+    activation_checkpointing: bool = False
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(1, self, "embed_dim", "depths", "num_heads", "window_size")
+        if len(self.depths) != 4 or len(self.num_heads) != 4:
+            raise ValueError("depths: Swin has four stages, so give four depths and four num_heads")
+        if any(self.embed_dim * 2**i % heads for i, heads in enumerate(self.num_heads)):
+            raise ValueError("num_heads: each must divide its stage's channels embed_dim * 2^i")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path: must be in [0, 1), not {self.drop_path}")
+
+
+class SwinEncoder(nn.Module):
+    """Image features at strides 4, 8, 16 and 32; `channels` tells their sizes."""
+
+    def __init__(self, config: SwinConfig, image_size: tuple[int, int]):
+        super().__init__()
+        self.config = config
+        self.channels = tuple(config.embed_dim * 2**i for i in range(4))
+        self.body = _timm_swin(config, image_size)
+        self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
+        self.position: nn.Parameter | None = None
+        if config.absolute_position:
+            grid = (-(-image_size[0] // 4), -(-image_size[1] // 4))
+            self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *grid))
+            nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """image: [B, 3, H, W] ImageNet-normalised -> x2, x3, x4, x5."""
+        image = F.pad(image, (0, -image.shape[-1] % 4, 0, -image.shape[-2] % 4))
+        x = self.body.patch_embed(image)  # [B, H/4, W/4, C]
+        if self.position is not None:
+            x = x + self._position_for(x.shape[1:3])
+        features = []
+        for stage, norm in zip(self.body.layers, self.norms, strict=True):
+            x = stage.downsample(x)  # type: ignore[operator]
+            for block in stage.blocks:  # type: ignore[union-attr]
+                x = self._run_block(block, x)
+            features.append(norm(x).permute(0, 3, 1, 2))  # [B, C_i, H_i, W_i]
+        return tuple(features)
+
+    def _position_for(self, grid: torch.Size) -> Tensor:
+        assert self.position is not None
+        position: Tensor = self.position
+        if position.shape[-2:] != grid:
+            position = F.interpolate(position, size=tuple(grid), mode="bicubic")
+        return position.permute(0, 2, 3, 1)  # [1, H/4, W/4, C]
+
+    def _run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.config.activation_checkpointing and self.training:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+
+class WindowBlock(SwinTransformerBlock):
+    """timm's block with the original order: pad (bottom, right), roll, attend, roll back, crop."""
+
+    def _attn(self, x: Tensor) -> Tensor:
+        """x: [B, H, W, C] -> the same shape."""
+        grid = (x.shape[1], x.shape[2])
+        windows = windows_of(grid, self.window_size, self.shift_size, x.device)
+        return self.attn(x.flatten(1, 2), windows).view_as(x)
+
+
+class CellAttention(WindowAttention):
+    """timm's attention inside windows, but only cells of the grid are projected, no padding.
+
+    Padding is zero before the first projection and thrown away after the last one, so its query,
+    key and value are the projection's bias, and that is where it is put in.
+    """
+
+    relative_position_index: Tensor
+
+    def forward(self, x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
+        """x: [B, H * W, C] -> the same shape."""
+        qkv = to_windows(self.qkv(x), self.qkv.bias, windows)  # [B * windows, N, 3 * C]
+        mixed = attend(qkv.unflatten(2, (3, self.num_heads, -1)), self._bias(), windows.mask)
+        return self.proj(from_windows(mixed, windows))
+
+    def _bias(self) -> Tensor:
+        """[heads, N, N]: a learnt number for every two places of a window."""
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+
+def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
+    body = SwinTransformer(
+        img_size=padded_size(image_size),
+        embed_dim=config.embed_dim,
+        depths=config.depths,
+        num_heads=config.num_heads,
+        window_size=config.window_size,
+        drop_path_rate=config.drop_path,
+        num_classes=0,
+        always_partition=True,
+        strict_img_size=False,
+    )
+    body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    for module in body.modules():  # same weights and settings, another way to compute
+        if type(module) in _REPLACED:
+            module.__class__ = _REPLACED[type(module)]
+    return body
+
+
+_REPLACED: dict[type[nn.Module], type[nn.Module]] = {
+    SwinTransformerBlock: WindowBlock,
+    WindowAttention: CellAttention,
+    nn.Linear: FastLinear,
+}

@@ -1,0 +1,1 @@
+"""What every stage's train.py and eval.py run: run folder, data, session, command lines."""

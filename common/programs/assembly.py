@@ -1,0 +1,150 @@
+"""From a run's config to its data sets and batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from common.data.dataset import (
+    DepthDataset,
+    Split,
+    build_dataset,
+    check_captions,
+    image_files,
+)
+from common.data.lists import find_file
+from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
+from common.engine.loop import TrainConfig
+from common.errors import UserError
+from common.evaluation.scoring import EvalConfig
+from common.language.feature_files import FeatureStore
+from common.language.features import load_captions, load_image_features, load_text_features
+from common.programs.run import RunConfig
+from common.runtime.processes import Processes
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training and the validation split of a run."""
+
+    train: DepthDataset
+    val: DepthDataset
+
+    def train_text_features(self) -> Tensor:
+        """[N, D], one row per training image."""
+        return _all_features(self.train, self.train.text_features)
+
+    def train_image_features(self) -> Tensor:
+        """[N, E], one row per training image."""
+        return _all_features(self.train, self.train.image_features)
+
+
+@dataclass(frozen=True)
+class Language:
+    """What goes with the images: captions, and the features that a model needs."""
+
+    captions: dict[str, str] | None
+    text_features: FeatureStore | None
+    image_features: FeatureStore | None
+
+
+def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
+    if store is None:
+        raise ValueError("the data set has no such features")
+    return torch.stack([store[sample.key] for sample in dataset.samples])
+
+
+def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
+    """Training and validation data with the features `model` says it needs."""
+    check_share(config.train.batch_size, who.world_size)
+    data = Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
+    data.train.open_cache()
+    return data
+
+
+def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes) -> DepthDataset:
+    """One split; encodes captions or images first if their features are not there yet.
+
+    model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
+    by `text_dim` and `image_dim`, if it has them, how long these features are.
+    """
+    language = load_language(config, split, image_files(config.data, split), model, who)
+    return build_dataset(
+        config.data, split, language.text_features, language.image_features, language.captions,
+        config.seed, augment=split == "train",
+    )  # fmt: skip
+
+
+def load_language(
+    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, who: Processes
+) -> Language:
+    """Captions and the features `model` needs of the images `files` (key -> file).
+
+    label: names the split in the file of encoded captions.
+    """
+    resolve = partial(find_file, root=config.data.root)
+    captions = load_captions(config.text, resolve)
+    check_captions(files, captions)
+    cache: dict[str, Any] = {
+        "resolve": resolve,
+        "cache_dir": config.output_root / "features",
+        "is_main": who.is_main,
+        "barrier": who.barrier,
+        "device": who.device,
+    }
+    text = image = None
+    if model.needs_text_feature:
+        text = load_text_features(config.text, keys=files, label=f"text_{label}", **cache)
+        _check_length("text", text, getattr(model, "text_dim", text.dim))
+    if model.needs_image_feature:
+        named, encoder = config.text.image_features, config.text.encoder
+        image = load_image_features(named, encoder, files, **cache)
+        _check_length("image", image, getattr(model, "image_dim", image.dim))
+    return Language(captions, text, image)
+
+
+def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
+    if store.dim != wanted:
+        raise UserError(
+            f"the {kind} features have {store.dim} numbers, the model reads {wanted}: "
+            f"check text.features, text.image_features, text.encoder and model.{kind}_dim"
+        )
+
+
+def training_batches(
+    dataset: DepthDataset,
+    config: TrainConfig,
+    *,
+    seed: int,
+    who: Processes,
+    start_step: int,
+    total_steps: int,
+) -> Iterator[dict]:
+    """This process's micro-batches of steps `start_step` to `total_steps`, in order."""
+    sampler = StepSampler(
+        num_samples=len(dataset),
+        batch_size=config.batch_size,
+        micro_batch_size=config.micro_batch_size or config.batch_size // who.world_size,
+        rank=who.rank,
+        world_size=who.world_size,
+        seed=seed,
+        start_step=start_step,
+        num_steps=total_steps - start_step,
+    )
+    pin_memory = who.device.type == "cuda"
+    return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
+
+
+def evaluation_batches(dataset: DepthDataset, config: EvalConfig, who: Processes) -> Iterator[dict]:
+    """This process's share of the data set's images, the first `max_images` of them."""
+    pin_memory = who.device.type == "cuda"
+    workers = 4 if len(dataset) > 64 and pin_memory else 0
+    first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
+    return iter(
+        eval_loader(first, config.batch_size, who.rank, who.world_size, workers, pin_memory)
+    )

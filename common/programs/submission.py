@@ -1,0 +1,136 @@
+"""`eval.py --split kitti_benchmark`: a checkpoint's depth maps as the zip KITTI's server takes.
+
+    python stage3_depth/eval.py --checkpoint runs/kitti/stage3 --split kitti_benchmark \\
+        --save-submission submission.zip data.root=data/kitti/depth_selection
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from common.data.dataset import collate_train
+from common.data.kitti_benchmark import (
+    NAMES,
+    BenchmarkImages,
+    find_images,
+    to_stored,
+    write_submission,
+)
+from common.data.sampling import eval_indices
+from common.engine.loop import to_device
+from common.errors import UserError
+from common.evaluation.metrics import MIN_DEPTH, sanitize
+from common.evaluation.scoring import EvalConfig, is_quiet, predict_batch
+from common.images.depth_files import write_depth_png
+from common.programs.assembly import load_language
+from common.programs.inference import Predict
+from common.programs.run import RunConfig
+from common.runtime.processes import Processes
+
+
+def check_submission(config: RunConfig, path: Path) -> None:
+    """Raise a `UserError` for what would only show after all images are predicted."""
+    if config.data.name != "kitti":
+        raise UserError(
+            f"split kitti_benchmark: this checkpoint's data.name is {config.data.name}; its images "
+            "are KITTI's: take a checkpoint trained on KITTI"
+        )
+    if config.eval.max_images is not None:
+        raise UserError("eval.max_images: a submission needs every image; leave it out")
+    if path.suffix != ".zip" or path.is_dir():
+        raise UserError(f"--save-submission {path}: name a file that ends in .zip")
+
+
+def export_submission(
+    model: nn.Module, predict: Predict, config: RunConfig, who: Processes, path: Path
+) -> str:
+    """Predict every image of the benchmark, check the depth maps, write the zip.
+
+    The images are shared out over all processes. Returns the line that tells what was done.
+    """
+    check_submission(config, path)
+    files = find_images(config.data.root, config.data.allow_missing)
+    language = load_language(config, "kitti_benchmark", files, model, who)
+    images = BenchmarkImages(
+        files, language.captions or {}, language.text_features, language.image_features
+    )
+    max_depth = config.data.max_depth
+    with _shared_folder(path.with_name(f".{path.name}.parts"), who) as folder:
+        counts = _predict_images(model, predict, images, config.eval, max_depth, who, folder)
+        num_clamped = sum(who.gather(counts))
+        if who.is_main:
+            write_submission(path, folder, [file.name for file in files.values()])
+    return _describe(path, len(files), num_clamped, max_depth)
+
+
+@contextmanager
+def _shared_folder(folder: Path, who: Processes) -> Iterator[Path]:
+    """A folder for all processes, which is gone after the block; an earlier run's goes first."""
+    if who.is_main:
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {folder.parent}: {error.strerror}; name another place"
+            ) from error
+    who.barrier()
+    try:
+        yield folder
+    finally:
+        if who.is_main:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@torch.no_grad()
+def _predict_images(
+    model: nn.Module,
+    predict: Predict,
+    images: BenchmarkImages,
+    config: EvalConfig,
+    max_depth: float,
+    who: Processes,
+    folder: Path,
+) -> list[int]:
+    """Write this process's depth maps; returns the number of clamped pixels of each."""
+    model.eval()
+
+    def predict_on_device(batch: dict) -> Tensor:
+        return predict(model, to_device(batch, who.device)).float()
+
+    share = eval_indices(len(images), who.rank, who.world_size)
+    loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_train)
+    counts = []
+    for batch in tqdm(loader, desc="kitti_benchmark", disable=is_quiet(), leave=False):
+        pred_depth = predict_batch(predict_on_device, batch, config.flip)
+        for key, pred in zip(batch["image_path"], pred_depth[:, 0], strict=True):
+            depth, num_clamped = _clamp(key, pred, max_depth)
+            write_depth_png(folder / images.files[key].name, to_stored(depth))
+            counts.append(num_clamped)
+    return counts
+
+
+def _clamp(key: str, pred_depth: Tensor, max_depth: float) -> tuple[Tensor, int]:
+    depth, num_clamped, num_nonfinite = sanitize(pred_depth, max_depth)
+    if num_nonfinite:
+        raise UserError(
+            f"{key}: {num_nonfinite} of {pred_depth.numel()} predicted pixels are not finite; "
+            "evaluate this checkpoint on a split with ground truth first"
+        )
+    return depth, int(num_clamped)
+
+
+def _describe(path: Path, num_images: int, num_clamped: int, max_depth: float) -> str:
+    text = (
+        f"{path}: {num_images} depth maps, 16-bit, metres * 256; names, sizes and values checked; "
+        f"{num_clamped} pixels were clamped to [{MIN_DEPTH:g}, {max_depth:g}] m"
+    )
+    if num_images < len(NAMES):
+        text += f"\nThe server refuses this file: it needs {len(NAMES)} depth maps"
+    return text

@@ -1,0 +1,127 @@
+"""One process, several GPUs or several machines: the same few calls.
+
+A program asks `Processes` who it is; every function here is a no-op in a single process. torchrun
+(or `common/runtime/launcher.py`) sets RANK, LOCAL_RANK and WORLD_SIZE. NCCL on GPUs, gloo on CPUs.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's place among all of them, and its device."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for every process."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add each named tensor over all processes (float64), in one message."""
+        if self.world_size == 1 or not values:
+            return values
+        packed = torch.cat([v.detach().double().flatten() for v in values.values()])
+        dist.all_reduce(packed)
+        parts = packed.split([v.numel() for v in values.values()])
+        return {k: p.view(v.shape) for (k, v), p in zip(values.items(), parts, strict=True)}
+
+    def any(self, flag: bool) -> bool:
+        """True on every process when it is True on one."""
+        if self.world_size == 1:
+            return flag
+        packed = torch.tensor(float(flag), device=self.device)
+        dist.all_reduce(packed)
+        return packed.item() > 0
+
+    def gather(self, rows: list) -> list:
+        """The rows of all processes in one list, on every process."""
+        if self.world_size == 1:
+            return rows
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, rows)
+        return [row for part in parts for row in part]
+
+
+@contextmanager
+def processes(device: str = "auto") -> Iterator[Processes]:
+    """Join the other processes (if any) for the length of the block.
+
+    An error leaves the connections open until the process ends: the others only wait until then.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    place = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
+    if use_cuda:
+        torch.cuda.set_device(place)
+    if world_size > 1:
+        # Others wait while the main process encodes captions or images, which may take hours.
+        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
+    yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+def wrap(
+    model: nn.Module,
+    who: Processes,
+    compiled: bool = False,
+    has_branches: bool = False,
+    log: Callable[[str], None] = print,
+) -> nn.Module:
+    """`model` on its device, in DDP when there are several processes, compiled if asked for.
+
+    has_branches: a step may leave some trained parameters without a gradient. log: is told when
+    `torch.compile` does not work here; the model is used as it is then.
+    """
+    model = model.to(who.device)
+    if who.world_size > 1:
+        ids = [who.device.index] if who.device.type == "cuda" else None
+        model = DistributedDataParallel(
+            model,
+            device_ids=ids,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=has_branches,
+        )
+    return compile_if_possible(model, who, log) if compiled else model
+
+
+def compile_if_possible(model: nn.Module, who: Processes, log: Callable[[str], None]) -> nn.Module:
+    """`torch.compile(model)` if a small network compiles and trains here; else the model itself.
+
+    Compilation happens at the first step and needs a compiler (C++ or Triton), whose lack should
+    not end a run.
+    """
+    try:
+        trial = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU()).to(who.device)
+        torch.compile(trial)(torch.ones(2, 4, device=who.device)).sum().backward()
+    except Exception as error:  # whatever a compiler may raise
+        reason = str(error).strip().splitlines()[0][:200] or type(error).__name__
+        log(f"torch.compile does not work here, training goes on without it: {reason}")
+        return model
+    return cast(nn.Module, torch.compile(model))
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP (or `torch.compile`), or the model itself."""
+    for attribute in ("module", "_orig_mod"):
+        model = getattr(model, attribute, model)
+    return model

@@ -1,0 +1,230 @@
+"""Why are files missing? Look for them elsewhere, and say which setting or command mends it.
+
+explain_missing(["kitchen/rgb_1.jpg"], 1, keys, Search([root]), ...)   -> data.train_dir=sync
+"""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from scripts.doctor_checks.findings import some_of
+
+_MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
+_NUM_ASKED = 20
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".npy", ".exr")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The config keys that say where files start, and what they say now."""
+
+    root: str  # "data.root" or "data.gt_root"
+    root_dir: Path
+    below: str  # "data.train_dir" or "data.test_dir"
+    below_dir: str
+    inner: tuple[str, ...] = ("",)  # folders below the base that are searched, KITTI's train, val
+
+    @property
+    def base(self) -> Path:
+        """The folder where list paths start."""
+        return self.root_dir / self.below_dir
+
+    def finds(self, paths: Sequence[str], base: Path) -> bool:
+        """Whether all the list paths would be found if they started at `base`."""
+        return all(any((base / i / path).exists() for i in self.inner) for path in paths)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The likely cause; `is_setting`: the files are there, and a setting finds them."""
+
+    cause: str
+    mend: str
+    is_setting: bool = False
+
+
+class Search:
+    """Every file below some folders by its name; listed once, when first asked."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._folders = _without_nested(folders)
+        self._by_name: dict[str, list[str]] | None = None
+
+    def find(self, path: str) -> str | None:
+        """The file that ends most like the list path; None if too little agrees.
+
+        Names such as rgb_00045.jpg exist in every scene, so a path with folders must agree in one;
+        where several files agree in a part of it (the frames of KITTI's drives), none is meant.
+        """
+        parts = PurePosixPath(path).parts
+        found = [
+            (num_common(parts, file), file) for file in self._names().get(parts[-1].lower(), [])
+        ]
+        best = max((count for count, _ in found), default=0)
+        fitting = [file for count, file in found if count == best]
+        if best < min(2, len(parts)) or (len(fitting) > 1 and best < len(parts)):
+            return None
+        return fitting[0]
+
+    def find_converted(self, path: str) -> str | None:
+        """A file of that name with another suffix."""
+        pure = PurePosixPath(path)
+        for suffix in _SUFFIXES:
+            other = self.find(str(pure.with_suffix(suffix))) if suffix != pure.suffix else None
+            if other is not None:
+                return other
+        return None
+
+    def _names(self) -> dict[str, list[str]]:
+        if self._by_name is None:
+            self._by_name = defaultdict(list)
+            for number, file in enumerate(_walk(self._folders)):
+                if number == _MOST_FILES:
+                    break
+                self._by_name[file.rpartition("/")[2].lower()].append(file)
+        return self._by_name
+
+
+def num_common(parts: Sequence[str], file: str) -> int:
+    """How many last parts of both paths are equal; letters' case does not count."""
+    count = 0
+    for one, two in zip(reversed(parts), reversed(PurePosixPath(file).parts), strict=False):
+        if one.lower() != two.lower():
+            break
+        count += 1
+    return count
+
+
+def explain_missing(
+    missing: Sequence[str], num_all: int, keys: Keys, search: Search, other: Keys, command: str
+) -> Explanation:
+    """Why `missing` list paths, of `num_all`, are not below `keys.base`.
+
+    other: where the other half of each pair is. command: what downloads or unpacks the data set.
+    """
+    asked = some_of(missing, _NUM_ASKED)
+    if all("\\" in path for path in asked):
+        mend = "write / in place of \\ in the list"
+        return Explanation("list paths were written on Windows", mend)
+    is_most = len(missing) > num_all / 2
+    if is_most and other.base != keys.base and keys.finds(asked, other.base):
+        mend = f"data.root={_quote(other.root_dir)} data.gt_root={_quote(keys.root_dir)}"
+        if keys.root == "data.gt_root":
+            mend = f"data.root={_quote(keys.root_dir)} data.gt_root={_quote(other.root_dir)}"
+        cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
+        return Explanation(cause, mend, is_setting=True)
+    for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
+        if keys.finds(asked, path / keys.below_dir):
+            cause = f"{keys.root} is a folder too deep"
+            return Explanation(cause, f"{keys.root}={_quote(path)}", is_setting=True)
+    is_shared = other.root_dir == keys.root_dir
+    guesses = Counter(filter(None, (_explain_one(path, keys, search, is_shared) for path in asked)))
+    if guesses:
+        return guesses.most_common(1)[0][0]
+    return _not_there(missing, num_all, keys, command)
+
+
+def _explain_one(path: str, keys: Keys, search: Search, is_shared: bool) -> Explanation | None:
+    found = search.find(path)
+    if found is None:
+        converted = search.find_converted(path)
+        return _converted(path, converted) if converted is not None else None
+    parts, same = PurePosixPath(path).parts, num_common(PurePosixPath(path).parts, found)
+    if Path(found).parts[-same:] != parts[-same:]:
+        return Explanation("upper and lower case of names differ", "rename files or list paths")
+    start = Path(*Path(found).parts[:-same])
+    if same == len(parts):
+        return _other_start(parts, start, keys, is_shared)
+    return _other_depth(parts[: len(parts) - same], start, keys)
+
+
+def _converted(path: str, found: str) -> Explanation:
+    old, new = PurePosixPath(path).suffix, PurePosixPath(found).suffix
+    cause = f"the files were converted: the list says {old}, on disk they end in {new}"
+    return Explanation(cause, f"write {new} in place of {old} in the list, or convert them back")
+
+
+def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool) -> Explanation:
+    """The list path as a whole is below `start`.
+
+    is_shared: images and depth maps have one root, so that `keys.below` fits both.
+    """
+    if keys.inner != ("",) and start.name in keys.inner:
+        start = start.parent
+    cause = f"the files are below {start}, not {keys.base}"
+    below = PurePosixPath(keys.below_dir).parts
+    if below and start.parts[-len(below) :] == below and not keys.base.is_dir():
+        root = Path(*start.parts[: -len(below)])
+        return Explanation(cause, f"{keys.root}={_quote(root)}", is_setting=True)
+    if is_shared and start.is_relative_to(keys.root_dir) and keys.root == "data.root":
+        folder = start.relative_to(keys.root_dir).as_posix()
+        if start == keys.base.parent and parts[0] == keys.base.name:
+            cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
+        mend = f"{keys.below}={_quote(folder)}"
+        return Explanation(cause, mend, is_setting=True)
+    clear = f" {keys.below}=." if below else ""
+    return Explanation(cause, f"{keys.root}={_quote(start)}{clear}", is_setting=True)
+
+
+def _other_depth(extra: tuple[str, ...], start: Path, keys: Keys) -> Explanation | None:
+    """Only the list path without its leading folders `extra` is below `start`.
+
+    None if `start` is a neighbour, as drive_0001 is one of drive_0009: its files are not the ones.
+    """
+    if start.name != extra[-1] and _without_digits(start.name) == _without_digits(extra[-1]):
+        return None
+    folder = "/".join(extra)
+    cause = f"list paths start with {folder}/, which is not among the files' folders"
+    if start != keys.base:
+        return Explanation(cause, f"move {start} to {keys.base / folder}")
+    return Explanation(cause, f"move the folders in {start} to {keys.base / folder}")
+
+
+def _without_digits(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _not_there(missing: Sequence[str], num_all: int, keys: Keys, command: str) -> Explanation:
+    if not keys.base.is_dir():
+        return Explanation(f"there is no folder {keys.base}{_archives(keys.root_dir)}", command)
+    folders = {str(PurePosixPath(path).parent) for path in missing}
+    gone = [folder for folder in folders if not (keys.base / folder).is_dir()]
+    if gone:
+        cause = f"{len(gone)} folders are missing as a whole, such as {min(gone)}"
+        cause += ": an unpacking or a download that stopped half-way"
+    else:
+        cause = "single files were deleted, or an unpacking stopped within a folder"
+    return Explanation(cause + _archives(keys.root_dir), command)
+
+
+def _archives(folder: Path) -> str:
+    """Archives that may still have to be unpacked."""
+    places = [place for place in (folder, folder.parent) if place.is_dir()]
+    found = sorted(
+        path.name for place in places for path in place.iterdir() if path.name.endswith(_ARCHIVES)
+    )
+    return f" (archives lie there: {', '.join(found[:3])})" if found else ""
+
+
+def _walk(folders: Sequence[Path]) -> Iterable[str]:
+    for start in folders:
+        for folder, _, names in os.walk(start, followlinks=True):
+            yield from (f"{folder}/{name}" for name in names)
+
+
+def _without_nested(folders: Iterable[Path]) -> list[Path]:
+    """Folders that lie in none of the others."""
+    kept: list[Path] = []
+    for folder in sorted({f.resolve() for f in folders}, key=lambda f: len(f.parts)):
+        if not any(folder.is_relative_to(other) for other in kept):
+            kept.append(folder)
+    return kept
+
+
+def _quote(value: object) -> str:
+    text = str(value)
+    return f"'{text}'" if " " in text else text

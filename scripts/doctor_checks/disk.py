@@ -1,0 +1,33 @@
+"""Room for what a run writes: packed features and checkpoints."""
+
+import os
+import shutil
+from pathlib import Path
+
+from scripts.doctor_checks.findings import Finding, fine, note, problem
+
+_GB = 1024**3
+_LEAST = 1 * _GB  # a log, panels, and the checkpoints of a small network
+_COMFORTABLE = 10 * _GB  # last.pt and best.pt of a Swin-L estimator, with Adam's moments
+
+
+def check_disk(folder: Path, num_images: int, feature_length: int) -> list[Finding]:
+    """Free space and permission at `folder`, which need not exist yet."""
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    findings = []
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        text = f"nothing can be written to {folder}"
+        mend = "output_root=PATH"
+        findings.append(problem("not_writable", text, [str(place)], "not your folder", mend))
+    # fp16, of text and of images
+    needed = _LEAST + 2 * 2 * num_images * feature_length
+    free = shutil.disk_usage(place).free
+    told = f"{free / _GB:.1f} GB are free at {folder}"
+    mend = "free some space, or name another disk: output_root=PATH"
+    if free < needed:
+        text = f"{told}, features and a small run need {needed / _GB:.1f} GB"
+        findings.append(problem("disk_space", text, [str(place)], mend=mend))
+    elif free < _COMFORTABLE:
+        text = f"{told}; the two checkpoints of a Swin-L run take about {_COMFORTABLE / _GB:.0f} GB"
+        findings.append(note("disk_space", text, [str(place)], mend=mend))
+    return findings or [fine("disk", told)]

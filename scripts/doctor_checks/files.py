@@ -1,0 +1,140 @@
+"""Is every listed file there, and is it whole?"""
+
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.data.layout import Layout
+from common.data.lists import Pair
+from common.data.samples import MIN_SHARE, DataConfig, Sample, Split, layout_of, name_files
+from common.images.reading import FolderIndex
+from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
+
+_TAIL = 64  # bytes in which a whole PNG or JPEG ends
+_CHUNK = 2000
+
+
+@dataclass(frozen=True)
+class ListedFiles:
+    """The pairs of a split that have ground truth."""
+
+    split: Split
+    pairs: list[Pair]  # as listed
+    samples: list[Sample]  # their files, in the same order
+    present: list[Sample]  # those of which both files are there
+
+
+def locate(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> ListedFiles:
+    """Where training would look for the files of a split."""
+    index = FolderIndex()
+    samples = name_files(data, layout, split, pairs, index)
+    present = [s for s in samples if s.image_file in index and s.depth_file in index]
+    return ListedFiles(split, [p for p in pairs if p.depth is not None], samples, present)
+
+
+def check_presence(files: ListedFiles, data: DataConfig, command: str) -> list[Finding]:
+    """Missing images and missing depth maps, each with the likely cause."""
+    image_keys, depth_keys = places(data, files.split)
+    search = Search([image_keys.root_dir, depth_keys.root_dir])
+    index = FolderIndex()
+    wanted = list(zip(files.pairs, files.samples, strict=True))
+    images = [(p.image, s.image_file) for p, s in wanted if s.image_file not in index]
+    depths = [(p.depth or "", s.depth_file) for p, s in wanted if s.depth_file not in index]
+    findings = []
+    for what, kind, missing, keys, other in (
+        ("missing_image", "images", images, image_keys, depth_keys),
+        ("missing_depth", "depth maps", depths, depth_keys, image_keys),
+    ):
+        if not missing:
+            continue
+        listed = [path for path, _ in missing]
+        why = explain_missing(listed, len(wanted), keys, search, other, command)
+        text = f"{files.split}: {len(missing):,} of {len(wanted):,} {kind} are missing"
+        if not why.is_setting and len(missing) <= (1 - MIN_SHARE) * len(wanted):
+            text += " (training would leave these out)"
+        code = "wrong_root" if why.is_setting else what
+        findings.append(problem(code, text, [file for _, file in missing], why.cause, why.mend))
+    if len(findings) == 2:
+        findings = _as_one(findings)
+    return findings or [fine("present", f"{files.split}: all {len(wanted):,} pairs are there")]
+
+
+def _as_one(findings: list[Finding]) -> list[Finding]:
+    """Images and depth maps that one setting finds are one problem."""
+    first, second = findings
+    if (first.code, first.mend) != (second.code, second.mend) or first.code != "wrong_root":
+        return findings
+    text = first.text.replace(" are missing", f", {second.text.partition(': ')[2]}")
+    return [replace(first, text=text, count=first.count + second.count)]
+
+
+def places(data: DataConfig, split: Split) -> tuple[Keys, Keys]:
+    """Where images and depth maps of a split start, and by which keys."""
+    below = "data.test_dir" if split == "test" else "data.train_dir"
+    folder = data.test_dir if split == "test" else data.train_dir
+    gt_key = "data.root" if data.gt_root is None else "data.gt_root"
+    inner = layout_of(data).depth_dirs
+    return (
+        Keys("data.root", data.root, below, folder),
+        Keys(gt_key, data.gt_root or data.root, below, folder, inner),
+    )
+
+
+def file_sizes(files: list[str]) -> dict[str, int]:
+    """File -> bytes; -1 if the file cannot be looked at."""
+    return dict(zip(files, in_threads(_size, files, "sizes"), strict=True))
+
+
+def _size(file: str) -> int:
+    try:
+        return Path(file).stat().st_size
+    except OSError:
+        return -1
+
+
+def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
+    """Empty files, and PNG and JPEG files without their end; for `seconds` at most."""
+    lost = [file for file, size in sizes.items() if size < 0]
+    empty = [file for file, size in sizes.items() if size == 0]
+    rest = [file for file, size in sizes.items() if size > 0]
+    cut, num_checked, end = [], 0, time.monotonic() + seconds
+    for start in range(0, len(rest), _CHUNK):
+        if time.monotonic() > end:
+            break
+        chunk = rest[start : start + _CHUNK]
+        marks = in_threads(_is_cut_off, chunk, "file ends")
+        cut += [file for file, is_cut in zip(chunk, marks, strict=True) if is_cut]
+        num_checked += len(chunk)
+    findings = [] if sizes else [note("no_files", "there is no file to look at")]
+    if lost:
+        text = f"{len(lost):,} files of {len(sizes):,} are links that lead nowhere"
+        cause = "the disk they lie on is not mounted, or they were moved"
+        findings.append(problem("unreadable", text, lost, cause, "mount it, or link them again"))
+    if empty or cut:
+        text = f"{len(empty):,} files are empty, {len(cut):,} are cut off, of {len(sizes):,}"
+        cause = "a full disk, or a copy, a download or an unpacking that was interrupted"
+        mend = "copy or unpack these files again"
+        findings.append(problem("unreadable", text, [*empty, *cut], cause, mend))
+    if num_checked < len(rest):
+        text = f"only {num_checked:,} of {len(rest):,} file ends were looked at in {seconds:.0f} s"
+        findings.append(note("slow_disk", text))
+    return findings or [fine("whole", f"all {len(sizes):,} files are whole at their ends")]
+
+
+def _is_cut_off(file: str) -> bool:
+    """A JPEG or PNG whose last bytes hold no end marker."""
+    suffix = Path(file).suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        return False
+    try:
+        with Path(file).open("rb") as stream:
+            start = stream.read(4)
+            stream.seek(max(stream.seek(0, os.SEEK_END) - _TAIL, 0))
+            tail = stream.read()
+    except OSError:
+        return True
+    if start.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in tail
+    return start == b"\x89PNG" and b"IEND" not in tail

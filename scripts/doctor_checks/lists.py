@@ -1,0 +1,154 @@
+"""The lists of a data set: readable, whole, the published ones, without repetitions.
+
+Whatever `read_split` refuses is told as a finding, and the lines that can be read are still used.
+"""
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+from common.data.lists import Pair, find_file, parse_line
+from common.data.named_splits import NAMED_SPLITS, ListFile
+from common.data.samples import DataConfig, Split
+from common.data.splits import configured_splits, read_split
+from common.errors import UserError
+from scripts.doctor_checks.findings import Finding, fine, note, problem
+
+Lists = dict[Split, list[Pair]]
+
+
+def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
+    """The pairs of every configured split; those of a carved validation split stay in training.
+
+    command: what writes the lists of this data set.
+    """
+    lists: Lists = {}
+    findings: list[Finding] = []
+    for split in configured_splits(data):
+        try:
+            lists[split] = read_split(data, split)[0]
+        except UserError as error:
+            pairs, found = _salvage(list_path(data, split), str(error), command)
+            if split != "val" or data.val_list is not None:
+                lists[split] = pairs
+            findings += [f for f in found if f not in findings]
+    if data.val_list is None and "train" in lists:
+        lists["train"] = lists["train"] + lists.pop("val", [])
+    lists = {split: pairs for split, pairs in lists.items() if pairs}
+    for split, pairs in lists.items():
+        findings += _repeats(split, pairs) + _without_gt(split, pairs)
+    if lists:
+        counts = ", ".join(f"{split} {len(pairs):,}" for split, pairs in lists.items())
+        findings.insert(0, fine("lists", f"{counts} pairs listed"))
+    told = {example for finding in findings for example in finding.examples}
+    return lists, findings + _published(data, told)
+
+
+def list_path(data: DataConfig, split: Split) -> Path | None:
+    """The list file that a split comes from; it may not exist. None: there is no list."""
+    names = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
+    name = names[split] or (names["train"] if split == "val" else None)
+    if name is not None:
+        return find_file(name, data.root)
+    if data.split is None:
+        return None
+    named = NAMED_SPLITS[data.split]
+    file = named.test.file if split == "test" else named.train.file
+    places = [data.root / file, data.root.parent / file]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], list[Finding]]:
+    """The readable lines of a list that `read_split` refused with `error`."""
+    text, _, mend = error.partition("; ")
+    if path is None:
+        return [], [problem("no_pairs", error, mend=command)]
+    if not path.is_file():
+        cause = "the list was not downloaded yet, or lies in another folder"
+        return [], [problem("list_missing", text, [str(path)], cause, command)]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):
+        cause = "an archive or an editor's file under the list's name, or UTF-16"
+        return [], [problem("list_unreadable", text, [str(path)], cause, command)]
+    if lines and lines[0].lstrip().startswith("<"):
+        told = f"{path} is a web page, not a list"
+        cause = "a download that got the server's error page in place of the file"
+        return [], [problem("list_unreadable", told, [str(path)], cause, command)]
+    pairs, bad = _parse(path, lines)
+    if bad:
+        told = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
+        cause = "a list that was cut off, edited, or has columns of another order or number"
+        mend = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
+        return pairs, [problem("list_unreadable", told, bad, cause, mend)]
+    code = "list_count" if "lines" in text else "list_refused"
+    return pairs, [problem(code, text, [str(path)], mend=mend or command)]
+
+
+def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
+    """The pairs of the good lines, and the errors of the bad ones."""
+    pairs, bad = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip() and not line.lstrip().startswith("#"):
+                pairs.append(parse_line(line, f"{path}:{number}"))
+        except UserError as error:
+            bad.append(str(error))
+    return pairs, bad
+
+
+def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
+    """Images, and depth maps, that a list names more than once."""
+    findings = []
+    images = Counter(pair.image for pair in pairs)
+    repeated = [image for image, count in images.items() if count > 1]
+    if repeated:
+        text = f"{split}: {len(repeated):,} images are listed more than once"
+        mend = "remove the repeated lines (sort -u)"
+        findings.append(problem("list_repeats", text, repeated, "two lists were joined", mend))
+    depths = Counter(p.depth for p in pairs if p.depth is not None and images[p.image] == 1)
+    shared = [depth for depth, count in depths.items() if count > 1]
+    if shared:
+        text = f"{split}: {len(shared):,} depth maps belong to more than one image"
+        cause = "pictures were matched to the nearest depth map in time, or lines are mixed up"
+        findings.append(note("shared_depth", text, shared, cause))
+    return findings
+
+
+def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
+    without = [pair.image for pair in pairs if pair.depth is None]
+    if not without:
+        return []
+    text = f"{split}: {len(without):,} of {len(pairs):,} images have no ground truth: skipped"
+    return [note("no_ground_truth", text, without)]
+
+
+def _published(data: DataConfig, told: set[str]) -> list[Finding]:
+    """Compare list files that bear a published list's name with it, but those told of already."""
+    named = [split for split in NAMED_SPLITS.values() if split.data == data.name]
+    published = {listed.file: listed for split in named for listed in (split.train, split.test)}
+    splits = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
+    paths = [list_path(data, split) for split in splits]
+    findings = []
+    for path in paths:
+        if path is None or str(path) in told or not path.is_file():
+            continue
+        if path.name in published:
+            findings.append(_compare(path, published[path.name]))
+    return findings
+
+
+def _compare(path: Path, listed: ListFile) -> Finding:
+    content = path.read_bytes()
+    lines = sum(bool(line.strip()) for line in content.splitlines())
+    if lines != listed.num_lines:
+        text = f"{path.name} has {lines:,} lines, the published list {listed.num_lines:,}"
+        if lines > listed.num_lines / 2:
+            cause = "a list that was cut off or edited; results would not compare with others"
+            return problem("list_count", text, [str(path)], cause, "download the list again")
+        return note("list_count", text, [str(path)], "a part of the list, for trying things out")
+    if listed.sha256 is not None and hashlib.sha256(content).hexdigest()[:12] != listed.sha256:
+        text = f"{path.name} has the published number of lines but not its exact content"
+        cause = "another release, line endings or order; or edited lines"
+        return note("list_hash", text, [str(path)], cause)
+    return fine("list_hash", f"{path.name}: {lines:,} lines, as published")

@@ -1,0 +1,166 @@
+"""Decode one image and its depth map and measure them: sizes, bits, valid share, spread of depth.
+
+All depth statistics come from one histogram of the 65,536 stored values.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.data.layout import Layout
+from common.data.samples import Sample
+from common.errors import UserError
+from common.images.reading import read_depth, read_image
+
+_AS_STORED = cv2.IMREAD_UNCHANGED
+_NO_MEASUREMENT = 65535
+Size = tuple[int, int]  # (height, width)
+
+
+@dataclass(frozen=True)
+class DepthStatistics:
+    """One depth map, in metres where nothing else is said."""
+
+    valid_share: float
+    units: float = 1000.0  # stored numbers per metre
+    median: float = 0.0  # of the valid pixels, as are the next ones
+    near: float = 0.0  # 5th percentile
+    far: float = 0.0  # 95th percentile
+    beyond_share: float = 0.0  # share of the valid pixels that lies beyond data.max_depth
+    num_values: int = 0  # distinct stored values
+    step: float = 0.0  # usual distance between neighbouring values
+    largest_share: float = 0.0  # share of all pixels that are 65535
+    rotated_share: float = 0.0  # of the valid pixels as stored: the lowest three bits are 0
+    is_far_at_top: bool | None = None  # the upper half is farther than the lowest third
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """One picture."""
+
+    is_grey: bool
+    is_one_colour: bool
+    is_depth_like: bool  # a 16-bit PNG with one channel
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found in one pair; None: the file is not readable as what it should be."""
+
+    sample: Sample
+    image_size: Size | None = None
+    depth_size: Size | None = None
+    image: ImageStatistics | None = None
+    depth: DepthStatistics | None = None
+    depth_kind: str = "16-bit with 1 channel"
+    errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
+
+
+def probe_pair(sample: Sample, layout: Layout, max_depth: float) -> Probe:
+    """Read both files as training does, and measure them."""
+    errors = []
+    image = depth = None
+    try:
+        image = read_image(sample.image_file)
+    except UserError as error:
+        errors.append(str(error))
+    try:
+        depth = read_depth(sample.depth_file, layout.rotated_bits)
+    except UserError as error:
+        errors.append(str(error))
+    kind, stored = _as_stored(sample.depth_file)
+    stored = depth if stored is None else stored
+    measured = None
+    if depth is not None and stored is not None:
+        measured = measure_depth(depth, stored, layout.depth_scale, max_depth)
+    return Probe(
+        sample,
+        _size(image),
+        _size(stored),
+        None if image is None else measure_image(image, sample.image_file),
+        measured,
+        kind,
+        tuple(errors),
+    )
+
+
+def measure_image(image: np.ndarray, path: str) -> ImageStatistics:
+    """image: uint8 RGB [H, W, 3]; the file is read again if it looks like a depth map."""
+    few = image[::4, ::4]
+    is_grey = bool((few == few[..., :1]).all())
+    depth_like = is_grey and _as_stored(path)[0].startswith("16-bit with 1 ")
+    return ImageStatistics(is_grey, bool((few == few[:1, :1]).all()), depth_like)
+
+
+def measure_depth(
+    depth: np.ndarray, stored: np.ndarray, scale: float, max_depth: float
+) -> DepthStatistics:
+    """depth: [H, W] as training reads it, uint16 or float metres; stored: as it is in the file."""
+    is_float = depth.dtype != np.uint16
+    codes, per_metre = _as_codes(depth) if is_float else (depth, scale)
+    counts = np.bincount(codes.ravel(), minlength=1 << 16)
+    counts[0] = 0
+    num_valid = int(counts.sum())
+    largest = float((stored == _NO_MEASUREMENT).mean())
+    if num_valid == 0:
+        return DepthStatistics(0.0, largest_share=largest)
+    values = np.flatnonzero(counts)
+    near, median, far = np.searchsorted(np.cumsum(counts) / num_valid, (0.05, 0.5, 0.95))
+    beyond = counts[np.arange(1 << 16) >= max_depth * per_metre].sum()
+    return DepthStatistics(
+        valid_share=num_valid / depth.size,
+        units=1.0 if is_float else scale,
+        median=median / per_metre,
+        near=near / per_metre,
+        far=far / per_metre,
+        beyond_share=float(beyond / num_valid),
+        num_values=len(values),
+        step=float(np.median(np.diff(values))) / per_metre if len(values) > 1 else 0.0,
+        largest_share=largest,
+        rotated_share=0.0 if is_float else _rotated_share(stored),
+        is_far_at_top=_is_far_at_top(depth),
+    )
+
+
+def _as_codes(metres: np.ndarray) -> tuple[np.ndarray, float]:
+    """Float metres as 16-bit numbers, and how many of them are a metre: millimetres if they fit."""
+    per_metre = min(1000.0, 60000 / max(float(metres.max()), 1e-6))
+    return np.ceil(metres * per_metre).astype(np.uint16), per_metre
+
+
+def _rotated_share(stored: np.ndarray) -> float:
+    """Share of the measured pixels whose lowest three bits are 0, as SUN RGB-D's near ones are."""
+    measured = stored[(stored > 0) & (stored < _NO_MEASUREMENT)]
+    return float((measured & 7 == 0).mean()) if measured.size else 0.0
+
+
+def _is_far_at_top(depth: np.ndarray) -> bool | None:
+    """None when too little is measured to say."""
+    height = len(depth)
+    top, bottom = depth[: height // 2], depth[2 * height // 3 :]
+    top, bottom = top[top > 0], bottom[bottom > 0]
+    if min(top.size, bottom.size) < 50:
+        return None
+    return bool(np.median(top) > np.median(bottom))
+
+
+def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
+    """A picture file's bits and channels in words, and its pixels; None if it has none."""
+    if path.lower().endswith((".npy", ".exr")):
+        return "float", None
+    try:
+        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+    except OSError:
+        return "unreadable", None
+    array = cv2.imdecode(data, _AS_STORED) if data.size else None
+    if array is None:
+        return "unreadable", None
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    plural = "" if channels == 1 else "s"
+    return f"{8 * array.itemsize}-bit with {channels} channel{plural}", array
+
+
+def _size(array: np.ndarray | None) -> Size | None:
+    return None if array is None else (array.shape[0], array.shape[1])

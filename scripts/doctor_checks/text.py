@@ -1,0 +1,240 @@
+"""Captions and features: is there one for every image, and do they belong to these images?"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+
+from common.errors import UserError
+from common.language.captions import captions_sha256, parse_entry
+from common.language.feature_files import FeatureStore, FeatureTable, open_table
+from common.language.features import TextConfig
+from scripts.doctor_checks.commands import names_of
+from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
+
+Keys = dict[str, list[str]]  # list name -> image keys
+Resolve = Callable[[str], Path]
+_NUM_CHECKED_ROWS = 20_000
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+def check_text(
+    text: TextConfig,
+    keys: Keys,
+    resolve: Resolve,
+    commands: dict[str, str],
+    flip: bool = True,
+    is_needed: bool = True,
+) -> list[Finding]:
+    """Captions, text features and image features of all lists.
+
+    commands: `caption`, `encode` and `encode_images`, what makes each of them.
+    flip: training mirrors images.
+    is_needed: a caption file that is not there is a problem, and not a note.
+    """
+    captions, findings = check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    findings += _check_features(
+        "text", text.features, text, keys, resolve, captions, commands["encode"]
+    )
+    findings += _check_features(
+        "image", text.image_features, text, keys, resolve, {}, commands["encode_images"]
+    )
+    if not text.captions and not text.features:
+        line = "neither captions nor text features are configured: training without language only"
+        findings.append(note("caption_missing", line, mend="set text.captions"))
+    return findings
+
+
+def check_captions(
+    text: TextConfig, keys: Keys, resolve: Resolve, command: str, flip: bool, is_needed: bool
+) -> tuple[dict[str, str], list[Finding]]:
+    """All captions by key, and what is wrong with them."""
+    captions: dict[str, str] = {}
+    findings: list[Finding] = []
+    for name in names_of(text.captions):
+        path = resolve(name)
+        if path.is_file():
+            found, bad = _read_captions(path)
+            captions |= found
+            findings += bad
+        else:
+            line = f"there is no caption file {path}"
+            make, mend = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
+            findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, mend))
+    if captions:
+        findings += _coverage("caption", captions, keys, command) + _contents(captions, keys, flip)
+    return captions, findings
+
+
+_NOT_MADE = "captions were not made or downloaded yet, or text.captions names another place"
+_WITHOUT = "a network without words needs none: text.captions=null"
+
+
+def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
+    """The good lines of a caption file, and one finding about all the others."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        line = f"cannot read the caption file {path}: {error}"
+        return {}, [problem("caption_unreadable", line, [str(path)], "not a UTF-8 text file")]
+    captions, bad = {}, []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                entry = parse_entry(line, f"{path}:{number}")
+                captions[entry["image"]] = entry["caption"].strip()
+        except UserError as error:
+            bad.append(str(error))
+    if not bad:
+        return captions, []
+    text = f"{len(bad)} lines of {path.name} are not a caption"
+    cause = "empty captions, or a file that was cut off or edited by hand"
+    mend = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
+    return captions, [problem("caption_unreadable", text, bad, cause, mend)]
+
+
+def _coverage(kind: str, known: Iterable[str], keys: Keys, command: str) -> list[Finding]:
+    """One finding per list: all images have a caption (or feature), or which have none."""
+    known = set(known)
+    findings, covered = [], []
+    for name, wanted in keys.items():
+        missing = [key for key in wanted if key not in known]
+        if not missing:
+            covered.append(f"{name} {len(wanted):,}")
+            continue
+        text = f"{name}: {len(missing):,} of {len(wanted):,} images have no {kind}"
+        cause = _why_uncovered(kind, missing, known, len(wanted))
+        findings.append(problem(f"{kind.split()[-1]}_missing", text, missing, cause, command))
+    if covered:
+        findings.insert(
+            0,
+            fine(f"{kind}s".replace(" ", "_"), f"{kind}s cover every image: {', '.join(covered)}"),
+        )
+    return findings
+
+
+def _why_uncovered(kind: str, missing: list[str], known: set[str], total: int) -> str:
+    """The usual reason is a key that is written in another way."""
+    key, other = missing[0], _same_image(missing[0], known)
+    if other is not None:
+        return f"the {kind}s are keyed by another path: '{other}' where the list has '{key}'"
+    if len(missing) == total:
+        return f"the {kind}s were made for other images"
+    return f"the {kind}s were made for another list, or making them was interrupted"
+
+
+def _same_image(key: str, known: set[str]) -> str | None:
+    """A known key that ends like `key` or is a part of its end; suffixes do not count."""
+    stem = key.rsplit(".", 1)[0]
+    for other in known:
+        short, long = sorted((stem, other.rsplit(".", 1)[0]), key=len)
+        if short.count("/") and (long == short or long.endswith(f"/{short}")):
+            return other
+    return None
+
+
+def _contents(captions: dict[str, str], keys: Keys, flip: bool) -> list[Finding]:
+    used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+    findings = []
+    distinct = Counter(used.values())
+    if len(used) >= 20 and len(distinct) <= len(used) / 100:
+        most = distinct.most_common(1)[0][0]
+        text = f"{len(used):,} images share {len(distinct)} captions, most often '{most}'"
+        findings.append(note("caption_constant", text, cause="language can tell nothing apart"))
+    sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
+    if sided:
+        text = f"{len(sided):,} captions say left or right, and training mirrors images"
+        findings.append(note("caption_side", text, sided, mend="data.flip=false"))
+    return findings
+
+
+def _check_features(
+    kind: str,
+    setting: str | tuple[str, ...] | None,
+    text: TextConfig,
+    keys: Keys,
+    resolve: Resolve,
+    captions: dict[str, str],
+    command: str,
+) -> list[Finding]:
+    """The configured feature files of one kind."""
+    tables: dict[Path, FeatureTable] = {}
+    findings = []
+    for name in names_of(setting):
+        path = resolve(name)
+        try:
+            tables[path] = open_table(path)
+        except UserError as error:
+            code = "feature_unreadable" if path.is_file() else "feature_missing"
+            cause = "an interrupted copy, or not a feature file"
+            cause = cause if path.is_file() else "features were not made yet, or at another place"
+            # encode_text.py overwrites no file that it cannot read
+            mend = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
+            findings.append(problem(code, str(error), [str(path)], cause, mend))
+    if not tables:
+        return findings
+    known = {key for table in tables.values() for key in table.rows}
+    findings += _coverage(f"{kind} feature", known, keys, command)
+    findings += _lengths(kind, tables)
+    for path, table in tables.items():
+        findings += _values(kind, path, table)
+        findings += _origin(path, table, text.encoder, captions, command)
+    return findings
+
+
+def _lengths(kind: str, tables: dict[Path, FeatureTable]) -> list[Finding]:
+    dims = {path.name: table.features.shape[1] for path, table in tables.items()}
+    if len(set(dims.values())) == 1:
+        return []
+    text = f"the {kind} feature files differ in length: {dims}"
+    cause, mend = "they come from different encoders", "make all of them with text.encoder"
+    return [problem("feature_length", text, list(dims), cause, mend)]
+
+
+def _values(kind: str, path: Path, table: FeatureTable) -> list[Finding]:
+    """Rows that are not finite, or all zero."""
+    keys = some_of(list(table.rows), _NUM_CHECKED_ROWS)
+    rows = table.features[[table.rows[key] for key in keys]].float()  # [N, D]
+    bad = ~torch.isfinite(rows).all(dim=1) | (rows == 0).all(dim=1)
+    cases = [key for key, is_bad in zip(keys, bad.tolist(), strict=True) if is_bad]
+    if not cases:
+        return []
+    text = f"{path.name}: {len(cases)} of {len(keys)} {kind} features are not finite or all zero"
+    cause = "an encoder that overflowed in half precision, or rows that were never written"
+    return [problem("feature_value", text, cases, cause, "encode these images again")]
+
+
+def _origin(
+    path: Path, table: FeatureTable, encoder: str, captions: dict[str, str], command: str
+) -> list[Finding]:
+    """Features made by another encoder or from other captions than the config names."""
+    made = table.provenance
+    if made is None:
+        text = f"{path.name} does not say which encoder made it; the config names {encoder}"
+        return [note("feature_origin", text)]
+    findings = []
+    if made.get("encoder", encoder) != encoder:
+        text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
+        cause = "text.encoder was changed, or these are features of another run"
+        mend = f"set text.encoder={made['encoder']}, or {command}"
+        findings.append(problem("feature_encoder", text, [str(path)], cause, mend))
+    sha256 = made.get("captions_sha256")
+    can_tell = sha256 and captions and table.rows.keys() <= captions.keys()
+    if can_tell and captions_sha256({key: captions[key] for key in table.rows}) != sha256:
+        text = f"{path.name} was made from other captions than text.captions names"
+        cause = "the captions changed after the features were made"
+        findings.append(problem("feature_captions", text, [str(path)], cause, command))
+    return findings
+
+
+def text_feature_length(text: TextConfig, resolve: Resolve) -> int:
+    """Numbers per feature of the first readable file; CLIP RN50's 1024 where there is none."""
+    try:
+        return FeatureStore.open([resolve(name) for name in names_of(text.features)][:1]).dim
+    except (UserError, IndexError):
+        return 1024

@@ -1,0 +1,104 @@
+"""Captions on their way into a file: each process appends to `<file>.<rank>.part`.
+
+A run that was interrupted finds what is done there. The file itself appears once, whole, in the
+order of the images.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.errors import UserError
+from common.language.captions import format_entry, parse_entry, read_entries, write_entries
+
+Entry = dict[str, Any]
+
+
+def read_done(output: Path, source: dict[str, Any]) -> dict[str, Entry]:
+    """Key -> line, of the file and its parts; a `UserError` if one was made otherwise.
+
+    source: what every line must say of how it was made.
+    """
+    done = {path: _read_part(path) for path in part_files(output)}
+    if output.exists():
+        done = {output: read_entries(output), **done}
+    for path, entries in done.items():
+        for entry in entries.values():
+            _check_source(path, entry.get("source"), source)
+    return {key: entry for entries in done.values() for key, entry in entries.items()}
+
+
+def part_files(output: Path) -> list[Path]:
+    """The parts that processes have left or are writing."""
+    return sorted(
+        path
+        for path in (output.parent.iterdir() if output.parent.is_dir() else ())
+        if path.name.startswith(f"{output.name}.") and path.name.endswith(".part")
+    )
+
+
+@contextmanager
+def open_part(output: Path, rank: int) -> Iterator[TextIO]:
+    """This process's part, to append to; it goes again if it stays empty."""
+    path = output.with_name(f"{output.name}.{rank}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8")
+        file.write("\n")  # a line that was cut off stays by itself
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; name another --output") from error
+    try:
+        with file:
+            yield file
+    finally:
+        if not _read_part(path):
+            path.unlink()
+
+
+def append(part: TextIO, entries: Iterable[Entry]) -> None:
+    """Add lines that survive the process."""
+    try:
+        part.writelines(format_entry(entry) for entry in entries)
+        part.flush()
+    except OSError as error:
+        raise UserError(f"cannot write {part.name}: {error.strerror}") from error
+
+
+def finish(output: Path, source: dict[str, Any], keys: Iterable[str]) -> dict[str, Entry]:
+    """Write the file, `keys` in their order and others it had after them; remove the parts."""
+    done = read_done(output, source)
+    ordered = {key: done[key] for key in keys if key in done}
+    everything = {**ordered, **done}
+    if not everything:
+        raise UserError(f"no image could be captioned; {output} was not written")
+    write_entries(output, everything.values())
+    for path in part_files(output):
+        path.unlink()
+    return everything
+
+
+def _read_part(path: Path) -> dict[str, Entry]:
+    """The whole lines; one that was cut off is made again."""
+    entries = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        try:
+            entry = parse_entry(line, str(path))
+        except UserError:
+            continue
+        entries[entry["image"]] = entry
+    return entries
+
+
+def _check_source(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+    if found == wanted:
+        return
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds captions that were not made here; name another --output")
+    differing = [name for name in wanted if found.get(name) != wanted[name]] or ["source"]
+    was, asked = ({name: side.get(name) for name in differing} for side in (found, wanted))
+    raise UserError(
+        f"{path} was made with {json.dumps(was)}, not {json.dumps(asked)}; name another --output, "
+        "or remove it to start again"
+    )

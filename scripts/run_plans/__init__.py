@@ -1,0 +1,1 @@
+"""Trainings as a user would start them, and plans of many."""
