@@ -6,7 +6,7 @@
   python benchmarks/data_loading.py --workers 2            # images/s of a loader with workers, too
 
 `plain` is the published preparation, written plainly: PIL opens and rotates, numpy computes on
-float pixels, torch normalises. This project's loader is measured with a list of 100 entries and
+float pixels, torch normalizes. This project's loader is measured with a list of 100 entries and
 with one of 24,000, and with 100 frames that `data.cache` holds already; all of them, and `plain`,
 take turns on the same frames. Below them, what the parts cost. Files come from the page cache; a
 disk may be slower.
@@ -136,8 +136,8 @@ def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) 
         "part: resize (nothing at the same size)": lambda: [ready(*pair) for pair in pairs],
         "part: rotate both": lambda: [transforms.rotate(*pair, 1.7) for pair in pairs],
         "part: flip both": lambda: [(cv2.flip(i, 1), cv2.flip(d, 1)) for i, d in pairs],
-        "part: colour, normalise": lambda: [transforms.normalise(i, jitter) for i, _ in pairs],
-        "part: to metres": lambda: [transforms.to_metres(d, 1000.0) for _, d in pairs],
+        "part: color, normalize": lambda: [transforms.normalize(i, jitter) for i, _ in pairs],
+        "part: to meters": lambda: [transforms.to_meters(d, 1000.0) for _, d in pairs],
     }
     times = repeat(parts, arguments.rounds, scale=1e3 / len(samples), clock=cpu_clock)
     return [Row(name, "CPU ms/image", values) for name, values in times.items()]
@@ -170,7 +170,7 @@ def take(batches: Iterator[dict], count: int) -> None:
 
 
 def plain_item(sample: Sample) -> tuple[Tensor, Tensor]:
-    """The published preparation of an NYU pair: image [3, H, W], depth [1, H, W] in metres."""
+    """The published preparation of an NYU pair: image [3, H, W], depth [1, H, W] in meters."""
     angle = (random.random() - 0.5) * 2 * 2.5
     picture = Image.open(sample.image_file).rotate(angle, resample=Image.BILINEAR)
     stored = Image.open(sample.depth_file).rotate(angle, resample=Image.NEAREST)
@@ -182,18 +182,18 @@ def plain_item(sample: Sample) -> tuple[Tensor, Tensor]:
     if random.random() > 0.5:
         image, depth = image[:, ::-1].copy(), depth[:, ::-1].copy()
     if random.random() > 0.5:
-        image = plain_colour(image)
+        image = plain_color(image)
     tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
     mean, std = (torch.tensor(v)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
     return (tensor - mean) / std, torch.from_numpy(depth.transpose(2, 0, 1).copy())
 
 
-def plain_colour(image: np.ndarray) -> np.ndarray:
-    """Gamma, brightness and colour on every pixel: [H, W, 3] in [0, 1]."""
+def plain_color(image: np.ndarray) -> np.ndarray:
+    """Gamma, brightness and color on every pixel: [H, W, 3] in [0, 1]."""
     image = image ** random.uniform(0.9, 1.1) * random.uniform(0.75, 1.25)
-    colours = np.random.default_rng().uniform(0.9, 1.1, size=3)
+    colors = np.random.default_rng().uniform(0.9, 1.1, size=3)
     white = np.ones((image.shape[0], image.shape[1]))
-    image = image * np.stack([white * colour for colour in colours], axis=2)
+    image = image * np.stack([white * color for color in colors], axis=2)
     return np.clip(image, 0, 1)
 
 

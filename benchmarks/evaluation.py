@@ -6,7 +6,7 @@
 
 In the network's place stored predictions are returned, so that all the rest of `evaluate_depth` is
 measured, on batches that are in memory. `plain` scores the same images one by one in numpy, as
-the published code does. Loading (decoding, normalising) is a row of its own. One thread; other jobs
+the published code does. Loading (decoding, normalizing) is a row of its own. One thread; other jobs
 on the machine do not count.
 """
 
@@ -85,7 +85,7 @@ def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
 
 
 def make_truth(rng: np.random.Generator, size: tuple[int, int], max_depth: float) -> Tensor:
-    """[1, H, W], metres; patches of 32x32 pixels are unmeasured, three in ten."""
+    """[1, H, W], meters; patches of 32x32 pixels are unmeasured, three in ten."""
     depth = rng.uniform(0.5, max_depth, size).astype(np.float32)
     holes = rng.random((-(-size[0] // 32), -(-size[1] // 32))) < 0.3
     depth[np.kron(holes, np.ones((32, 32), bool))[: size[0], : size[1]]] = 0
@@ -144,22 +144,22 @@ def plain_metrics(pred: np.ndarray, gt: np.ndarray, max_depth: float) -> list[fl
 
 
 def loading_row(arguments: argparse.Namespace) -> Row:
-    """Decoding and normalising generated NYU frames, as `eval.py` does on this machine."""
+    """Decoding and normalizing generated NYU frames, as `eval.py` does on this machine."""
     size = (96, 128) if arguments.quick else (480, 640)
     with tempfile.TemporaryDirectory() as folder:
         data = write_nyu(Path(folder), arguments.images, size=size)
         dataset = build_dataset(data, "train", None, None, None, seed=0, augment=False)
-        who = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        processes = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         config = EvalConfig(batch_size=arguments.batch)
-        load = partial(exhaust, dataset, config, who)
+        load = partial(exhaust, dataset, config, processes)
         values = repeat({"load": load}, arguments.rounds, clock=cpu_clock)["load"]
     facts: dict[str, float | str] = {"ms/image": 1e3 * float(np.median(values)) / arguments.images}
     return Row(f"{arguments.images} images: loading", "CPU s", values, facts)
 
 
-def exhaust(dataset: Any, config: EvalConfig, who: Processes) -> None:
+def exhaust(dataset: Any, config: EvalConfig, processes: Processes) -> None:
     """Load every image once."""
-    for _ in evaluation_batches(dataset, config, who):
+    for _ in evaluation_batches(dataset, config, processes):
         pass
 
 

@@ -57,13 +57,13 @@ def _write_frame(folder: Path, index: int, size: tuple[int, int]) -> tuple[Path,
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(index)
     picture = 128 + 400 * _clouds(rng, size, 3)
-    metres = np.clip(3.5 + 9 * _clouds(rng, size, 1)[..., 0], 0.5, 9.5)
-    levels = np.round(2000 / metres + rng.normal(0, 0.4, size))  # the sensor measures disparity
-    millimetres = 1000 * 2000 / levels
-    millimetres[rng.random(size) < 0.005] = 0
+    meters = np.clip(3.5 + 9 * _clouds(rng, size, 1)[..., 0], 0.5, 9.5)
+    levels = np.round(2000 / meters + rng.normal(0, 0.4, size))  # the sensor measures disparity
+    millimeters = 1000 * 2000 / levels
+    millimeters[rng.random(size) < 0.005] = 0
     image_file, depth_file = folder / f"rgb_{index}.jpg", folder / f"depth_{index}.png"
     cv2.imwrite(str(image_file), np.clip(picture, 0, 255).astype(np.uint8))
-    cv2.imwrite(str(depth_file), millimetres.astype(np.uint16))
+    cv2.imwrite(str(depth_file), millimeters.astype(np.uint16))
     return image_file, depth_file
 
 

@@ -154,14 +154,14 @@ def time_fit(
     total = (arguments.rounds + WARM_UP) * steps
     count = len(batch["image"])
     config = TrainConfig(batch_size=count, max_steps=total, precision=precision, log_every=steps)
-    who = Processes(0, 1, batch["image"].device)
+    processes = Processes(0, 1, batch["image"].device)
     if arguments.compile:
-        network = compile_if_possible(network, who, partial(print, file=sys.stderr))
+        network = compile_if_possible(network, processes, partial(print, file=sys.stderr))
     times: list[float] = []
     fit(
         model=network, step_fn=make_step(what), micro_batches=iter([batch] * total), config=config,
         total_steps=total, optimizer=adam(trainable_parameters(network), config), start_step=0,
-        seed=0, who=who, evaluate=lambda step: None, evaluate_every=total + 1,
+        seed=0, processes=processes, evaluate=lambda step: None, evaluate_every=total + 1,
         save=lambda step: None, log=lambda step, values: times.append(values["step_seconds"]),
     )  # fmt: skip
     return times

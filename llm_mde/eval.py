@@ -27,7 +27,7 @@ from llm_mde.model import complete_checkpoint, load_llm_depth
 
 
 def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Depth [B, 1, H, W] in metres."""
+    """Depth [B, 1, H, W] in meters."""
     return model(batch["image"], batch["caption"], batch.get("image_feature"))
 
 

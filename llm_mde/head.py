@@ -1,5 +1,5 @@
 """Adaptation head: tokens go back to their grid, grow by convolutions that see the image, and
-become depth in metres.
+become depth in meters.
 
 tokens [B, T, D] -> grid [B, D, h, w] -> 1x1 convolution -> stages of: up-sample x2, concatenate the
 resized RGB image, 3x3 convolution, BatchNorm, LeakyReLU -> one channel, up-sampled to the image's
@@ -45,7 +45,7 @@ class UpStage(nn.Module):
 
 
 class AdaptationHead(nn.Module):
-    """Token grid and image -> metric depth, bounded by `max_depth` (metres)."""
+    """Token grid and image -> metric depth, bounded by `max_depth` (meters)."""
 
     def __init__(self, config: HeadConfig, token_dim: int, max_depth: float):
         super().__init__()
@@ -56,7 +56,7 @@ class AdaptationHead(nn.Module):
         self.depth_conv = conv3x3(config.channels[-1], 1)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int], image: Tensor) -> Tensor:
-        """tokens: [B, T, D]; grid: rows, columns -> depth [B, 1, H, W], metres, float32."""
+        """tokens: [B, T, D]; grid: rows, columns -> depth [B, 1, H, W], meters, float32."""
         x = tokens.transpose(1, 2).unflatten(-1, grid)  # [B, D, h, w]
         x = self.project(x)
         for stage in self.stages:

@@ -2,7 +2,7 @@
 
 Data flow: image -> ViT -> patch tokens [B, T, C] -> reprogrammed into the words of the language
 model [B, T, D] -> behind an adaptive prompt [B, L, D] through the first layers of GPT-2, BERT or
-LLaMA -> the tokens' states [B, T, D] -> convolutional head with the image -> metres [B, 1, H, W].
+LLaMA -> the tokens' states [B, T, D] -> convolutional head with the image -> meters [B, 1, H, W].
 ViT and language model are frozen, with LoRA adapters. docs/llm_mde.md has a picture, and what
 differs from the published code.
 
@@ -51,7 +51,7 @@ class Setting:
     """What the network takes from the rest of the run."""
 
     data_size: tuple[int, int]
-    max_depth: float  # metres
+    max_depth: float  # meters
     seed: int  # of frozen weights that are random
 
 
@@ -95,9 +95,9 @@ class LLMDepth(nn.Module):
         captions: Sequence[str] | None = None,
         image_feature: Tensor | None = None,
     ) -> Tensor:
-        """Depth [B, 1, H, W] in metres, float32.
+        """Depth [B, 1, H, W] in meters, float32.
 
-        image: [B, 3, H, W], ImageNet-normalised, any size. captions: B sentences, for
+        image: [B, 3, H, W], ImageNet-normalized, any size. captions: B sentences, for
         `prompt.caption`. image_feature: [B, E] of CLIP, for `prompt.depth_class`.
         """
         tokens = self.vision(image)  # [B, T, C]

@@ -107,7 +107,7 @@ class AdaptivePrompt(nn.Module):
     def forward(
         self, image: Tensor, captions: Sequence[str] | None, image_feature: Tensor | None
     ) -> list[list[str]]:
-        """image: [B, 3, H, W], ImageNet-normalised; image_feature: [B, E], for `depth_class`."""
+        """image: [B, 3, H, W], ImageNet-normalized; image_feature: [B, E], for `depth_class`."""
         positions = words = None
         if self.config.statistics:
             positions = brightness_positions(image).flatten(1).tolist()  # [B, 6]
@@ -164,7 +164,7 @@ def _given(values: Sequence | None) -> Sequence:
 
 
 def depth_classes(image_feature: Tensor, class_features: Tensor) -> list[str]:
-    """Zero-shot: each image's nearest class word. [B, E] and [7, E], both L2-normalised."""
+    """Zero-shot: each image's nearest class word. [B, E] and [7, E], both L2-normalized."""
     with torch.autocast(image_feature.device.type, enabled=False):
         nearest = (image_feature.float() @ class_features.float().T).argmax(dim=1)
     return [DEPTH_CLASSES[index] for index in nearest.tolist()]
@@ -174,7 +174,7 @@ def brightness_positions(image: Tensor) -> Tensor:
     """Where the darkest, brightest and (lower) median pixels are: int64 [B, 3, 2], (x, y).
 
     In whole per cent of width and height, 0 = left or top, 100 = right or bottom; of equally bright
-    pixels the first one in reading order. image: [B, 3, H, W], ImageNet-normalised.
+    pixels the first one in reading order. image: [B, 3, H, W], ImageNet-normalized.
     """
     mean, std = image.new_tensor([IMAGENET_MEAN, IMAGENET_STD])[:, :, None, None]
     brightness = (image * std + mean).mean(1).flatten(1)  # [B, H*W]

@@ -4,7 +4,7 @@ Learns LoRA adapters of ViT and language model, the reprogramming of image token
 the head, from images and depth; the prompt may hold the image's caption (`prompt.caption`).
 
     sh llm_mde/train.sh configs/demo/llm_mde.yaml            minutes on 2 CPU cores
-    sh llm_mde/train.sh configs/nyu/llm_mde.yaml             GPT-2, 795 labelled images, one GPU
+    sh llm_mde/train.sh configs/nyu/llm_mde.yaml             GPT-2, 795 labeled images, one GPU
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml model.language.name=bert-base-uncased
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml prompt.statistics=false experiment=no_statistics
 
@@ -27,7 +27,7 @@ from common.networks.layers import trainable_parameters
 from common.programs.assembly import Data, load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train
-from common.runtime.processes import processes
+from common.runtime.processes import join_processes
 from common.runtime.randomness import StepRandom
 from llm_mde.config import LLMMDEConfig
 from llm_mde.eval import draw_panels, evaluate
@@ -57,16 +57,16 @@ def prepare_prompt(model: LLMDepth, data: Data, clip: str) -> None:
 
 
 def main() -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Run folder, data, model, optimizer, training; see the module's docstring."""
     words = sys.argv[1:]
     config = read_command_line(LLMMDEConfig, words, "configs/nyu/llm_mde.yaml", __doc__ or "")
-    with processes() as who:
+    with join_processes() as processes:
         seed_everything(config.seed)
         size, max_depth = (config.data.height, config.data.width), config.data.max_depth
         model = build_llm_depth(config.model, config.prompt, Setting(size, max_depth, config.seed))
-        data = load_data(config, model, who)
+        data = load_data(config, model, processes)
         prepare_prompt(model, data, config.text.encoder)
-        run = open_run(config, "llm_mde", who, sys.argv)
+        run = open_run(config, "llm_mde", processes, sys.argv)
         for line in model.size_lines():
             run.log(line)
         if not model.reads_prompt:

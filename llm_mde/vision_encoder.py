@@ -118,7 +118,7 @@ class VisionEncoder(nn.Module):
         return fitted_rows, min(max(1, int(columns * smaller)), self.max_tokens // fitted_rows)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: [B, 3, H, W], ImageNet-normalised -> [B, T, C], row by row of the token grid."""
+        """image: [B, 3, H, W], ImageNet-normalized -> [B, T, C], row by row of the token grid."""
         grid = self.grid_size((image.shape[-2], image.shape[-1]))
         rows, columns = self.body.patch_embed.patch_size
         size = (grid[0] * rows, grid[1] * columns)
@@ -129,7 +129,7 @@ class VisionEncoder(nn.Module):
 
 
 def _from_imagenet(body: VisionTransformer, pretrained: bool) -> tuple[Tensor, Tensor]:
-    """Factor and offset [1, 3, 1, 1] from this project's normalisation to the pretrained one."""
+    """Factor and offset [1, 3, 1, 1] from this project's normalization to the pretrained one."""
     ours = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
     theirs = ours
     if pretrained:

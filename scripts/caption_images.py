@@ -30,7 +30,7 @@ from common.errors import UserError, run_program
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.runtime.precision import choose_precision
-from common.runtime.processes import Processes, processes
+from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
 from scripts.preparation.image_sets import add_image_arguments, find_images
 
@@ -42,26 +42,26 @@ Picture = tuple[str, np.ndarray | UserError]
 def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
-    with processes() as who:
-        caption_all(arguments, who)
+    with join_processes() as processes:
+        caption_all(arguments, processes)
 
 
-def caption_all(arguments: argparse.Namespace, who: Processes) -> None:
+def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
-    images = find_images(arguments, lambda text: _say(who, text))
+    images = find_images(arguments, lambda text: _say(processes, text))
     output = _check_output(arguments.output)
-    settings = _settings(arguments, who)
+    settings = _settings(arguments, processes)
     source = settings.provenance()
     done = caption_parts.read_done(output, source)
     todo = [key for key in images if key not in done]
-    who.barrier()  # everyone has read before anyone writes
+    processes.barrier()  # everyone has read before anyone writes
     if not todo and not caption_parts.part_files(output):
-        _say(who, f"{output}: already there, {len(images)} images")
+        _say(processes, f"{output}: already there, {len(images)} images")
         return
-    share = {key: images[key] for key in todo[who.rank :: who.world_size]}
-    left_out = _caption_share(share, output, settings, source, arguments, who)
-    left_out = who.gather(left_out)  # and wait until everyone is done
-    if who.is_main:
+    share = {key: images[key] for key in todo[processes.rank :: processes.world_size]}
+    left_out = _caption_share(share, output, settings, source, arguments, processes)
+    left_out = processes.gather(left_out)  # and wait until everyone is done
+    if processes.is_main:
         _finish(output, source, list(images), left_out)
 
 
@@ -71,16 +71,16 @@ def _caption_share(
     settings: CaptionSettings,
     source: dict[str, Any],
     arguments: argparse.Namespace,
-    who: Processes,
+    processes: Processes,
 ) -> list[str]:
     """Append the captions of `images` to this process's part; returns what was left out and why."""
     if not images:
         return []
     left_out: list[str] = []
-    captioner = Captioner(settings, who.device)
+    captioner = Captioner(settings, processes.device)
     with (
-        caption_parts.open_part(output, who.rank) as part,
-        tqdm(total=len(images), desc="captioning", disable=not who.is_main) as bar,
+        caption_parts.open_part(output, processes.rank) as part,
+        tqdm(total=len(images), desc="captioning", disable=not processes.is_main) as bar,
     ):
         for pictures in _read_ahead(images, arguments.batch_size):
             readable, problems = _split_off_unreadable(pictures, arguments.skip_unreadable)
@@ -153,7 +153,7 @@ def _finish(output: Path, source: dict[str, Any], keys: list[str], left_out: lis
         print(f"{len(left_out)} images were left out", file=sys.stderr)
 
 
-def _settings(arguments: argparse.Namespace, who: Processes) -> CaptionSettings:
+def _settings(arguments: argparse.Namespace, processes: Processes) -> CaptionSettings:
     a = arguments
     if a.num_captions > 1 and a.temperature == 0:
         raise UserError("--num-captions above 1 needs --temperature above 0: all would be the same")
@@ -169,7 +169,7 @@ def _settings(arguments: argparse.Namespace, who: Processes) -> CaptionSettings:
         a.num_beams,
         a.max_new_tokens,
         a.seed,
-        choose_precision(a.precision, who.device),
+        choose_precision(a.precision, processes.device),
     )
 
 
@@ -180,8 +180,8 @@ def _check_output(name: str) -> Path:
     return output
 
 
-def _say(who: Processes, text: str) -> None:
-    if who.is_main:
+def _say(processes: Processes, text: str) -> None:
+    if processes.is_main:
         print(text)
 
 

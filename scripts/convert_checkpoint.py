@@ -66,7 +66,7 @@ def main() -> None:
     if arguments.to == "published":
         to_published(paths, contents, output)
     else:
-        files = [_recognise(path, content) for path, content in zip(paths, contents, strict=True)]
+        files = [_recognize(path, content) for path, content in zip(paths, contents, strict=True)]
         from_published(files, output, arguments.recipe, arguments.dataset)
 
 
@@ -143,12 +143,12 @@ def _parse() -> argparse.Namespace:
     add("--from", dest="sources", nargs="+", required=True, metavar="FILE", help="1 to 3 files")
     add("--output", required=True, metavar="NAME", help="the file to write")
     add("--to", choices=("langdepth", "published"), default="langdepth", help="default: langdepth")
-    add("--recipe", choices=RECIPES, help="default: recognised by the weights' names (or: joint)")
+    add("--recipe", choices=RECIPES, help="default: recognized by the weights' names (or: joint)")
     add("--dataset", choices=DATASETS, help="whose prior mean, depth range and settings")
     return parser.parse_args()
 
 
-def _recognise(path: Path, content: dict[str, Any]) -> Source:
+def _recognize(path: Path, content: dict[str, Any]) -> Source:
     if "format_version" in content:
         raise UserError(
             f"{path} is already in this project's format; for the way back: --to published"

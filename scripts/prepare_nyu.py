@@ -84,7 +84,7 @@ def _download(arguments: argparse.Namespace) -> list[str]:
 
 
 def _is_there(arguments: argparse.Namespace, what: str) -> bool:
-    """Whether a download is not needed. The labelled list is written after the official split."""
+    """Whether a download is not needed. The labeled list is written after the official split."""
     if what == "lists":
         return False
     made = arguments.root / ("sync" if what == "sync" else LABELED.train.file)
@@ -131,7 +131,7 @@ def _make_lists(root: Path) -> dict[str, ListReport | None]:
     return {
         "test": make_list(root, BTS.test, official / "test"),
         "train": make_list(root, BTS.train, sync, prefix="/"),
-        "labelled": make_list(root, LABELED.train, official / "train"),
+        "labeled": make_list(root, LABELED.train, official / "train"),
         "dense": make_list(root, DENSE.train, sync, prefix="/"),
     }
 

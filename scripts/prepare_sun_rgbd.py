@@ -7,7 +7,7 @@ Nothing downloaded yet (SUNRGBD.zip is 7 GB; its test images are unpacked, then 
 
 In data/sun_rgbd this gives SUNRGBD/ and sun_rgbd_test.txt, one `IMAGE DEPTH FOCAL` line for each
 folder of `alltest` in the toolbox's allsplit.mat. --depth raw (default) lists the sensor's depth;
---depth filled lists depth_bfx, whose holes are filled from neighbouring views. Papers seldom say
+--depth filled lists depth_bfx, whose holes are filled from neighboring views. Papers seldom say
 which they score; raw measures, filled partly guesses. State it with your numbers.
 
 A second run is cheap, a stopped one goes on where it was. Exit code 2 when something is missing.
@@ -158,7 +158,7 @@ def find_samples(
 
 
 def check_bits(output: Path, samples: list[Sample], num_checked: int = 20) -> None:
-    """Refuse depth that somebody has already turned into plain millimetres."""
+    """Refuse depth that somebody has already turned into plain millimeters."""
     chosen = samples[:: max(len(samples) // num_checked, 1)]
     plain = [s.depth for s in chosen if not has_rotated_bits(output / s.depth)]
     if len(plain) > len(chosen) / 2:

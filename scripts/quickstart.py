@@ -36,7 +36,7 @@ from common.programs.evaluation import StageProgram, evaluate_checkpoint, result
 from common.programs.inference import draw_prediction_panel
 from common.programs.run import RunConfig, environment
 from common.runtime.checkpoints import load_checkpoint
-from common.runtime.processes import Processes, processes
+from common.runtime.processes import Processes, join_processes
 from scripts.report import write_report
 from scripts.run_plans.stage_runs import StageRun, run_command
 from stage1_vae.eval import PROGRAM as STAGE1
@@ -105,8 +105,8 @@ def main() -> None:
     maker = str(ROOT / "scripts" / "make_demo_data.py")
     run_command([sys.executable, maker, "--out", str(data_root), *small])
     runs = train_all(rows, data_root, REHEARSAL if arguments.rehearsal else ())
-    with processes() as who:
-        results = score(runs, run_dir, who)
+    with join_processes() as processes:
+        results = score(runs, run_dir, processes)
     results["facts"]["minutes"]["this call"] = round((time.monotonic() - start) / 60, 1)
     write_json(run_dir / "results.json", results)
     print_summary(results, write_report(run_dir))
@@ -141,20 +141,24 @@ def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> lis
     return trained
 
 
-def score(rows: list[TrainedModel], run_dir: Path, who: Processes) -> dict[str, Any]:
+def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict[str, Any]:
     """Score every row on the test split, draw the report's panels, and return results.json."""
     print("\nScoring on the test split ...", flush=True)
     table: list[dict[str, Any]] = []
     for row in rows:
         program, path = row.model.program, row.checkpoint
-        result, config = evaluate_checkpoint(program, path, "test", who)
+        result, config = evaluate_checkpoint(program, path, "test", processes)
         labels = result_labels(program, path.relative_to(ROOT), config, "test")
         entry = {"name": row.model.name, **result_dict(result, **labels)}
         table.append({**entry, "mean_ratio": mean_ratio(result.per_image)})
-    table.insert(0, constant_guess_row(load_split(config, "test", _NeedsNothing(), who), config))
+    table.insert(
+        0, constant_guess_row(load_split(config, "test", _NeedsNothing(), processes), config)
+    )
     swapped = ["text.captions=captions_swapped.jsonl"]
-    result, _ = evaluate_checkpoint(STAGE3, rows[-1].checkpoint, "test", who, overrides=swapped)
-    draw_twins(rows[-2:], run_dir / "report_panels", who)
+    result, _ = evaluate_checkpoint(
+        STAGE3, rows[-1].checkpoint, "test", processes, overrides=swapped
+    )
+    draw_twins(rows[-2:], run_dir / "report_panels", processes)
     control = wrong_caption_ratios(result, config.data.root)
     return {"rows": table, "caption_control": control, "facts": facts(rows)}
 
@@ -202,18 +206,20 @@ def constant_guess_row(dataset: DepthDataset, config: RunConfig) -> dict[str, An
     return {"name": f"constant guess ({best:.2f} m)", **result_dict(result, **labels)}
 
 
-def draw_twins(rows: list[TrainedModel], folder: Path, who: Processes, pictures: int = 3) -> None:
+def draw_twins(
+    rows: list[TrainedModel], folder: Path, processes: Processes, pictures: int = 3
+) -> None:
     """The same picture with both captions, as the control and as the full model see it."""
     shutil.rmtree(folder, ignore_errors=True)
     for row in rows:
         program = row.model.program
         saved = load_checkpoint(row.checkpoint, stage=program.stage)
-        network = program.load_model(saved).to(who.device)
+        network = program.load_model(saved).to(processes.device)
         dataset = load_split(
-            build_config(program.config_type, saved["config"]), "test", network, who
+            build_config(program.config_type, saved["config"]), "test", network, processes
         )
         for number in range(min(pictures, len(dataset) // 2)):
-            first = number * (len(dataset) // 2 // pictures) * 2  # twins are neighbours in the list
+            first = number * (len(dataset) // 2 // pictures) * 2  # twins are neighbors in the list
             panels = [
                 draw_prediction_panel(network, program.predict, dataset, index, row.model.name)
                 for index in (first, first + 1)

@@ -65,7 +65,7 @@ def report_body(
     """Put the sections in order; a section without data is left out."""
     rows = results["rows"]
     sections = [
-        "<h1>Same pixels, different words, different metres</h1>",
+        "<h1>Same pixels, different words, different meters</h1>",
         parts.EXPLANATION,
         parts.summary_cards(rows),
         "<h2>Results</h2>",

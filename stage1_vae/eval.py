@@ -20,7 +20,7 @@ from stage1_vae.model import load_text_vae
 
 
 def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """The mean scene's depth [B, 1, H, W] in metres; of the image only its size is used."""
+    """The mean scene's depth [B, 1, H, W] in meters; of the image only its size is used."""
     text = batch["text_feature"]
     eps = text.new_zeros(len(text), model.config.latent_dim)
     return model(text, eps, tuple(batch["image"].shape[-2:])).depth

@@ -1,8 +1,8 @@
-"""Text-VAE: a caption's feature becomes a distribution of scenes, a latent becomes depth in metres.
+"""Text-VAE: a caption's feature becomes a distribution of scenes, a latent becomes depth in meters.
 
 WorDepth stage 1 (Zeng et al., CVPR 2024). Data flow:
 text feature [B, 1024] -> mean, logvar [B, L] -> z = mean + eps * std -> scene decoder -> f0..f3
--> depth head -> metres [B, 1, H, W]. The noise eps is an argument: the model draws nothing.
+-> depth head -> meters [B, 1, H, W]. The noise eps is an argument: the model draws nothing.
 
 Legend: L latent size (256), C code size (128).
 """
@@ -40,7 +40,7 @@ class TextVAEConfig:
 
 @dataclass(frozen=True)
 class TextVAEOutput:
-    """depth: [B, 1, H, W] metres; mean, logvar: [B, L]."""
+    """depth: [B, 1, H, W] meters; mean, logvar: [B, L]."""
 
     depth: Tensor
     mean: Tensor

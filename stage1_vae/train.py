@@ -25,7 +25,7 @@ from common.networks.layers import trainable_parameters
 from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train
-from common.runtime.processes import processes, unwrap
+from common.runtime.processes import join_processes, unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import draw_panels, evaluate
@@ -45,20 +45,20 @@ def step_fn(
 def batch_totals(
     model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
 ) -> dict[str, Tensor]:
-    """The normalisers of the loss over the whole effective batch."""
+    """The normalizers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).scenes.encode(batch["text_feature"])
     return vae_totals((logvar / 2).exp(), batch, max_depth)
 
 
 def main() -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Run folder, data, model, optimizer, training; see the module's docstring."""
     words = sys.argv[1:]
     config = read_command_line(Stage1Config, words, "configs/nyu/stage1.yaml", __doc__ or "")
-    with processes() as who:
+    with join_processes() as processes:
         seed_everything(config.seed)
         model = TextVAE(config.model)
-        data = load_data(config, model, who)
-        run = open_run(config, "stage1", who, sys.argv)
+        data = load_data(config, model, processes)
+        run = open_run(config, "stage1", processes, sys.argv)
         if config.model.standardize_text:
             model.scenes.standardize.fit(data.train_text_features())
         train(

@@ -20,7 +20,7 @@ from stage2_sampler.model import load_sampled_vae
 
 
 def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Depth [B, 1, H, W] in metres of the scene the image picks."""
+    """Depth [B, 1, H, W] in meters of the scene the image picks."""
     return model(batch["image"], batch["text_feature"], batch.get("image_feature")).depth
 
 

@@ -26,7 +26,7 @@ from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train
 from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
-from common.runtime.processes import processes, unwrap
+from common.runtime.processes import join_processes, unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.model import load_text_vae
 from stage2_sampler.config import Stage2Config
@@ -45,23 +45,23 @@ def step_fn(
 def batch_totals(
     model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
 ) -> dict[str, Tensor]:
-    """The normalisers of the loss over the whole effective batch."""
+    """The normalizers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).vae.scenes.encode(batch["text_feature"])
     return vae_totals((logvar / 2).exp(), batch, max_depth)
 
 
 def main() -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Run folder, data, model, optimizer, training; see the module's docstring."""
     words = sys.argv[1:]
     config = read_command_line(Stage2Config, words, "configs/nyu/stage2.yaml", __doc__ or "")
-    with processes() as who:
+    with join_processes() as processes:
         experiments = (config.experiment, config.init.experiment)
         earlier = find_earlier_stage(config.output_root, "stage1", config.init.stage1, experiments)
         vae = load_text_vae(load_checkpoint(earlier, stage="stage1"))
         seed_everything(config.seed)
         model = SampledVAE(config.model, vae.config, (config.data.height, config.data.width))
-        data = load_data(config, model, who)
-        run = open_run(config, "stage2", who, sys.argv)
+        data = load_data(config, model, processes)
+        run = open_run(config, "stage2", processes, sys.argv)
         run.log(f"stage 1: {earlier}")
         model.vae.load_state_dict(vae.state_dict())
         if config.model.standardize_image:

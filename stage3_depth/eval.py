@@ -21,7 +21,7 @@ from stage3_depth.model import load_language_depth
 
 
 def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Depth [B, 1, H, W] in metres."""
+    """Depth [B, 1, H, W] in meters."""
     return model(batch["image"], batch.get("text_feature"), batch.get("image_feature"))
 
 
@@ -31,7 +31,7 @@ PROGRAM = StageProgram("stage3", Stage3Config, load_language_depth, predict)
 
 
 def predict_joint(model: nn.Module, batch: dict[str, Any]) -> Tensor:
-    """Depth [B, 1, H, W] in metres of the joint network's image step."""
+    """Depth [B, 1, H, W] in meters of the joint network's image step."""
     return model(batch["image"], batch["text_feature"]).depth
 
 

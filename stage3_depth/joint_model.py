@@ -1,7 +1,7 @@
 """Joint network: a text branch and an image branch share one decoder (WorDepth, CVPR 2024).
 
 Data flow: text feature -> mean, std [B, C], the same in every cell of the grid at stride 16; code
-d = mean + std * eps -> three refinements, up-sampled in between -> metres [B, 1, H, W]. In the text
+d = mean + std * eps -> three refinements, up-sampled in between -> meters [B, 1, H, W]. In the text
 step eps is noise, drawn by the caller for every cell. In the image step the image predicts eps;
 evaluation uses this step. The decoder's skips are Up4's output, x3 and x2; recipes differ in them:
 
@@ -58,7 +58,7 @@ class JointConfig:
 
 @dataclass(frozen=True)
 class JointOutput:
-    """depth: [B, 1, H, W] metres; mean, logvar: [B, C]; eps: [B, C, H/16, W/16].
+    """depth: [B, 1, H, W] meters; mean, logvar: [B, C]; eps: [B, C, H/16, W/16].
 
     Gradients reach the text branch through mean and logvar in the text step only.
     """

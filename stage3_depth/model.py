@@ -1,7 +1,7 @@
 """Depth estimator: a Swin encoder and a refining decoder, guided by the scene the words describe.
 
 WorDepth stage 3. Data flow: image -> x2..x5 (strides 4..32) -> decoder, where the code d is fused
-with the prior's scene features f0..f4 at every scale -> depth in metres [B, 1, H, W]. The prior is
+with the prior's scene features f0..f4 at every scale -> depth in meters [B, 1, H, W]. The prior is
 the text-VAE of stage 1 driven by stage 2's sampler; gradients reach both.
 
 Legend: x image features, d depth code (C = 128 channels), f scene features of the prior.
@@ -120,7 +120,7 @@ class DepthEstimator(nn.Module):
         self.depth_conv = conv3x3(code, 1)
 
     def forward(self, features: tuple[Tensor, ...], scene: SceneFeatures | None) -> Tensor:
-        """features: x2..x5 of the encoder. Returns depth [B, 1, H, W] in metres, float32."""
+        """features: x2..x5 of the encoder. Returns depth [B, 1, H, W] in meters, float32."""
         x2, x3, x4, x5 = features
         f0, f1, f2, f3 = (scene.f0, *scene.levels) if scene else (None,) * 4
         metric = self.metric(x5.amax(dim=(-2, -1)))
@@ -197,7 +197,7 @@ class LanguageDepth(nn.Module):
         text_feature: Tensor | None,
         image_feature: Tensor | None = None,
     ) -> Tensor:
-        """image: [B, 3, H, W] -> depth [B, 1, H, W], metres.
+        """image: [B, 3, H, W] -> depth [B, 1, H, W], meters.
 
         A size that the stride of 32 does not divide is padded here and cropped at the end.
         """

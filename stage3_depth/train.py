@@ -29,7 +29,7 @@ from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import peek, read_command_line, seed_everything, train
 from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
-from common.runtime.processes import processes
+from common.runtime.processes import join_processes
 from common.runtime.randomness import StepRandom
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth.config import Stage3Config
@@ -77,9 +77,9 @@ def main() -> None:
 
 
 def train_staged(words: list[str]) -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Run folder, data, model, optimizer, training; see the module's docstring."""
     config = read_command_line(Stage3Config, words, DEFAULT_YAML, __doc__ or "")
-    with processes() as who:
+    with join_processes() as processes:
         experiments = (config.experiment, config.init.experiment)
         earlier = find_earlier_stage(config.output_root, "stage2", config.init.stage2, experiments)
         stage2 = load_sampled_vae(load_checkpoint(earlier, stage="stage2"))
@@ -92,8 +92,8 @@ def train_staged(words: list[str]) -> None:
             (config.data.height, config.data.width),
             config.language.mode,
         )
-        data = load_data(config, model, who)
-        run = open_run(config, "stage3", who, sys.argv)
+        data = load_data(config, model, processes)
+        run = open_run(config, "stage3", processes, sys.argv)
         run.log(f"stage 2: {earlier}")
         model.take_prior(stage2)
         if stage2.encoder is None and not run.resumes:  # else it starts where stage 2's ended

@@ -24,7 +24,7 @@ from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train
 from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
-from common.runtime.processes import processes, unwrap
+from common.runtime.processes import join_processes, unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, load_text_vae
 from stage3_depth.config import JointLossConfig, JointStageConfig
@@ -69,15 +69,15 @@ def warm_start(model: JointDepth, vae: TextVAE, log: Callable[[str], None]) -> N
 
 
 def train_joint(words: list[str]) -> None:
-    """Run folder, data, model, optimiser, training; see the module's docstring."""
+    """Run folder, data, model, optimizer, training; see the module's docstring."""
     config = read_command_line(JointStageConfig, words, "configs/nyu/joint.yaml", __doc__ or "")
-    with processes() as who:
+    with join_processes() as processes:
         seed_everything(config.seed)
         model = JointDepth(config.model, (config.data.height, config.data.width))
-        data = load_data(config, model, who)
+        data = load_data(config, model, processes)
         if config.model.standardize_text:
             model.text.standardize.fit(data.train_text_features())
-        run = open_run(config, "stage3", who, sys.argv)
+        run = open_run(config, "stage3", processes, sys.argv)
         if not run.resumes:
             start_from(model.encoder, config.model.encoder.weights, run.log)
         if config.init.stage1 is not None and not run.resumes:

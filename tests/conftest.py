@@ -173,9 +173,9 @@ def write_pair(image: Path, depth: Path, rng: np.random.Generator) -> None:
     image.parent.mkdir(parents=True, exist_ok=True)
     coarse = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     cv2.imwrite(str(image), cv2.resize(coarse, (96, 64), interpolation=cv2.INTER_CUBIC))
-    metres = np.linspace(rng.uniform(3, 8), 1, 64)[:, None].repeat(96, axis=1)
-    metres[10:20, 30:50] = 0
-    cv2.imwrite(str(depth), (metres * 1000).astype(np.uint16))
+    meters = np.linspace(rng.uniform(3, 8), 1, 64)[:, None].repeat(96, axis=1)
+    meters[10:20, 30:50] = 0
+    cv2.imwrite(str(depth), (meters * 1000).astype(np.uint16))
 
 
 def write_yaml(path: Path, content: dict) -> None:

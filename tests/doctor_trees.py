@@ -129,25 +129,25 @@ def write_image(path: Path, rng: np.random.Generator, size: tuple[int, int] = (4
 
 
 def room(rng: np.random.Generator, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """Metres: a floor that rises to a wall, with a hole."""
+    """Meters: a floor that rises to a wall, with a hole."""
     rows = np.linspace(rng.uniform(3, 5), 1.2, size[0])[:, None]
-    metres = rows + rng.uniform(0, 0.2, size)
-    metres[10:20, 30:50] = 0
-    return metres
+    meters = rows + rng.uniform(0, 0.2, size)
+    meters[10:20, 30:50] = 0
+    return meters
 
 
 def street(rng: np.random.Generator, size: tuple[int, int] = (375, 1242)) -> np.ndarray:
-    """Metres: a road below the horizon, measured at 5 % of the pixels."""
-    metres = np.clip(1.65 * 721 / np.maximum(np.arange(size[0]) - 150, 1), 5, 70)[:, None]
-    metres = metres * rng.uniform(0.97, 1.03, size)
-    metres[rng.random(size) > 0.05] = 0
-    metres[:120] = 0
-    return metres
+    """Meters: a road below the horizon, measured at 5 % of the pixels."""
+    meters = np.clip(1.65 * 721 / np.maximum(np.arange(size[0]) - 150, 1), 5, 70)[:, None]
+    meters = meters * rng.uniform(0.97, 1.03, size)
+    meters[rng.random(size) > 0.05] = 0
+    meters[:120] = 0
+    return meters
 
 
-def write_depth(path: Path, metres: np.ndarray, scale: float = 1000) -> None:
+def write_depth(path: Path, meters: np.ndarray, scale: float = 1000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.round(metres * scale).astype(np.uint16))
+    cv2.imwrite(str(path), np.round(meters * scale).astype(np.uint16))
 
 
 def read_stored(path: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.io
 from conftest import Outcome, run_script
 
-from scripts.preparation.nyu_official import to_millimetres
+from scripts.preparation.nyu_official import to_millimeters
 
 SCENE_TYPES = ("kitchen", "kitchen", "bathroom", "office", "bathroom")
 TRAIN_INDICES, TEST_INDICES = (0, 3), (1, 2, 4)  # from 0
@@ -37,7 +37,7 @@ def image_of(index: int) -> np.ndarray:
 
 
 def filled_depth(index: int) -> np.ndarray:
-    """float32 [480, 640], metres."""
+    """float32 [480, 640], meters."""
     return 1 + index + ROWS / 1000 + COLS / 997
 
 
@@ -83,7 +83,7 @@ def write_sync(folder: Path) -> Path:
     for name in SYNC_FILES:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = image_of(1) if path.suffix == ".jpg" else to_millimetres(raw_depth(1))
+        pixels = image_of(1) if path.suffix == ".jpg" else to_millimeters(raw_depth(1))
         cv2.imwrite(str(path), pixels[::8, ::8])
     return folder
 

@@ -182,7 +182,7 @@ def test_the_plain_preparation_is_the_same_work(tmp_path):
     sample = build_dataset(data, "train", None, None, None, seed=0, augment=False)
     ours = sample[0, 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_loading.random, "random", lambda: 0.5)  # no angle, no flip, no colour
+        patch.setattr(data_loading.random, "random", lambda: 0.5)  # no angle, no flip, no color
         image, depth = data_loading.plain_item(sample.samples[0])
     torch.testing.assert_close(image, ours["image"], rtol=0, atol=0.02)  # two JPEG decoders
     torch.testing.assert_close(depth, ours["gt_depth"])

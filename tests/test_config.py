@@ -116,7 +116,7 @@ def test_wrong_type(write, word, kind):
         ("train.learning_rate", "train"),
     ],
 )
-def test_misspelt_key_names_the_nearest(write, key, nearest):
+def test_misspelled_key_names_the_nearest(write, key, nearest):
     path = write("data: {root: /d}")
     message = refuse(path, f"{key}=3")
     assert message.startswith("command line: unknown key ")

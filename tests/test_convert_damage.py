@@ -179,7 +179,7 @@ def test_damaged_own_checkpoint_is_not_published_half(tmp_path, damage):
         content["model"]["scenes.standardize.mean"] += 1
     torch.save(content, tmp_path / "damaged.pt")
     words = {"weight": "fuse0.weight", "shape": "fuse0.weight", "key": "it has no recipe",
-             "statistics": "standardises"}  # fmt: skip
+             "statistics": "standardizes"}  # fmt: skip
     done = convert("--to", "published", "--from", tmp_path / "damaged.pt",
                    "--output", tmp_path / "back")  # fmt: skip
     assert words[damage] in done.refusal
@@ -213,5 +213,5 @@ def test_own_network_of_other_depth_has_no_published_form(trained, tmp_path):
 
 def test_statistics_of_features_have_no_published_form():
     own = {"scenes.standardize.mean": torch.full((3,), 0.5)}
-    with pytest.raises(UserError, match="standardises"):
+    with pytest.raises(UserError, match="standardizes"):
         to_published(own, {}, "stage1")

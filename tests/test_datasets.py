@@ -42,11 +42,11 @@ def test_nyu_evaluation_item_keeps_the_depth_file_whole(nyu):
     assert (len(dataset), dataset.num_without_gt, item["position"]) == (2, 0, 1)
 
 
-def test_rgb_order_and_normalisation(nyu):
+def test_rgb_order_and_normalization(nyu):
     path = nyu.root / "sync/kitchen_0000/rgb_00000.jpg"
-    colour = np.zeros((480, 640, 3), np.uint8)
-    colour[:] = (10, 120, 240)  # BGR
-    save(path, colour)
+    color = np.zeros((480, 640, 3), np.uint8)
+    color[:] = (10, 120, 240)  # BGR
+    save(path, color)
     mean = plain(nyu)[0]["image"].mean((1, 2)).numpy()
     expected = (np.array([240, 120, 10]) / 255 - transforms.IMAGENET_MEAN) / transforms.IMAGENET_STD
     np.testing.assert_allclose(mean, expected, atol=0.02)
@@ -64,7 +64,7 @@ def test_kitti_finds_depth_in_both_archive_folders_and_crops(kitti):
     top, left = 375 - 352, int((1241 - 1216) / 2) + (1216 - 704) // 2
     expected = stored_depth(375, 1241, 1)[top:, left : left + 704] / 256
     np.testing.assert_allclose(item["gt_depth"][0].numpy(), expected, rtol=1e-6)
-    full_image = transforms.normalise(read_image(dataset.samples[1].image_file))
+    full_image = transforms.normalize(read_image(dataset.samples[1].image_file))
     np.testing.assert_array_equal(item["image"].numpy(), full_image[:, top:, left : left + 704])
 
 
@@ -174,5 +174,5 @@ def test_validation_is_carved_by_scene_without_a_list(nyu):
 
 
 def test_a_depth_scale_of_its_own(nyu):
-    metres = plain(replace(nyu, depth_scale=500.0), "test")[0]["gt_depth"][0].numpy()
-    np.testing.assert_allclose(metres, stored_depth(480, 640, 0) / 500, rtol=1e-6)
+    meters = plain(replace(nyu, depth_scale=500.0), "test")[0]["gt_depth"][0].numpy()
+    np.testing.assert_allclose(meters, stored_depth(480, 640, 0) / 500, rtol=1e-6)

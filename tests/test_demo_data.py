@@ -84,7 +84,7 @@ def scene_of_solids(solids: list[Solid], pitch: float = 0.0, size=(21, 33)) -> S
 
 
 def pixel_grid(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Ray slopes (x right, y down) of the pixel centres, independent of the renderer."""
+    """Ray slopes (x right, y down) of the pixel centers, independent of the renderer."""
     col, row = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
     x = (col + 0.5 - camera.width / 2) / camera.f_px
     return x, (row + 0.5 - camera.height / 2) / camera.f_px
@@ -109,7 +109,7 @@ def test_pitch_looks_down_and_depth_stays_along_the_axis() -> None:
 
 
 @pytest.mark.parametrize("yaw", [0.0, pi / 2, 0.7])
-def test_box_sphere_and_cylinder_have_analytic_depth_at_the_centre(yaw: float) -> None:
+def test_box_sphere_and_cylinder_have_analytic_depth_at_the_center(yaw: float) -> None:
     for shape, reach in (("box", None), ("ellipsoid", 0.5), ("cylinder", 0.5)):
         solid = Solid(shape, (0.0, 1.5, 4.0), (0.5, 0.5, 0.5), GRAY, yaw)
         hits = render_geometry(scene_of_solids([solid]))

@@ -18,7 +18,7 @@ def test_names_of_depth_files():
     ]  # fmt: skip
 
 
-def test_a_depth_file_is_metres_times_scale_and_0_where_not_finite(tmp_path):
+def test_a_depth_file_is_meters_times_scale_and_0_where_not_finite(tmp_path):
     write = DepthWriter(tmp_path, 256.0, {"a/b.jpg": "/elsewhere/a/b.jpg"})
     write("a/b.jpg", torch.tensor([[0.5, 80.0, torch.nan, torch.inf, 1e6, -1.0]]))
     depth = cv2.imread(str(tmp_path / "a/b.png"), cv2.IMREAD_UNCHANGED)

@@ -59,7 +59,7 @@ def test_a_folder_of_filled_coarse_metric_maps(tmp_path):
     assert "steps of 50 mm" in health.finding("coarse_depth")["text"]
 
 
-def test_a_folder_of_float_metres(tmp_path):
+def test_a_folder_of_float_meters(tmp_path):
     trees.write_folder(tmp_path)
     for path in sorted((tmp_path / "depth").iterdir()):
         np.save(path.with_suffix(".npy"), trees.read_stored(path).astype(np.float32) / 1000)
@@ -69,8 +69,8 @@ def test_a_folder_of_float_metres(tmp_path):
     for path in sorted((tmp_path / "depth").iterdir()):
         np.save(path, np.load(path) * 1000)
     finding = trees.examine("folder", tmp_path, *words).finding("wrong_unit")
-    assert "stored as millimetres" in finding["cause"]
-    assert finding["mend"] == "write the maps anew in metres"
+    assert "stored as millimeters" in finding["cause"]
+    assert finding["mend"] == "write the maps anew in meters"
 
 
 def test_kitti_frames_in_a_folder_need_their_unit(tmp_path):

@@ -10,10 +10,10 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
 @pytest.mark.parametrize(
     ("factor", "name", "mend"),
     [
-        (0.256, "metres * 256, as KITTI stores it", "data.depth_scale=256"),
-        (0.1, "centimetres", "data.depth_scale=100"),
-        (0.001, "metres", "data.depth_scale=1"),
-        (5, "metres * 5000, as TUM RGB-D stores it", "data.depth_scale=5000"),
+        (0.256, "meters * 256, as KITTI stores it", "data.depth_scale=256"),
+        (0.1, "centimeters", "data.depth_scale=100"),
+        (0.001, "meters", "data.depth_scale=1"),
+        (5, "meters * 5000, as TUM RGB-D stores it", "data.depth_scale=5000"),
         (8, "rotated by 3, as SUN RGB-D stores it", "data.name=sun_rgbd"),
     ],
 )
@@ -23,16 +23,16 @@ def test_a_wrong_unit(nyu, factor, name, mend):
     findings = [f for f in health.content["findings"] if f["code"] == "wrong_unit"]
     assert {f["mend"] for f in findings} == {mend}
     assert all(f["text"].startswith("train") for f in findings)  # test is as it was
-    assert f"stored as {name}, and is read as millimetres" in findings[0]["cause"].replace(
-        "millimetres with the bits rotated", "rotated"
+    assert f"stored as {name}, and is read as millimeters" in findings[0]["cause"].replace(
+        "millimeters with the bits rotated", "rotated"
     )
 
 
-def test_kitti_in_millimetres(kitti):
+def test_kitti_in_millimeters(kitti):
     maps = sorted((kitti / "depth").rglob("*.png"))
     trees.rewrite(maps, lambda d: (d * (1000 / 256)).clip(0, 65000).astype(np.uint16))
     finding = trees.examine_kitti(kitti).finding("wrong_unit", "train")
-    assert "stored as millimetres" in finding["cause"]
+    assert "stored as millimeters" in finding["cause"]
     assert finding["mend"] == "data.depth_scale=1000"
 
 
@@ -142,11 +142,11 @@ def test_depth_beyond_the_maximum(nyu):
 
 
 def test_pictures_without_content(nyu):
-    black, grey = trees.images(nyu)[:2]
+    black, gray = trees.images(nyu)[:2]
     trees.rewrite([black], np.zeros_like)
-    trees.rewrite([grey], lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+    trees.rewrite([gray], lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
     health = trees.examine_nyu(nyu)
     assert health.codes() == ["constant_image"]
     assert health.finding("constant_image")["examples"][0] in str(black)
-    assert health.finding("rgb_grey")["examples"][0] in str(grey)
-    assert health.finding("rgb_grey")["level"] == "note"
+    assert health.finding("rgb_gray")["examples"][0] in str(gray)
+    assert health.finding("rgb_gray")["level"] == "note"

@@ -39,7 +39,7 @@ def refusal(stage, *words):
 
 
 def stored(path):
-    """A saved prediction in metres."""
+    """A saved prediction in meters."""
     depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert depth.dtype == np.uint16
     return depth / 1000
@@ -162,7 +162,7 @@ def test_clip_evidence_and_the_control_are_evaluated(workspace, trained, tmp_pat
     assert score("stage3", run, *nothing, folder=tmp_path)["metrics"] == with_words["metrics"]
 
 
-def test_a_misspelt_protocol(trained):
+def test_a_misspelled_protocol(trained):
     run = str(trained / "tiny/stage1")
     message = refusal("stage1", "--checkpoint", run, "--protocol", "nyu_eigne")
     assert "unknown protocol 'nyu_eigne', did you mean 'nyu_eigen'" in message

@@ -26,15 +26,15 @@ def write_image(path: Path, height=48, width=72) -> None:
     assert cv2.imwrite(str(path), np.full((height, width, 3), 100, np.uint8))
 
 
-def write_depth(path: Path, metres: np.ndarray, scale=1000) -> None:
+def write_depth(path: Path, meters: np.ndarray, scale=1000) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npy":
-        np.save(path, metres.astype(np.float32))
+        np.save(path, meters.astype(np.float32))
     else:
-        assert cv2.imwrite(str(path), (metres * scale).round().astype(np.uint16))
+        assert cv2.imwrite(str(path), (meters * scale).round().astype(np.uint16))
 
 
-def metres_of(index: int, height=48, width=72) -> np.ndarray:
+def meters_of(index: int, height=48, width=72) -> np.ndarray:
     """Sparse, as from a LiDAR: most pixels have no measurement."""
     rng = np.random.default_rng(index)
     return rng.uniform(1, 9, (height, width)) * (rng.random((height, width)) < 0.3)
@@ -48,7 +48,7 @@ def data(tmp_path) -> DataConfig:
         for number in range(count):
             write_image(tmp_path / f"rgb/{scene}/{number}.{('jpg', 'png', 'JPEG')[index % 3]}")
             suffix = "npy" if index % 2 else "png"
-            write_depth(tmp_path / f"depth/{scene}/{number}.{suffix}", metres_of(index))
+            write_depth(tmp_path / f"depth/{scene}/{number}.{suffix}", meters_of(index))
             index += 1
     return DataConfig("folder", tmp_path, 32, 64, 10.0)
 
@@ -72,7 +72,7 @@ def refusal(data, split="train") -> str:
 def test_every_pair_is_found_in_natural_order(data):
     for number in (10, 11):
         write_image(data.root / f"rgb/hall/{number}.png")
-        write_depth(data.root / f"depth/hall/{number}.png", metres_of(0))
+        write_depth(data.root / f"depth/hall/{number}.png", meters_of(0))
     for name in ("rgb/hall/._2.png", "rgb/notes.txt", ".cache/rgb/a.png", "depth/.DS_Store"):
         (data.root / name).parent.mkdir(parents=True, exist_ok=True)
         (data.root / name).write_bytes(b"x")
@@ -89,13 +89,13 @@ def test_every_pair_is_found_in_natural_order(data):
 def test_rgb_may_lie_in_each_scene_and_depth_in_another_root(tmp_path):
     for scene in ("a", "b/c"):
         write_image(tmp_path / f"images/{scene}/rgb/x/1.png")
-        write_depth(tmp_path / f"truth/{scene}/depth/x/1.npy", metres_of(0))
+        write_depth(tmp_path / f"truth/{scene}/depth/x/1.npy", meters_of(0))
     pairs = find_pairs(tmp_path / "images", tmp_path / "truth")
     assert [pair.image for pair in pairs] == ["a/rgb/x/1.png", "b/c/rgb/x/1.png"]
     assert [pair.depth for pair in pairs] == ["a/depth/x/1.npy", "b/c/depth/x/1.npy"]
 
 
-def test_depth_is_metres_in_every_format(data):
+def test_depth_is_meters_in_every_format(data):
     dataset = build(replace(data, test_share=1), "test")
     assert len(dataset) == 20
     found = {
@@ -106,11 +106,11 @@ def test_depth_is_metres_in_every_format(data):
     for scene, count in SCENES.items():
         for number in range(count):
             (key,) = (key for key in found if key.startswith(f"rgb/{scene}/{number}."))
-            np.testing.assert_allclose(found[key], metres_of(index), atol=5.1e-4)
+            np.testing.assert_allclose(found[key], meters_of(index), atol=5.1e-4)
             index += 1
 
 
-def test_depth_scale_counts_for_png_and_not_for_metres(data):
+def test_depth_scale_counts_for_png_and_not_for_meters(data):
     dataset = build(replace(data, test_share=1, depth_scale=256.0), "test")
     for sample, item in zip(dataset.samples, map(dataset.__getitem__, range(20)), strict=True):
         factor = 1 if sample.depth_file.endswith("npy") else 1000 / 256
@@ -141,7 +141,7 @@ def test_splits_are_disjoint_by_scene(data):
 def test_one_scene_gives_its_last_images(tmp_path):
     for number in range(1, 21):
         write_image(tmp_path / f"rgb/{number}.png")
-        write_depth(tmp_path / f"depth/{number}.png", metres_of(number))
+        write_depth(tmp_path / f"depth/{number}.png", meters_of(number))
     data = DataConfig("folder", tmp_path, 32, 64, 10.0, test_share=0.1)
     numbers = {s: [int(Path(key).stem) for key in keys(data, s)] for s in SPLITS}
     assert numbers == {"train": list(range(1, 18)), "val": [18], "test": [19, 20]}
@@ -207,14 +207,14 @@ def test_what_is_wrong_with_a_folder(data, tmp_path):
         replace(data, root=empty)
     )
     write_image(empty / "rgb/frame 1.png")
-    write_depth(empty / "depth/depth_1.png", metres_of(0))
+    write_depth(empty / "depth/depth_1.png", meters_of(0))
     text = refusal(replace(data, root=empty))
     assert "rgb/frame 1.png needs" in text
     assert (
         "depth/frame 1.png (or .npy, .exr); 1 depth files are there, first depth/depth_1.png"
         in text
     )
-    np.save(empty / "depth/depth_1.npy", metres_of(0))
+    np.save(empty / "depth/depth_1.npy", meters_of(0))
     assert "depth/depth_1.npy" in refusal(replace(data, root=empty))
     assert "remove one" in refusal(replace(data, root=empty))
     assert "go with lists only" in refusal(replace(data, train_dir="sync"))
@@ -223,11 +223,11 @@ def test_what_is_wrong_with_a_folder(data, tmp_path):
 
 def test_sizes_may_differ_between_images_but_not_within_a_pair(data):
     write_image(data.root / "rgb/hall/0.jpg", 60, 90)
-    write_depth(data.root / "depth/hall/0.png", metres_of(0, 60, 90))
+    write_depth(data.root / "depth/hall/0.png", meters_of(0, 60, 90))
     dataset = build(replace(data, test_share=1), "test")
     sizes = {dataset[index]["gt_depth"].shape for index in range(20)}
     assert sizes == {(1, 48, 72), (1, 60, 90)}
-    write_depth(data.root / "depth/hall/0.png", metres_of(0))
+    write_depth(data.root / "depth/hall/0.png", meters_of(0))
     index = next(i for i, s in enumerate(dataset.samples) if s.key == "rgb/hall/0.jpg")
     with pytest.raises(UserError, match="hall/0.jpg is 60x90 but its depth .*hall/0.png is 48x72"):
         dataset[index]

@@ -40,7 +40,7 @@ def sun_rgbd(tmp_path) -> DataConfig:
 
 @pytest.fixture
 def folder(tmp_path) -> DataConfig:
-    """Four frames of the configured size, and one smaller; depth is PNG or float metres."""
+    """Four frames of the configured size, and one smaller; depth is PNG or float meters."""
     for index in range(5):
         size = (50, 70) if index == 4 else (64, 96)
         save(tmp_path / f"rgb/{index}.png", picture(*size, index))

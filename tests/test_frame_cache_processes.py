@@ -31,7 +31,7 @@ def test_workers_fill_it_and_give_the_same_batches(nyu, tmp_path, monkeypatch):
 
 
 def read_while_files_change(dataset, seed: int) -> None:
-    """Every frame must be of one colour: no slot may mix two versions of a file."""
+    """Every frame must be of one color: no slot may mix two versions of a file."""
     rng = np.random.default_rng(seed)
     for _ in range(60):
         image, depth = dataset.training_frame(int(rng.integers(2)))

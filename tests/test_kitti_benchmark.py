@@ -14,7 +14,7 @@ from common.data.kitti_benchmark import FOLDER, NAMES, find_images, to_stored, w
 from common.errors import UserError
 from common.evaluation.scoring import flip_average
 from common.images.reading import read_image
-from common.images.transforms import normalise
+from common.images.transforms import normalize
 from common.language.feature_files import FeatureStore, write_features
 from stage1_vae.model import load_text_vae
 from stage3_depth.joint_model import load_joint
@@ -65,7 +65,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
 def predict(run: Path, root: Path, index: int, mirrored: bool = False) -> torch.Tensor:
     """The network's own depth [1, 1, H, W] of one image."""
     saved = torch.load(run / "checkpoints/best.pt", weights_only=True)
-    image = torch.from_numpy(normalise(read_image(root / FOLDER / KEYS[index])))[None]
+    image = torch.from_numpy(normalize(read_image(root / FOLDER / KEYS[index])))[None]
     image = image.flip(-1) if mirrored else image
     text = FeatureStore.open(root / "text.safetensors")[KEYS[index]][None]
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_an_image_of_another_size_or_a_cut_off_one_is_told(runs, root, tmp_path)
         assert not out.exists()
 
 
-def test_depth_is_stored_as_metres_times_256_and_never_as_0():
+def test_depth_is_stored_as_meters_times_256_and_never_as_0():
     depth = torch.tensor([[1e-3, 0.5, 1.0, 79.998, 80.0, 1e4]])
     stored = to_stored(depth)
     assert stored.dtype == np.uint16

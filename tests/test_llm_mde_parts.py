@@ -115,7 +115,7 @@ def test_the_token_grid_keeps_the_aspect_of_any_image():
     assert vision_encoder(image_size=(90, 150)).grid_size(SIZE) == (6, 9)  # to whole patches
 
 
-def test_pretrained_weights_get_the_normalisation_they_were_trained_with(tmp_path):
+def test_pretrained_weights_get_the_normalization_they_were_trained_with(tmp_path):
     """ViT-B's ImageNet-21k weights want mean and std 0.5; the data has ImageNet's."""
     source = create_vit(VisionConfig(name="vit_tiny_patch16_224"))
     torch.save(source.state_dict(), tmp_path / "vit.pth")
@@ -123,19 +123,19 @@ def test_pretrained_weights_get_the_normalisation_they_were_trained_with(tmp_pat
         name="vit_tiny_patch16_224", weights=str(tmp_path / "vit.pth"), image_size=SIZE
     )
     encoder = VisionEncoder(config, build_vision_body(config, 0), SIZE).eval()
-    grey = torch.full((1, 3, *SIZE), 0.5)
-    ours = (grey - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
+    gray = torch.full((1, 3, *SIZE), 0.5)
+    ours = (gray - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor(
         [0.229, 0.224, 0.225]
     )[:, None, None]
     seen = []
     encoder.body.patch_embed.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     tokens = encoder(ours)
-    torch.testing.assert_close(seen[0], torch.zeros_like(grey), atol=1e-6, rtol=0)
-    expected = source.eval().forward_features(torch.zeros_like(grey))[:, 1:]
+    torch.testing.assert_close(seen[0], torch.zeros_like(gray), atol=1e-6, rtol=0)
+    expected = source.eval().forward_features(torch.zeros_like(gray))[:, 1:]
     torch.testing.assert_close(tokens, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_head_gives_metres_below_max_depth_at_the_images_size():
+def test_the_head_gives_meters_below_max_depth_at_the_images_size():
     head = AdaptationHead(HeadConfig((8, 6, 4)), 16, max_depth=7.0).eval()
     depth = head(100 * torch.randn(2, 6, 16), (2, 3), torch.randn(2, 3, 50, 70))
     assert depth.shape == (2, 1, 50, 70)

@@ -83,13 +83,13 @@ def test_statistics_are_positions_of_brightness_image_by_image():
     assert brightness_positions(torch.zeros(1, 3, 1, 1)).tolist() == [[[0, 0]] * 3]
 
 
-def test_brightness_undoes_the_normalisation():
+def test_brightness_undoes_the_normalization():
     """Pure red and pure blue of the same value are equally bright in the picture itself."""
     mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
     picture = torch.zeros(3, 1, 3)
     picture[0, 0, 1], picture[2, 0, 2] = 0.8, 0.9
-    normalised = ((picture - mean[:, None, None]) / std[:, None, None])[None]
-    darkest, brightest, median = brightness_positions(normalised)[0].tolist()
+    normalized = ((picture - mean[:, None, None]) / std[:, None, None])[None]
+    darkest, brightest, median = brightness_positions(normalized)[0].tolist()
     assert (darkest, brightest, median) == ([0, 0], [100, 0], [50, 0])
 
 

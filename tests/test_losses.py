@@ -129,7 +129,7 @@ def test_channel_kl_equals_numpy():
     assert channel_kl(torch.from_numpy(eps)).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_channel_kl_is_zero_for_standardised_channels_and_finite_for_constant_ones():
+def test_channel_kl_is_zero_for_standardized_channels_and_finite_for_constant_ones():
     eps = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     cells = eps.transpose(0, 1).flatten(1)
     mean, std = (x[None, :, None, None] for x in (cells.mean(1), cells.std(1)))
@@ -228,7 +228,7 @@ def test_pixels_outside_the_mask_change_nothing(name):
     pred, gt, image, valid = depth_batch(7)
     mask = valid & (gt > 0.1)
     used = mask.clone()
-    if name == "smoothness":  # a masked pixel also uses its right and lower neighbour
+    if name == "smoothness":  # a masked pixel also uses its right and lower neighbor
         used[..., 1:] |= mask[..., :-1]
         used[..., 1:, :] |= mask[..., :-1, :]
     outcomes = []

@@ -148,7 +148,7 @@ def test_the_configs_name_their_split(name, split):
     assert (data.split, data.train_list, data.test_list) == (split, None, None)
 
 
-def test_a_misspelt_split_lists_the_valid_ones():
+def test_a_misspelled_split_lists_the_valid_ones():
     path = REPO_ROOT / "configs/nyu/stage3.yaml"
     with pytest.raises(UserError, match="data.split must be one of nyu_bts24k, .* not 'nyu'"):
         load_config(Stage3Config, path, ["data.split=nyu"])

@@ -16,7 +16,7 @@ import pytest
 from common.data.lists import read_list
 from common.images.reading import read_depth, read_image, read_pair
 from scripts.preparation import nyu_sources
-from scripts.preparation.nyu_official import to_millimetres
+from scripts.preparation.nyu_official import to_millimeters
 from tests.nyu_files import (
     LABELED_LIST,
     SYNC_FILES,
@@ -68,17 +68,17 @@ def test_the_official_split_is_laid_out_as_bts_does(root, labeled, splits):
 
 
 @pytest.mark.parametrize("kind", ["raw", "filled"])
-def test_depth_is_exact_to_the_millimetre(root, labeled, splits, kind):
+def test_depth_is_exact_to_the_millimeter(root, labeled, splits, kind):
     prepared(root, "--labeled", labeled, "--splits", splits, "--depth", kind)
-    metres = {"raw": raw_depth, "filled": filled_depth}[kind]
+    meters = {"raw": raw_depth, "filled": filled_depth}[kind]
     for place, index in (("test/bathroom", 4), ("train/office", 3)):
         depth = read_depth(root / "official_splits" / place / f"sync_depth_{index:05d}.png")
-        expected = (metres(index) * 1000.0).astype(np.uint16)  # as BTS converts
+        expected = (meters(index) * 1000.0).astype(np.uint16)  # as BTS converts
         np.testing.assert_array_equal(depth, expected)
         assert (depth[105, 210] == 0) == (kind == "raw")
 
 
-def test_images_are_upright_in_colour_and_black_at_the_border(root, labeled, splits):
+def test_images_are_upright_in_color_and_black_at_the_border(root, labeled, splits):
     prepared(root, "--labeled", labeled, "--splits", splits)
     image = read_image(root / "official_splits/test/bathroom/rgb_00002.jpg").astype(int)
     assert image.shape == (480, 640, 3)
@@ -173,7 +173,7 @@ def test_splits_in_the_newer_matlab_format(root, labeled, tmp_path):
 )
 def test_splits_of_other_frames_are_refused(root, labeled, tmp_path, train, test):
     wrong = write_splits(tmp_path / "splits.mat", train, test)
-    assert "do not split the 5 labelled frames" in refused(
+    assert "do not split the 5 labeled frames" in refused(
         root, "--labeled", labeled, "--splits", wrong
     )
     assert not root.exists()
@@ -215,7 +215,7 @@ def web_page(_: Path, path: Path) -> Path:
         (web_page, "is not a whole MATLAB v7.3"),
     ],
 )
-def test_damaged_labelled_files_are_one_line(root, labeled, splits, tmp_path, damage, message):
+def test_damaged_labeled_files_are_one_line(root, labeled, splits, tmp_path, damage, message):
     path = damage(labeled, tmp_path / "nyu.mat")
     assert message in refused(root, "--labeled", path, "--splits", splits)
 
@@ -233,8 +233,8 @@ def test_other_files_as_splits(root, labeled, tmp_path):
 
 
 def test_what_sixteen_bits_cannot_hold_is_no_measurement():
-    metres = np.array([[np.nan, np.inf, -1, 0, 0.0004, 1.9999, 65.5, 65.536, 1e9]], np.float32)
-    assert to_millimetres(metres).tolist() == [[0, 0, 0, 0, 0, 1999, 65500, 0, 0]]
+    meters = np.array([[np.nan, np.inf, -1, 0, 0.0004, 1.9999, 65.5, 65.536, 1e9]], np.float32)
+    assert to_millimeters(meters).tolist() == [[0, 0, 0, 0, 0, 1999, 65500, 0, 0]]
 
 
 def test_nothing_found(root):

@@ -34,7 +34,7 @@ def prepare(*words) -> Outcome:
     return run_script("prepare_sun_rgbd.py", *words)
 
 
-def millimetres(index: int) -> np.ndarray:
+def millimeters(index: int) -> np.ndarray:
     """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the turned bits wrap."""
     depth = np.random.default_rng(index).integers(500, 10_000, (6, 8)).astype(np.uint16)
     depth[0, :3] = (0, 8191, 8193)
@@ -48,7 +48,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 def write_sample(data: Path, folder: str, index: int, rotate: bool = True) -> None:
     """A sample as the sensors' owners stored it: 3 bits to the left, those that fall out first."""
-    depth = millimetres(index)
+    depth = millimeters(index)
     name = folder.rsplit("/", 1)[-1]
     turned = (depth << 3) | (depth >> 13) if rotate else depth
     write_png(data / folder / "image" / f"{name}.jpg", np.full((6, 8, 3), index, np.uint8))
@@ -110,7 +110,7 @@ def test_the_list_leads_to_the_exact_depth(sun, tmp_path):
     for index, sample in enumerate(found.samples):
         assert cv2.imread(sample.image_file) is not None
         stored = read_depth(sample.depth_file, layout.rotated_bits)
-        np.testing.assert_array_equal(stored, millimetres(index))
+        np.testing.assert_array_equal(stored, millimeters(index))
     assert "4 images with raw depth; NOT the published 5,050" in done.out
     assert (out / "SUNRGBD").is_symlink()
 

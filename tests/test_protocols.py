@@ -23,7 +23,7 @@ def test_kitti_crops_lie_inside_the_pasted_prediction(name, height, width):
     assert frame[rows, cols].min() == 1
 
 
-def test_kb_crop_is_at_the_bottom_and_centred():
+def test_kb_crop_is_at_the_bottom_and_centered():
     gt = torch.arange(375 * 1241, dtype=torch.float32).view(375, 1241)
     full, _ = find_protocol("kitti_garg_full").align(torch.ones(352, 1216), gt, "image")
     assert full[23:, 12:1228].min() == 1 and full.sum() == 352 * 1216

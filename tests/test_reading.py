@@ -40,20 +40,20 @@ def test_unreadable_files(tmp_path):
 
 def test_depth_must_be_16_bit_with_one_channel(tmp_path):
     save(tmp_path / "eight.png", np.zeros((8, 8), np.uint8))
-    save(tmp_path / "colour.png", np.zeros((8, 8, 3), np.uint16))
+    save(tmp_path / "color.png", np.zeros((8, 8, 3), np.uint16))
     with pytest.raises(UserError, match="16-bit PNG with one channel, this is 8-bit with 1"):
         read_depth(tmp_path / "eight.png")
     with pytest.raises(UserError, match="this is 16-bit with 3; write it again from the source"):
-        read_depth(tmp_path / "colour.png")
+        read_depth(tmp_path / "color.png")
     save(tmp_path / "full.png", np.array([[0, 1, 65534, 65535]], np.uint16))
     assert read_depth(tmp_path / "full.png").tolist() == [[0, 1, 65534, 0]]
 
 
 def test_depth_of_numpy_files(tmp_path):
     path = tmp_path / "depth.npy"
-    metres = np.array([[0.5, np.nan, np.inf], [-1.0, 0.0, 7.25]])
+    meters = np.array([[0.5, np.nan, np.inf], [-1.0, 0.0, 7.25]])
     kept = [[0.5, 0, 0], [0, 0, 7.25]]
-    for array in (metres, metres[None], metres[..., None], metres.astype(np.float16)):
+    for array in (meters, meters[None], meters[..., None], meters.astype(np.float16)):
         np.save(path, array)
         depth = read_depth(path)
         assert depth.dtype == np.float32
@@ -95,9 +95,9 @@ def test_cut_off_numpy_files(tmp_path, share):
 def test_exr_is_read_or_the_message_says_what_to_do(tmp_path, monkeypatch):
     """Some builds of OpenCV have no EXR at all."""
     monkeypatch.setenv("OPENCV_IO_ENABLE_OPENEXR", "1")
-    path, metres = tmp_path / "depth.exr", np.array([[1.5, 0], [np.inf, 80]], np.float32)
+    path, meters = tmp_path / "depth.exr", np.array([[1.5, 0], [np.inf, 80]], np.float32)
     try:
-        assert cv2.imwrite(str(path), metres)
+        assert cv2.imwrite(str(path), meters)
     except cv2.error:
         path.write_bytes(b"v/1\x01 an EXR file")
         with pytest.raises(UserError, match="cannot read EXR: save the depth as .npy"):

@@ -68,9 +68,14 @@ def clip_runs(workspace, trained, tmp_path_factory):
 
 def backward(parts):
     """Gradients of one step on the first batch, as the loop takes it."""
-    who = parts.run.who
+    processes = parts.run.processes
     batches = training_batches(
-        parts.data.train, parts.config.train, seed=0, who=who, start_step=0, total_steps=1
+        parts.data.train,
+        parts.config.train,
+        seed=0,
+        processes=processes,
+        start_step=0,
+        total_steps=1,
     )
     batch = next(batches)
     rng = StepRandom(0, 0, len(batch["position"]), 0, len(batch["position"]))
@@ -178,8 +183,8 @@ def test_gradients_reach_what_is_trained_and_nothing_else(build, stage, override
         assert (parameter.grad is not None) == parameter.requires_grad, name
         if parameter.grad is not None and parameter.ndim > 1:
             assert parameter.grad.abs().sum() > 0, name
-    optimised = [p for group in parts.optimizer.param_groups for p in group["params"]]
-    assert {id(p) for p in optimised} == {id(p) for p in named.values() if p.requires_grad}
+    optimized = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in optimized} == {id(p) for p in named.values() if p.requires_grad}
 
 
 def test_stage_3_trains_the_prior_with_clip_evidence_too(build, clip_runs):
@@ -270,7 +275,7 @@ def test_settings_of_the_model_come_from_the_earlier_stage(build):
     assert model.configs["vae"].text_dim == TEXT_DIM
 
 
-def test_standardised_features_use_training_statistics(build):
+def test_standardized_features_use_training_statistics(build):
     parts = build("stage1", "model.standardize_text=true")
     features = torch.stack(
         [parts.data.train.text_features[s.key] for s in parts.data.train.samples]

@@ -30,7 +30,7 @@ def test_a_subset_holds_every_smaller_one_of_its_seed_in_the_order_of_the_list()
     tens = {tuple(draw_subset(ITEMS, ITEMS, 10, seed)) for seed in range(20)}
     assert len(tens) == 20
     counts = np.array([[item in ten for item in ITEMS] for ten in tens]).sum(axis=0)
-    assert counts.max() <= 8  # no image is favoured: 2 of 20 are expected
+    assert counts.max() <= 8  # no image is favored: 2 of 20 are expected
 
 
 def test_a_missing_file_changes_no_other_choice():

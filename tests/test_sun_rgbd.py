@@ -12,9 +12,9 @@ from common.data.samples import DataConfig
 SIZES = {"kv1/NYUdata/NYU0001": (427, 561), "kv2/kinect2data/000002": (530, 730)}
 
 
-def turn(millimetres: np.ndarray) -> np.ndarray:
+def turn(millimeters: np.ndarray) -> np.ndarray:
     """As the data set stores them: three bits to the left, the highest three come back in."""
-    wide = millimetres.astype(np.uint32) << 3
+    wide = millimeters.astype(np.uint32) << 3
     return (wide & 0xFFFF | wide >> 16).astype(np.uint16)
 
 
@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> DataConfig:
     return DataConfig("sun_rgbd", tmp_path, 64, 96, 10.0, test_list="sun_rgbd_test.txt")
 
 
-def test_depth_is_metres_at_its_own_size(data):
+def test_depth_is_meters_at_its_own_size(data):
     dataset = build_dataset(data, "test", None, None, None, seed=0, augment=False)
     assert len(dataset) == 2
     for item, name in zip((dataset[0], dataset[1]), SIZES, strict=True):

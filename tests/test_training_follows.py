@@ -91,7 +91,7 @@ def losses_of_this_project(
     fit(
         model=network.train(), step_fn=step_fn, micro_batches=iter(batches()),
         optimizer=adam(trainable_parameters(network), config), config=config, total_steps=STEPS,
-        start_step=0, seed=SEED, who=Processes(0, 1, torch.device("cpu")),
+        start_step=0, seed=SEED, processes=Processes(0, 1, torch.device("cpu")),
         evaluate=lambda step: None, evaluate_every=100, save=lambda step: None,
         log=lambda step, values: losses.append(values["loss/total"]),
     )  # fmt: skip

@@ -15,28 +15,28 @@ def picture(height=24, width=40, seed=0):
     return image, rng.integers(0, 10000, (height, width), dtype=np.uint16)
 
 
-def test_normalise_is_imagenet():
+def test_normalize_is_imagenet():
     image, _ = picture()
     expected = ((image / 255.0 - MEAN) / STD).transpose(2, 0, 1)
-    out = T.normalise(image)
+    out = T.normalize(image)
     assert out.dtype == np.float32
     assert out.shape == (3, 24, 40)
     np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
-def test_normalise_with_colour_change_equals_per_pixel_arithmetic():
+def test_normalize_with_color_change_equals_per_pixel_arithmetic():
     image, _ = picture()
-    jitter = T.Jitter(gamma=1.08, brightness=1.2, colour=(0.91, 1.0, 1.09))
+    jitter = T.Jitter(gamma=1.08, brightness=1.2, color=(0.91, 1.0, 1.09))
     value = np.clip((image / 255.0) ** 1.08 * 1.2 * np.array([0.91, 1.0, 1.09]), 0, 1)
     expected = ((value - MEAN) / STD).transpose(2, 0, 1)
-    np.testing.assert_allclose(T.normalise(image, jitter), expected, atol=1e-6)
+    np.testing.assert_allclose(T.normalize(image, jitter), expected, atol=1e-6)
     assert value.max() == 1.0  # the clip was exercised
 
 
-def test_normalise_accepts_views():
+def test_normalize_accepts_views():
     image, _ = picture()
     np.testing.assert_array_equal(
-        T.normalise(image[2:20, 5:30]), T.normalise(image[2:20, 5:30].copy())
+        T.normalize(image[2:20, 5:30]), T.normalize(image[2:20, 5:30].copy())
     )
 
 
@@ -45,15 +45,15 @@ def test_jitter_ranges():
     drawn = [T.draw_jitter((0.75, 1.25), rng) for _ in range(500)]
     gamma = np.array([j.gamma for j in drawn])
     brightness = np.array([j.brightness for j in drawn])
-    colour = np.array([j.colour for j in drawn])
-    for values, low, high in ((gamma, 0.9, 1.1), (brightness, 0.75, 1.25), (colour, 0.9, 1.1)):
+    color = np.array([j.color for j in drawn])
+    for values, low, high in ((gamma, 0.9, 1.1), (brightness, 0.75, 1.25), (color, 0.9, 1.1)):
         assert low <= values.min() < low + 0.05
         assert high - 0.05 < values.max() <= high
-    assert colour.std(axis=1).min() > 0  # one factor per channel
+    assert color.std(axis=1).min() > 0  # one factor per channel
 
 
 def rotation_source(height, width, degrees):
-    """Where each output pixel comes from, turning counter-clockwise about the centre."""
+    """Where each output pixel comes from, turning counter-clockwise about the center."""
     cy, cx, angle = (height - 1) / 2, (width - 1) / 2, np.deg2rad(degrees)
     y, x = np.mgrid[:height, :width].astype(float)
     dx, dy = x - cx, y - cy
@@ -145,14 +145,14 @@ def test_resize():
     np.testing.assert_array_equal(nearest, depth[1::3, 2::4])
 
 
-def test_mask_border_and_metres():
+def test_mask_border_and_meters():
     depth = np.full((480, 640), 2500, np.uint16)
     masked = T.mask_border(depth, (45, 472), (43, 608))
     assert (masked > 0).sum() == (472 - 45) * (608 - 43)
     assert masked[45, 43] == masked[471, 607] == 2500
     assert masked[44, 43] == masked[472, 607] == masked[45, 42] == masked[471, 608] == 0
     assert (depth == 2500).all()  # the input is left alone
-    metres = T.to_metres(masked, 1000.0)
-    assert metres.shape == (1, 480, 640)
-    assert metres.dtype == np.float32
-    assert metres.max() == 2.5
+    meters = T.to_meters(masked, 1000.0)
+    assert meters.shape == (1, 480, 640)
+    assert meters.dtype == np.float32
+    assert meters.max() == 2.5

@@ -62,7 +62,7 @@ def test_error_colors_are_relative_and_count_non_finite_as_largest():
     assert (colors[0, 4] == INVALID_COLOR).all()
 
 
-def test_denormalize_undoes_imagenet_normalisation():
+def test_denormalize_undoes_imagenet_normalization():
     image = random_image(6, 5)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normalized = ((torch.from_numpy(image) / 255.0 - mean) / std).permute(2, 0, 1)

@@ -148,9 +148,9 @@ def write_frame(image: Path, depth: Path, rng: np.random.Generator) -> None:
     depth.parent.mkdir(parents=True)
     coarse = rng.integers(0, 256, (8, 20, 3), dtype=np.uint8)
     cv2.imwrite(str(image), cv2.resize(coarse, (1242, 375), interpolation=cv2.INTER_CUBIC))
-    metres = np.zeros((375, 1242))
-    metres[150::3, ::3] = np.linspace(rng.uniform(40, 70), 4, 75)[:, None]
-    cv2.imwrite(str(depth), (metres * 256).astype(np.uint16))
+    meters = np.zeros((375, 1242))
+    meters[150::3, ::3] = np.linspace(rng.uniform(40, 70), 4, 75)[:, None]
+    cv2.imwrite(str(depth), (meters * 256).astype(np.uint16))
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ from common.language.feature_files import FeatureStore
 class DepthDataset(Dataset):
     """Items are dicts. `dataset[index]` is for evaluation, `dataset[index, position]` for training.
 
-    image          float32 [3, H, W], ImageNet-normalised
-    gt_depth       float32 [1, H, W], metres, 0 = no measurement; in evaluation [1, h, w], as filed
+    image          float32 [3, H, W], ImageNet-normalized
+    gt_depth       float32 [1, H, W], meters, 0 = no measurement; in evaluation [1, h, w], as filed
     text_feature   float32 [D];  image_feature float32 [E]: each only if its features were given
     caption, image_path: str;  position: int
 
@@ -98,7 +98,7 @@ class DepthDataset(Dataset):
             image, depth = self._crop(image, depth, rng)
         if self.augmentation is not None:
             image, depth, jitter = transforms.augment(image, depth, self.augmentation, rng)
-        return self._item(sample, transforms.normalise(image, jitter), depth, position)
+        return self._item(sample, transforms.normalize(image, jitter), depth, position)
 
     def training_frame(self, index: int) -> Frame:
         """Image uint8 [H, W, 3] and stored depth [H, W] before anything random; cached, if so set.
@@ -125,7 +125,7 @@ class DepthDataset(Dataset):
             image = _kb_crop(image, sample)
         else:
             image = transforms.resize_image(image, *self.size)
-        return self._item(sample, transforms.normalise(image), depth, index)
+        return self._item(sample, transforms.normalize(image), depth, index)
 
     def _read(self, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
         return read_pair(sample.image_file, sample.depth_file, self.layout.rotated_bits)
@@ -153,7 +153,7 @@ class DepthDataset(Dataset):
         scale = self.layout.depth_scale if depth.dtype == np.uint16 else 1.0
         item: dict[str, Any] = {
             "image": torch.from_numpy(image),
-            "gt_depth": torch.from_numpy(transforms.to_metres(depth, scale)),
+            "gt_depth": torch.from_numpy(transforms.to_meters(depth, scale)),
             "caption": self.captions.get(sample.key, ""),
             "image_path": sample.key,
             "position": position,

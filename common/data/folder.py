@@ -3,8 +3,8 @@
     ROOT/rgb/kitchen/0001.jpg         ROOT/depth/kitchen/0001.png      one rgb/ for all scenes, or
     ROOT/kitchen/rgb/0001.jpg         ROOT/kitchen/depth/0001.npy      one for each scene
 
-Depth is a 16-bit PNG (`data.depth_scale` stored units per metre), a `.npy` file (float metres, or
-uint16 as in the PNG) or an `.exr` file (metres). docs/your_own_data.md is the tutorial.
+Depth is a 16-bit PNG (`data.depth_scale` stored units per meter), a `.npy` file (float meters, or
+uint16 as in the PNG) or an `.exr` file (meters). docs/your_own_data.md is the tutorial.
 """
 
 import os
@@ -49,7 +49,7 @@ def find_pairs(root: Path, gt_root: Path) -> list[Pair]:
 def carve(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Split into (rest, carved): by scene, or the last images where all are of one scene.
 
-    The last ones, and not random ones: neighbours in a video are nearly the same image.
+    The last ones, and not random ones: neighbors in a video are nearly the same image.
     """
     if len({scene_of(pair.image) for pair in pairs}) > 1 or share == 0:
         return carve_by_scene(pairs, share, seed)

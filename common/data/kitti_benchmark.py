@@ -4,7 +4,7 @@
 
 as `data_depth_selection.zip` unpacks (ROOT is its `depth_selection`, or a folder above). There is
 no ground truth. The server takes one zip with 500 PNG files of the same names at its top level:
-16-bit, 352x1216, metres * 256, where 0 would mean that there is no prediction.
+16-bit, 352x1216, meters * 256, where 0 would mean that there is no prediction.
 """
 
 import zipfile
@@ -21,13 +21,13 @@ from common.data.dataset import check_features
 from common.errors import UserError
 from common.files import whole_file
 from common.images.reading import read_depth, read_image, size_text
-from common.images.transforms import KB_HEIGHT, KB_WIDTH, normalise
+from common.images.transforms import KB_HEIGHT, KB_WIDTH, normalize
 from common.language.feature_files import FeatureStore
 
 FOLDER = "test_depth_prediction_anonymous"
 PLACES = ("", "depth_selection", "data_depth_selection", "data_depth_selection/depth_selection")
 NAMES = tuple(f"{number:010d}.png" for number in range(500))
-SCALE = 256.0  # stored value of one metre
+SCALE = 256.0  # stored value of one meter
 LARGEST = 65534  # 65535 often means that there is no measurement
 
 
@@ -90,7 +90,7 @@ class BenchmarkImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         key = self.keys[index]
         item: dict[str, Any] = {
-            "image": torch.from_numpy(normalise(_read(self.files[key]))),
+            "image": torch.from_numpy(normalize(_read(self.files[key]))),
             "caption": self.captions.get(key, ""),
             "image_path": key,
             "position": index,
@@ -112,7 +112,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def to_stored(depth: Tensor) -> np.ndarray:
-    """Metres [H, W], finite -> uint16 [H, W]; at least 1, because 0 means no prediction."""
+    """Meters [H, W], finite -> uint16 [H, W]; at least 1, because 0 means no prediction."""
     values = (depth.double().cpu().numpy() * SCALE).round().clip(1, LARGEST)
     return values.astype(np.uint16)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Layout:
     """How a data set stores its pairs and how its training images are varied."""
 
-    depth_scale: float  # stored value of one metre in the 16-bit PNG
+    depth_scale: float  # stored value of one meter in the 16-bit PNG
     brightness: tuple[float, float]  # range of the brightness factor in training
     kb_crop: bool = False  # images are cut to KITTI's 352x1216 instead of being resized
     rotated_bits: bool = False  # stored 16-bit values are turned by 3 bits, as in SUN RGB-D

@@ -3,7 +3,7 @@
     ROOT/sync/kitchen_0028b/rgb_00045.jpg  sync_depth_00045.png      training
     ROOT/official_splits/test/bathroom/rgb_00045.jpg  ...            test
 
-Depth is a 16-bit PNG in millimetres, 0 = no measurement. The projected depth is unreliable at the
+Depth is a 16-bit PNG in millimeters, 0 = no measurement. The projected depth is unreliable at the
 image border, so training ignores it outside rows 45:472 and columns 43:608.
 """
 

@@ -26,7 +26,7 @@ class DataConfig:
     root: Path  # folder of the images
     height: int
     width: int
-    max_depth: float  # metres
+    max_depth: float  # meters
     gt_root: Path | None = None  # folder of the ground truth; None: the same as root
     split: SplitName | None = None  # names the lists that are not given below
     train_list: str | None = None  # looked up under root, then as given
@@ -39,10 +39,10 @@ class DataConfig:
     train_images: int | float | None = None  # few-shot: so many, or a share, of what val leaves
     subset_seed: int = 0  # which of them
     test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
-    depth_scale: float | None = None  # stored units of a metre; None: the data set's own
+    depth_scale: float | None = None  # stored units of a meter; None: the data set's own
     rotate_degrees: float = 2.5
     flip: bool = True
-    jitter: bool = True  # gamma, brightness and colour
+    jitter: bool = True  # gamma, brightness and color
     mask_border: bool = True  # NYU: no training ground truth near the image border
     cache: Path | None = None  # folder for decoded training frames: a local disk; None: no cache
 
@@ -51,7 +51,7 @@ class DataConfig:
         _check_size("height", self.height, KB_HEIGHT if is_kitti else None)
         _check_size("width", self.width, KB_WIDTH if is_kitti else None)
         if self.max_depth <= 0:
-            raise ValueError(f"max_depth: {self.max_depth} is not above 0 metres")
+            raise ValueError(f"max_depth: {self.max_depth} is not above 0 meters")
         if self.depth_scale is not None and self.depth_scale <= 0:
             raise ValueError(f"depth_scale: {self.depth_scale} is not above 0")
         if not 0 <= self.val_share < 1:

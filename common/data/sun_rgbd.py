@@ -2,7 +2,7 @@
 
     ROOT/SUNRGBD/kv1/NYUdata/NYU0001/image/NYU0001.jpg  depth/NYU0001.png
 
-Depth is a 16-bit PNG whose bits are turned by three: millimetres = (v >> 3) | (v << 13), cut to 16
+Depth is a 16-bit PNG whose bits are turned by three: millimeters = (v >> 3) | (v << 13), cut to 16
 bits; 0 = no measurement. The list, `sun_rgbd_test.txt`, comes from `scripts/prepare_sun_rgbd.py`.
 """
 

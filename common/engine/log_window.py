@@ -37,16 +37,16 @@ class Window:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
 
-    def close(self, who: Processes, rate: float) -> dict[str, float]:
+    def close(self, processes: Processes, rate: float) -> dict[str, float]:
         """Means over the window, summed over processes; opens the next window."""
-        means = {k: v.item() / self.steps for k, v in who.sum(self.sums).items()}
+        means = {k: v.item() / self.steps for k, v in processes.sum(self.sums).items()}
         seconds = time.perf_counter() - self.start
         means |= {
             "lr": rate,
             "step_seconds": seconds / self.steps,
             "data_seconds": self.data_seconds / self.steps,
             "images_per_s": self.steps * self.batch_size / seconds,
-            "memory_gb": memory_gb(who.device),
+            "memory_gb": memory_gb(processes.device),
         }
         self.restart()
         return means

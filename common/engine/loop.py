@@ -30,7 +30,7 @@ TotalsFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a stage is optimised. `batch_size` is the effective one, over all processes."""
+    """How a stage is optimized. `batch_size` is the effective one, over all processes."""
 
     batch_size: int = 4
     micro_batch_size: int | None = None
@@ -93,10 +93,10 @@ def adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Ad
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def gradient_scaler(config: TrainConfig, who: Processes) -> torch.amp.GradScaler:
+def gradient_scaler(config: TrainConfig, processes: Processes) -> torch.amp.GradScaler:
     """What keeps small gradients from vanishing in fp16; without effect in other formats."""
-    is_fp16 = choose_precision(config.precision, who.device) == "fp16"
-    return torch.amp.GradScaler(who.device.type, enabled=is_fp16)
+    is_fp16 = choose_precision(config.precision, processes.device) == "fp16"
+    return torch.amp.GradScaler(processes.device.type, enabled=is_fp16)
 
 
 class Interrupted(Exception):
@@ -117,7 +117,7 @@ def fit(
     total_steps: int,
     start_step: int,
     seed: int,
-    who: Processes,
+    processes: Processes,
     log: Callable[[int, dict[str, float]], None],
     evaluate: Callable[[int], None],
     evaluate_every: int,
@@ -133,13 +133,13 @@ def fit(
     `batch["totals"]`; a batch of one part has no such key. scaler: see `gradient_scaler`.
     after_step: called after every update, before anything is logged, evaluated or saved.
     """
-    scaler = scaler or gradient_scaler(config, who)
-    loop = _Loop(model, step_fn, optimizer, config, seed, who, batch_totals, scaler)
+    scaler = scaler or gradient_scaler(config, processes)
+    loop = _Loop(model, step_fn, optimizer, config, seed, processes, batch_totals, scaler)
     window = Window(config.batch_size)
     bar = tqdm(
         total=total_steps,
         initial=start_step,
-        disable=not who.is_main,
+        disable=not processes.is_main,
         unit="step",
         dynamic_ncols=True,
         desc="train",
@@ -155,14 +155,14 @@ def fit(
             bar.update()
             done = step + 1
             if done % config.log_every == 0 or done == total_steps:
-                terms = window.close(who, rate)
+                terms = window.close(processes, rate)
                 log(done, terms)
                 _stop_if_broken(terms, done)
                 bar.set_postfix(loss=f"{terms['loss/total']:.4g}")
             if done % evaluate_every == 0 or done == total_steps:
                 with window.pause():
                     evaluate(done)
-            stop = _should_stop(caught, done, who)
+            stop = _should_stop(caught, done, processes)
             if done % config.save_every == 0 or done == total_steps or stop:
                 save(done)
             if stop:
@@ -178,11 +178,11 @@ def _stop_if_broken(terms: dict[str, float], done: int) -> None:
         )
 
 
-def _should_stop(caught: list, done: int, who: Processes) -> bool:
+def _should_stop(caught: list, done: int, processes: Processes) -> bool:
     """Whether a signal arrived; several processes agree on it every tenth step."""
-    if who.world_size > 1 and done % 10:
+    if processes.world_size > 1 and done % 10:
         return False
-    return who.any(bool(caught))
+    return processes.any(bool(caught))
 
 
 class _Loop:
@@ -195,23 +195,28 @@ class _Loop:
         optimizer: torch.optim.Optimizer,
         config: TrainConfig,
         seed: int,
-        who: Processes,
+        processes: Processes,
         batch_totals: TotalsFn | None,
         scaler: torch.amp.GradScaler,
     ):
         self.model, self.step_fn, self.optimizer = model, step_fn, optimizer
-        self.config, self.seed, self.who, self.batch_totals = config, seed, who, batch_totals
-        self.precision = choose_precision(config.precision, who.device)
+        self.config, self.seed, self.processes, self.batch_totals = (
+            config,
+            seed,
+            processes,
+            batch_totals,
+        )
+        self.precision = choose_precision(config.precision, processes.device)
         self.scaler = scaler
-        self.local_size = config.batch_size // who.world_size
+        self.local_size = config.batch_size // processes.world_size
         self.part_size = config.micro_batch_size or self.local_size
         self.parts_per_step = -(-self.local_size // self.part_size)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
 
     def step(self, step: int, parts: list[dict], rate: float) -> dict[str, Tensor]:
-        """One optimiser update from the micro-batches `parts`; returns this process's shares."""
+        """One optimizer update from the micro-batches `parts`; returns this process's shares."""
         self.model.train()
-        parts = [to_device(p, self.who.device) for p in parts]
+        parts = [to_device(p, self.processes.device) for p in parts]
         self._add_totals(step, parts)
         terms: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
@@ -225,7 +230,7 @@ class _Loop:
             group["lr"] = rate
         broken = ~torch.isfinite(norm)
         if not self.scaler.is_enabled():
-            # The fused optimiser skips the update then.
+            # The fused optimizer skips the update then.
             self.optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -235,34 +240,34 @@ class _Loop:
             "grad_norm": norm.detach().nan_to_num(posinf=0.0),
             "skipped_updates": broken.float(),
         }
-        return terms | {name: value / self.who.world_size for name, value in ours.items()}
+        return terms | {name: value / self.processes.world_size for name, value in ours.items()}
 
     def _part(self, step: int, index: int, part: dict) -> dict[str, Tensor]:
         rng = self._random(step, index, part)
-        with autocast(self.precision, self.who.device):
+        with autocast(self.precision, self.processes.device):
             losses = self.step_fn(self.model, part, rng)
         # DDP averages gradients over processes; the loss is a sum of shares.
-        self.scaler.scale(losses["total"] * self.who.world_size).backward()
+        self.scaler.scale(losses["total"] * self.processes.world_size).backward()
         return {f"loss/{name}": value.detach() for name, value in losses.items()}
 
     def _random(self, step: int, index: int, part: dict) -> StepRandom:
         """The random numbers of a part; also seeds the layers that draw their own."""
-        first = self.who.rank * self.local_size + index * self.part_size
+        first = self.processes.rank * self.local_size + index * self.part_size
         count = len(part["position"])
         rng = StepRandom(self.seed, step, self.config.batch_size, first, count)
         rng.seed_modules()
         return rng
 
     def _add_totals(self, step: int, parts: list[dict]) -> None:
-        if self.batch_totals is None or len(parts) * self.who.world_size == 1:
+        if self.batch_totals is None or len(parts) * self.processes.world_size == 1:
             return
-        with torch.no_grad(), autocast(self.precision, self.who.device):
+        with torch.no_grad(), autocast(self.precision, self.processes.device):
             counts = [
                 self.batch_totals(self.model, part, self._random(step, index, part))
                 for index, part in enumerate(parts)
             ]
         summed = {k: torch.stack([c[k].double() for c in counts]).sum(0) for k in counts[0]}
-        totals = self.who.sum(summed)
+        totals = self.processes.sum(summed)
         for part in parts:
             part["totals"] = totals
 

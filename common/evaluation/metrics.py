@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MIN_DEPTH = 1e-3  # metres; predictions below are clamped, ground truth at or below is not scored
+MIN_DEPTH = 1e-3  # meters; predictions below are clamped, ground truth at or below is not scored
 CHUNK_PIXELS = 16384  # scored at a time on a CPU: small temporaries stay in its cache
 METRIC_NAMES = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog")
 
 
 def sanitize(pred_depth: Tensor, max_depth: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the prediction within [1e-3, max_depth] metres, and how many values had to change.
+    """Return the prediction within [1e-3, max_depth] meters, and how many values had to change.
 
     +inf becomes `max_depth`; nan and -inf become 1e-3. The counts, 0-d tensors on the prediction's
     device, are `num_clamped`, finite values outside the range, and `num_nonfinite`.
@@ -36,7 +36,7 @@ def sanitize(pred_depth: Tensor, max_depth: float) -> tuple[Tensor, Tensor, Tens
 def compute_metrics(pred_depth: Tensor, gt_depth: Tensor, valid: Tensor) -> dict[str, float]:
     """Return the nine metrics of one image, each a mean over its valid pixels, in float64.
 
-    pred_depth, gt_depth: any one shape, metres; pred positive and finite where `valid` (see
+    pred_depth, gt_depth: any one shape, meters; pred positive and finite where `valid` (see
     `sanitize`). valid: bool, the same shape, at least one True.
     """
     _check_same_shape(pred_depth, gt_depth, valid)

@@ -1,4 +1,4 @@
-"""Draw depth: colour maps, colour bars and the comparison panels that runs and reports show.
+"""Draw depth: color maps, color bars and the comparison panels that runs and reports show.
 
 Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is opened.
 
@@ -28,7 +28,7 @@ BoolMap = NDArray[np.bool_]
 
 DEPTH_COLORS = cv2.COLORMAP_TURBO
 ERROR_COLORS = cv2.COLORMAP_INFERNO
-FIRST_COLOR = 32  # of 256: skips the darkest colours, which look like INVALID_COLOR
+FIRST_COLOR = 32  # of 256: skips the darkest colors, which look like INVALID_COLOR
 INVALID_COLOR = (56, 56, 56)
 INK, FAINT_INK, PAPER = (30, 30, 34), (120, 120, 128), (255, 255, 255)
 
@@ -42,10 +42,10 @@ SPARSE_SHARE = 0.4  # ground truth with fewer valid pixels is drawn with thicker
 
 
 def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | None = None) -> Rgb:
-    """Colour a depth map, blue for `vmin` and red for `vmax`.
+    """Color a depth map, blue for `vmin` and red for `vmax`.
 
-    depth: [h, w], metres. valid: [h, w], True = draw; non-finite pixels are never drawn.
-    Returns [h, w, 3]; what is not drawn is dark grey.
+    depth: [h, w], meters. valid: [h, w], True = draw; non-finite pixels are never drawn.
+    Returns [h, w, 3]; what is not drawn is dark gray.
     """
     finite = np.isfinite(depth)
     drawn = finite if valid is None else finite & valid
@@ -54,16 +54,16 @@ def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | N
 
 
 def error_to_color(pred: FloatMap, gt: FloatMap, valid: BoolMap, max_error: float) -> Rgb:
-    """Colour the relative error |pred - gt| / gt, dark for 0 and bright for `max_error` or more.
+    """Color the relative error |pred - gt| / gt, dark for 0 and bright for `max_error` or more.
 
-    pred, gt: [h, w], metres. valid: [h, w], True = scored. A non-finite prediction counts as the
+    pred, gt: [h, w], meters. valid: [h, w], True = scored. A non-finite prediction counts as the
     largest error. Returns [h, w, 3].
     """
     return _colorize(_relative_error(pred, gt, valid) / max_error, valid, ERROR_COLORS)
 
 
 def denormalize(image: Tensor) -> Rgb:
-    """Undo the ImageNet normalisation. image: [3, H, W]. Returns [H, W, 3]."""
+    """Undo the ImageNet normalization. image: [3, H, W]. Returns [H, W, 3]."""
     normalized = image.detach().float().cpu().numpy().transpose(1, 2, 0)  # [H, W, 3]
     unit = normalized * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
     return (np.clip(unit, 0.0, 1.0) * 255.0).round().astype(np.uint8)
@@ -72,10 +72,10 @@ def denormalize(image: Tensor) -> Rgb:
 def panel(
     image: Rgb, gt_depth: FloatMap, pred_depth: FloatMap, caption: str, *, title: str = ""
 ) -> Rgb:
-    """Draw picture, ground truth, prediction and error side by side, with colour bars and caption.
+    """Draw picture, ground truth, prediction and error side by side, with color bars and caption.
 
-    image: [H, W, 3]. gt_depth: [h, w], metres, 0 = no measurement. pred_depth: metres, of any size:
-    it covers the same view as gt_depth and is resized to it. Both depths share one colour range
+    image: [H, W, 3]. gt_depth: [h, w], meters, 0 = no measurement. pred_depth: meters, of any size:
+    it covers the same view as gt_depth and is resized to it. Both depths share one color range
     that holds both. AbsRel is over every measured pixel, without crop or depth cap.
     """
     gt = np.asarray(gt_depth, dtype=np.float64)
@@ -126,7 +126,7 @@ def write_png(path: Path, rgb: Rgb) -> None:
 
 
 def depth_range(depth: FloatMap, valid: BoolMap) -> tuple[float, float]:
-    """Return the colour range in metres: the 1st and 99th percentile, never an empty interval."""
+    """Return the color range in meters: the 1st and 99th percentile, never an empty interval."""
     if not valid.any():
         return 0.0, 1.0
     low, high = np.percentile(depth[valid], (1, 99))
@@ -152,7 +152,7 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
 
 
 def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:
-    """Draw a horizontal colour bar with a labelled tick at every round value. [44, width, 3]."""
+    """Draw a horizontal color bar with a labeled tick at every round value. [44, width, 3]."""
     bar = _blank(44, width)
     ramp = np.broadcast_to(np.linspace(0.0, 1.0, width), (12, width))
     bar[8:20] = _colorize(ramp, np.ones(ramp.shape, dtype=bool), colormap)
@@ -239,14 +239,14 @@ def _median_text(depth: FloatMap, valid: BoolMap) -> str:
 
 
 def _colorize(fraction: FloatMap, valid: BoolMap, colormap: int) -> Rgb:
-    """Map 0..1 to colours, [h, w] -> [h, w, 3]; values outside take the end colours."""
+    """Map 0..1 to colors, [h, w] -> [h, w, 3]; values outside take the end colors."""
     index = FIRST_COLOR + np.clip(fraction, 0.0, 1.0) * (255 - FIRST_COLOR)
     bgr = cv2.applyColorMap(index.round().astype(np.uint8), colormap)
     return np.where(valid[..., None], bgr[..., ::-1], INVALID_COLOR).astype(np.uint8)
 
 
 def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[FloatMap, BoolMap]:
-    """Spread sparse valid pixels to their neighbours, so that they survive the fit to a tile.
+    """Spread sparse valid pixels to their neighbors, so that they survive the fit to a tile.
 
     Returns values and valid, [h, w]; maps that are dense or empty come back unchanged.
     """

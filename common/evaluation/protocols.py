@@ -77,7 +77,7 @@ def crop_to_kb(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[Tensor
 
 
 def _kb_crop(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[slice, slice]:
-    """Return the rows and columns of KITTI's 352x1216 crop: bottom, centred horizontally."""
+    """Return the rows and columns of KITTI's 352x1216 crop: bottom, centered horizontally."""
     height, width = gt_depth.shape
     crop_height, crop_width = KB_CROP_SIZE
     top, left = height - crop_height, int((width - crop_width) / 2)
@@ -154,7 +154,7 @@ def describe_unknown(name: str) -> str:
 def valid_mask(gt_depth: Tensor, protocol: Protocol, max_depth: float) -> Tensor:
     """Return the scored pixels: inside the protocol's crop and 1e-3 < gt < max_depth.
 
-    gt_depth: [h, w], metres, already in the protocol's frame (KB-cropped for `kitti_garg_kbcrop`).
+    gt_depth: [h, w], meters, already in the protocol's frame (KB-cropped for `kitti_garg_kbcrop`).
     """
     rows, cols = protocol.crop(*gt_depth.shape)
     valid = torch.zeros_like(gt_depth, dtype=torch.bool)

@@ -109,8 +109,8 @@ def evaluate_depth(
 ) -> EvalResult:
     """Score the predictions for every batch of an evaluation loader.
 
-    predict: batch -> depth [B, 1, H, W] in metres, of any device and float type. loader: collated
-    evaluation batches: `image` [B, 3, H, W], `gt_depth` B maps [1, h, w] in metres, `image_path`,
+    predict: batch -> depth [B, 1, H, W] in meters, of any device and float type. loader: collated
+    evaluation batches: `image` [B, 3, H, W], `gt_depth` B maps [1, h, w] in meters, `image_path`,
     `position`. flip: average with the prediction for the mirrored image. is_kb_crop: the images are
     KITTI's crops. num_skipped, num_missing: images the data set has left out already, without
     ground truth and without a file. gather: merges the rows of all processes into one list, on each

@@ -1,7 +1,7 @@
-"""Depth maps as 16-bit PNG files: stored value = metres * scale, 0 = no value.
+"""Depth maps as 16-bit PNG files: stored value = meters * scale, 0 = no value.
 
 write = DepthWriter(Path("predictions"), 1000.0, {"kitchen/rgb_1.jpg": "/data/.../rgb_1.jpg"})
-write("kitchen/rgb_1.jpg", depth)  # predictions/kitchen/rgb_1.png, in millimetres
+write("kitchen/rgb_1.jpg", depth)  # predictions/kitchen/rgb_1.png, in millimeters
 """
 
 import os
@@ -33,9 +33,9 @@ class DepthWriter:
             raise UserError(f"{folder / hit} is an image of the data set; name another folder")
 
     def __call__(self, key: str, depth: Tensor) -> None:
-        """depth: [H, W], metres; stored as 0 where it is not finite, and as 65535 at most."""
-        metres = np.nan_to_num(depth.cpu().numpy(), nan=0, posinf=0, neginf=0)
-        stored = (metres * self.depth_scale).round().clip(0, LARGEST)
+        """depth: [H, W], meters; stored as 0 where it is not finite, and as 65535 at most."""
+        meters = np.nan_to_num(depth.cpu().numpy(), nan=0, posinf=0, neginf=0)
+        stored = (meters * self.depth_scale).round().clip(0, LARGEST)
         write_depth_png(self.folder / self.names[key], stored.astype(np.uint16))
 
 

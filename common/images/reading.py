@@ -41,7 +41,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
-    """Depth [H, W], 0 = no measurement: uint16 as stored, or float32 metres (.npy, .exr).
+    """Depth [H, W], 0 = no measurement: uint16 as stored, or float32 meters (.npy, .exr).
 
     rotated_bits: the stored values are turned by three bits, as in SUN RGB-D.
     """
@@ -77,7 +77,7 @@ def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
         raise UserError(
             f"{path}: depth must be a {kind} with one channel, "
             f"this is {8 * depth.itemsize}-bit with {channels}; write it again from the source, "
-            "as 16-bit (millimetres, say) and not as a picture"
+            "as 16-bit (millimeters, say) and not as a picture"
         )
     return depth
 
@@ -98,7 +98,7 @@ def _load_npy(path: str | Path) -> np.ndarray:
         depth = depth[0] if shape[0] == 1 else depth[:, :, 0]
     if depth.ndim != 2 or not depth.size or (depth.dtype.kind != "f" and depth.dtype != np.uint16):
         raise UserError(
-            f"{path}: depth must be [H, W] of float metres or uint16, this is "
+            f"{path}: depth must be [H, W] of float meters or uint16, this is "
             f"{list(shape)} of {depth.dtype}; convert it"
         )
     return depth
@@ -126,7 +126,7 @@ def _decode(path: str | Path, flags: int, remedy: str = "copy it again") -> np.n
 
 
 def _is_cut_off(data: bytes) -> bool:
-    """Some decoders fill the missing part of a cut-off JPEG or PNG with grey instead of failing."""
+    """Some decoders fill the missing part of a cut-off JPEG or PNG with gray instead of failing."""
     if data.startswith(b"\xff\xd8"):  # the last scan (FFDA) must be closed by an end marker (FFD9)
         return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
     return data.startswith(b"\x89PNG") and b"IEND" not in data

@@ -1,7 +1,7 @@
-"""Geometry and colour of one sample: pure functions on arrays with an explicit generator.
+"""Geometry and color of one sample: pure functions on arrays with an explicit generator.
 
 Images are uint8 RGB [H, W, 3] and depth maps stored uint16 [H, W] up to the last step, which makes
-a normalised float32 [3, H, W] image out of one 256-entry table per channel.
+a normalized float32 [3, H, W] image out of one 256-entry table per channel.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Jitter:
-    """Colour change of one image: value ** gamma * brightness * colour, on values in [0, 1]."""
+    """Color change of one image: value ** gamma * brightness * color, on values in [0, 1]."""
 
     gamma: float = 1.0
     brightness: float = 1.0
-    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def augment(
     image: np.ndarray, depth: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, Jitter]:
-    """Rotate and flip both; draw the colour change, which `normalise` applies."""
+    """Rotate and flip both; draw the color change, which `normalize` applies."""
     if settings.rotate_degrees > 0:
         degrees = rng.uniform(-settings.rotate_degrees, settings.rotate_degrees)
         image, depth = rotate(image, depth, degrees)
@@ -49,7 +49,7 @@ def augment(
 
 
 def rotate(image: np.ndarray, depth: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Turn counter-clockwise about the centre; bilinear image, nearest depth, zeros outside."""
+    """Turn counter-clockwise about the center; bilinear image, nearest depth, zeros outside."""
     height, width = depth.shape
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
     turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
@@ -57,24 +57,24 @@ def rotate(image: np.ndarray, depth: np.ndarray, degrees: float) -> tuple[np.nda
 
 
 def draw_jitter(brightness: tuple[float, float], rng: np.random.Generator) -> Jitter:
-    """Gamma and colour in 0.9-1.1, brightness in its data set's range."""
+    """Gamma and color in 0.9-1.1, brightness in its data set's range."""
     red, green, blue = rng.uniform(0.9, 1.1, 3).tolist()
     return Jitter(rng.uniform(0.9, 1.1), rng.uniform(*brightness), (red, green, blue))
 
 
 def tone_table(jitter: Jitter) -> np.ndarray:
-    """float32 [3, 256]: the normalised value of each 8-bit value of each channel.
+    """float32 [3, 256]: the normalized value of each 8-bit value of each channel.
 
     8-bit input has 256 values, so the table equals the arithmetic on every pixel.
     """
     value = (np.arange(256) / 255) ** jitter.gamma * jitter.brightness
-    value = np.clip(value * np.array(jitter.colour)[:, None], 0.0, 1.0)  # [3, 256]
+    value = np.clip(value * np.array(jitter.color)[:, None], 0.0, 1.0)  # [3, 256]
     mean, std = np.array(IMAGENET_MEAN)[:, None], np.array(IMAGENET_STD)[:, None]
     return ((value - mean) / std).astype(np.float32)
 
 
-def normalise(image: np.ndarray, jitter: Jitter | None = None) -> np.ndarray:
-    """uint8 [H, W, 3] -> float32 [3, H, W] with ImageNet mean and std, after the colour change."""
+def normalize(image: np.ndarray, jitter: Jitter | None = None) -> np.ndarray:
+    """uint8 [H, W, 3] -> float32 [3, H, W] with ImageNet mean and std, after the color change."""
     table = tone_table(jitter or Jitter())
     out = np.empty((3, *image.shape[:2]), np.float32)  # [3, H, W]
     for channel, plane in enumerate(cv2.split(image)):
@@ -82,8 +82,8 @@ def normalise(image: np.ndarray, jitter: Jitter | None = None) -> np.ndarray:
     return out
 
 
-def to_metres(depth: np.ndarray, depth_scale: float) -> np.ndarray:
-    """Stored uint16 [H, W] -> float32 [1, H, W], metres."""
+def to_meters(depth: np.ndarray, depth_scale: float) -> np.ndarray:
+    """Stored uint16 [H, W] -> float32 [1, H, W], meters."""
     return np.divide(depth, np.float32(depth_scale), dtype=np.float32)[None]  # [1, H, W]
 
 
@@ -112,7 +112,7 @@ def mask_border(depth: np.ndarray, rows: tuple[int, int], cols: tuple[int, int])
 
 
 def kb_crop(array: np.ndarray) -> np.ndarray:
-    """KITTI's 352x1216 benchmark window: bottom, centred horizontally."""
+    """KITTI's 352x1216 benchmark window: bottom, centered horizontally."""
     height, width = array.shape[:2]
     if height < KB_HEIGHT or width < KB_WIDTH:
         raise ValueError(f"{height}x{width} is smaller than {KB_HEIGHT}x{KB_WIDTH}")

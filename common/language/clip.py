@@ -33,7 +33,7 @@ _ALTERNATIVES = (
 
 
 class ClipTextEncoder:
-    """Captions -> L2-normalised features."""
+    """Captions -> L2-normalized features."""
 
     def __init__(self, spec: str, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
@@ -53,7 +53,7 @@ class ClipTextEncoder:
 
 
 class ClipImageEncoder:
-    """Image files -> L2-normalised features, with the preprocessing the tower was trained with."""
+    """Image files -> L2-normalized features, with the preprocessing the tower was trained with."""
 
     def __init__(self, spec: str, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)

@@ -4,7 +4,7 @@ All compute in float32 or better (also under autocast), give a differentiable ze
 is empty, and let neither gradients nor non-finite values through from pixels outside the mask.
 
 Parts of a batch: the effective batch of one update may be split over processes and micro-batches.
-A loss that normalises over the whole batch takes that normaliser as an optional argument. Given the
+A loss that normalizes over the whole batch takes that normalizer as an optional argument. Given the
 effective batch's total, it returns this part's share, and the shares of all parts add up to the
 loss of the whole, in value and in gradient. Without it, the batch at hand is the whole.
 `silog_loss` is a sum over images, so its parts add up by themselves.
@@ -41,7 +41,7 @@ def silog_loss(pred_depth: Tensor, gt_depth: Tensor, valid: Tensor, lam: float =
     `l = sum(e^2) / n - lam (sum(e) / n)^2`, and the loss is the sum of `l n / (H W)`; no square
     root, no factor 10. From Eigen et al. 2014, in the form VA-DepthNet and WorDepth train with.
 
-    pred_depth, gt_depth: [B, 1, H, W], metres, pred > 0. valid: bool, see `silog_valid`.
+    pred_depth, gt_depth: [B, 1, H, W], meters, pred > 0. valid: bool, see `silog_valid`.
     """
     _check_same_shape(pred_depth, gt_depth, valid)
     pred = torch.where(valid, pred_depth.float(), 1.0)
@@ -58,9 +58,9 @@ def silog_loss(pred_depth: Tensor, gt_depth: Tensor, valid: Tensor, lam: float =
 def masked_l1(
     pred_depth: Tensor, gt_depth: Tensor, valid: Tensor, count: Tensor | None = None
 ) -> Tensor:
-    """Mean absolute error in metres over the valid pixels of the whole batch.
+    """Mean absolute error in meters over the valid pixels of the whole batch.
 
-    pred_depth, gt_depth: [B, 1, H, W], metres. valid: bool, the same shape. count: number of valid
+    pred_depth, gt_depth: [B, 1, H, W], meters. valid: bool, the same shape. count: number of valid
     pixels in the effective batch, where this batch is a part of it.
     """
     _check_same_shape(pred_depth, gt_depth, valid)
@@ -69,7 +69,7 @@ def masked_l1(
 
 
 def smoothness_counts(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Count the masked pixels that have a right neighbour, and those that have a lower one."""
+    """Count the masked pixels that have a right neighbor, and those that have a lower one."""
     return mask[..., :-1].sum(), mask[..., :-1, :].sum()
 
 
@@ -82,11 +82,11 @@ def edge_aware_smoothness(
 ) -> Tensor:
     """Mean |step| to the right plus mean |step| down, over the masked pixels of the whole batch.
 
-    A step is the difference between a masked pixel and its neighbour, in metres, times
+    A step is the difference between a masked pixel and its neighbor, in meters, times
     `exp(-mean_c |dI|)`, so that depth may jump where the image does. The mask holds the pixels
     without ground truth; the mask value of the left or upper pixel decides.
 
-    pred_depth: [B, 1, H, W]. image: [B, 3, H, W], normalised. mask: bool [B, 1, H, W], True = use.
+    pred_depth: [B, 1, H, W]. image: [B, 3, H, W], normalized. mask: bool [B, 1, H, W], True = use.
     count_x, count_y: `smoothness_counts` of the effective batch, where this batch is a part of it.
     """
     _check_same_shape(pred_depth, mask)

@@ -24,7 +24,7 @@ class VAELossConfig:
 
 
 def measured(gt_depth: Tensor, max_depth: float) -> Tensor:
-    """Pixels with ground truth: 1e-3 < gt < max_depth (metres), bool."""
+    """Pixels with ground truth: 1e-3 < gt < max_depth (meters), bool."""
     return (gt_depth > 1e-3) & (gt_depth < max_depth)
 
 
@@ -33,7 +33,7 @@ def vae_loss(
 ) -> dict[str, Tensor]:
     """This part's share of each term; `batch["totals"]`, if any, holds the whole batch's totals.
 
-    depth: [B, 1, H, W], metres. std: [B, L].
+    depth: [B, 1, H, W], meters. std: [B, L].
     """
     gt_depth = batch["gt_depth"]
     totals = batch.get("totals") or vae_totals(std.detach(), batch, max_depth)
@@ -49,7 +49,7 @@ def vae_loss(
 
 
 def vae_totals(std: Tensor, batch: dict, max_depth: float) -> dict[str, Tensor]:
-    """This part's counts, to be added over the whole batch: the normalisers of `vae_loss`."""
+    """This part's counts, to be added over the whole batch: the normalizers of `vae_loss`."""
     valid = measured(batch["gt_depth"], max_depth)
     count_x, count_y = smoothness_counts(~valid)
     count = torch.tensor(std.numel(), device=std.device)

@@ -49,7 +49,7 @@ def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = Fal
 
 
 def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
-    """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> metres.
+    """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> meters.
 
     `prior_mean` is the mean log-depth of the data set (SPEC: 1.54 for NYU, 2.54 for KITTI).
     """

@@ -69,7 +69,7 @@ class SwinEncoder(nn.Module):
             nn.init.trunc_normal_(self.position, std=0.02)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """image: [B, 3, H, W] ImageNet-normalised -> x2, x3, x4, x5."""
+        """image: [B, 3, H, W] ImageNet-normalized -> x2, x3, x4, x5."""
         image = F.pad(image, (0, -image.shape[-1] % 4, 0, -image.shape[-2] % 4))
         x = self.body.patch_embed(image)  # [B, H/4, W/4, C]
         if self.position is not None:
@@ -121,7 +121,7 @@ class CellAttention(WindowAttention):
         return self.proj(from_windows(mixed, windows))
 
     def _bias(self) -> Tensor:
-        """[heads, N, N]: a learnt number for every two places of a window."""
+        """[heads, N, N]: a learned number for every two places of a window."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
 

@@ -59,21 +59,25 @@ def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
     return torch.stack([store[sample.key] for sample in dataset.samples])
 
 
-def load_data(config: RunConfig, model: nn.Module, who: Processes) -> Data:
+def load_data(config: RunConfig, model: nn.Module, processes: Processes) -> Data:
     """Training and validation data with the features `model` says it needs."""
-    check_share(config.train.batch_size, who.world_size)
-    data = Data(load_split(config, "train", model, who), load_split(config, "val", model, who))
+    check_share(config.train.batch_size, processes.world_size)
+    data = Data(
+        load_split(config, "train", model, processes), load_split(config, "val", model, processes)
+    )
     data.train.open_cache()
     return data
 
 
-def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes) -> DepthDataset:
+def load_split(
+    config: RunConfig, split: Split, model: nn.Module, processes: Processes
+) -> DepthDataset:
     """One split; encodes captions or images first if their features are not there yet.
 
     model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
     by `text_dim` and `image_dim`, if it has them, how long these features are.
     """
-    language = load_language(config, split, image_files(config.data, split), model, who)
+    language = load_language(config, split, image_files(config.data, split), model, processes)
     return build_dataset(
         config.data, split, language.text_features, language.image_features, language.captions,
         config.seed, augment=split == "train",
@@ -81,7 +85,7 @@ def load_split(config: RunConfig, split: Split, model: nn.Module, who: Processes
 
 
 def load_language(
-    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, who: Processes
+    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, processes: Processes
 ) -> Language:
     """Captions and the features `model` needs of the images `files` (key -> file).
 
@@ -93,9 +97,9 @@ def load_language(
     cache: dict[str, Any] = {
         "resolve": resolve,
         "cache_dir": config.output_root / "features",
-        "is_main": who.is_main,
-        "barrier": who.barrier,
-        "device": who.device,
+        "is_main": processes.is_main,
+        "barrier": processes.barrier,
+        "device": processes.device,
     }
     text = image = None
     if model.needs_text_feature:
@@ -121,7 +125,7 @@ def training_batches(
     config: TrainConfig,
     *,
     seed: int,
-    who: Processes,
+    processes: Processes,
     start_step: int,
     total_steps: int,
 ) -> Iterator[dict]:
@@ -129,22 +133,26 @@ def training_batches(
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size or config.batch_size // who.world_size,
-        rank=who.rank,
-        world_size=who.world_size,
+        micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
+        rank=processes.rank,
+        world_size=processes.world_size,
         seed=seed,
         start_step=start_step,
         num_steps=total_steps - start_step,
     )
-    pin_memory = who.device.type == "cuda"
+    pin_memory = processes.device.type == "cuda"
     return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
 
 
-def evaluation_batches(dataset: DepthDataset, config: EvalConfig, who: Processes) -> Iterator[dict]:
+def evaluation_batches(
+    dataset: DepthDataset, config: EvalConfig, processes: Processes
+) -> Iterator[dict]:
     """This process's share of the data set's images, the first `max_images` of them."""
-    pin_memory = who.device.type == "cuda"
+    pin_memory = processes.device.type == "cuda"
     workers = 4 if len(dataset) > 64 and pin_memory else 0
     first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
     return iter(
-        eval_loader(first, config.batch_size, who.rank, who.world_size, workers, pin_memory)
+        eval_loader(
+            first, config.batch_size, processes.rank, processes.world_size, workers, pin_memory
+        )
     )

@@ -26,7 +26,7 @@ from common.programs.inference import Predict, evaluate_dataset
 from common.programs.run import RunConfig
 from common.programs.submission import export_submission
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
-from common.runtime.processes import Processes, processes
+from common.runtime.processes import Processes, join_processes
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
 
@@ -55,18 +55,24 @@ def run_evaluation(doc: str, *programs: StageProgram) -> None:
     program = next(p for p in programs if p.recipe == saved["recipe"])
     config_file = find_yaml(arguments.config) if arguments.config else None
     words = _override_words(arguments)
-    with processes() as who:
+    with join_processes() as processes:
         if arguments.split == BENCHMARK:
-            config, model = _open_checkpoint(program, path, who, config_file, words)
+            config, model = _open_checkpoint(program, path, processes, config_file, words)
             zip_path = Path(arguments.save_submission)
-            text = export_submission(model, program.predict, config, who, zip_path)
-            if who.is_main:
+            text = export_submission(model, program.predict, config, processes, zip_path)
+            if processes.is_main:
                 print(text)
             return
         result, config = evaluate_checkpoint(
-            program, path, arguments.split, who, config_file, words, arguments.save_predictions
+            program,
+            path,
+            arguments.split,
+            processes,
+            config_file,
+            words,
+            arguments.save_predictions,
         )
-        if who.is_main:
+        if processes.is_main:
             _report(result, result_labels(program, path, config, arguments.split), arguments)
 
 
@@ -74,7 +80,7 @@ def evaluate_checkpoint(
     program: StageProgram,
     path: Path,
     split: Split,
-    who: Processes,
+    processes: Processes,
     config_file: Path | None = None,
     overrides: list[str] | None = None,
     save_predictions: str | None = None,
@@ -84,22 +90,26 @@ def evaluate_checkpoint(
     save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216). Returns
     the result and the config used.
     """
-    config, model = _open_checkpoint(program, path, who, config_file, overrides or [])
-    dataset = load_split(config, split, model, who)
-    if who.is_main and dataset.notes:
+    config, model = _open_checkpoint(program, path, processes, config_file, overrides or [])
+    dataset = load_split(config, split, model, processes)
+    if processes.is_main and dataset.notes:
         print(*dataset.notes, sep="\n", file=sys.stderr)
     writer = None
     if save_predictions is not None:
         files = {sample.key: sample.image_file for sample in dataset.samples}
         writer = DepthWriter(Path(save_predictions), dataset.layout.depth_scale, files)
     result = evaluate_dataset(
-        model, program.predict, dataset, config.eval, config.data.max_depth, who, writer
+        model, program.predict, dataset, config.eval, config.data.max_depth, processes, writer
     )
     return result, config
 
 
 def _open_checkpoint(
-    program: StageProgram, path: Path, who: Processes, config_file: Path | None, words: list[str]
+    program: StageProgram,
+    path: Path,
+    processes: Processes,
+    config_file: Path | None,
+    words: list[str],
 ) -> tuple[RunConfig, nn.Module]:
     """The checkpoint's config, changed by the file and the words, and its network."""
     saved = load_checkpoint(path, stage=program.stage, recipes=(program.recipe,))
@@ -109,7 +119,7 @@ def _open_checkpoint(
         merge_yaml(tree, sources, config_file)
     apply_overrides(tree, sources, words)
     config = build_config(program.config_type, tree, sources)
-    return config, program.load_model(saved).to(who.device)
+    return config, program.load_model(saved).to(processes.device)
 
 
 def result_labels(

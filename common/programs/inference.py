@@ -27,24 +27,24 @@ def evaluate_dataset(
     dataset: DepthDataset,
     config: EvalConfig,
     max_depth: float,
-    who: Processes,
+    processes: Processes,
     on_prediction: Callable[[str, Tensor], None] | None = None,
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
-    on_prediction: called with each image's key and its prediction [H, W] in metres, as it comes
+    on_prediction: called with each image's key and its prediction [H, W] in meters, as it comes
     from the network: of the size of its input, which for KITTI is the crop of 352x1216.
     """
     model.eval()
 
     def predict_batch(batch: dict[str, Any]) -> Tensor:
-        return predict(model, to_device(batch, who.device)).float()
+        return predict(model, to_device(batch, processes.device)).float()
 
-    loader = evaluation_batches(dataset, config, who)
+    loader = evaluation_batches(dataset, config, processes)
     return evaluate_depth(
         predict_batch, loader, protocol=config.protocol, max_depth=max_depth, flip=config.flip,
         is_kb_crop=dataset.layout.kb_crop, num_skipped=dataset.num_without_gt,
-        num_missing=dataset.num_missing, gather=who.gather, on_prediction=on_prediction,
+        num_missing=dataset.num_missing, gather=processes.gather, on_prediction=on_prediction,
     )  # fmt: skip
 
 

@@ -61,8 +61,8 @@ class RunConfig:
 class Run:
     """The folder of one stage of one experiment; only the main process writes to it."""
 
-    def __init__(self, folder: Path, stage: str, who: Processes, resume: bool = True):
-        self.folder, self.stage, self.who = folder, stage, who
+    def __init__(self, folder: Path, stage: str, processes: Processes, resume: bool = True):
+        self.folder, self.stage, self.processes = folder, stage, processes
         self.last = folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
@@ -71,7 +71,7 @@ class Run:
 
     def log(self, text: str) -> None:
         """One line on the terminal and in log.txt."""
-        if not self.who.is_main:
+        if not self.processes.is_main:
             return
         tqdm.write(text, file=sys.stderr)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
@@ -79,7 +79,7 @@ class Run:
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""
-        if not self.who.is_main:
+        if not self.processes.is_main:
             return
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
@@ -105,7 +105,7 @@ class Run:
         """Drop metrics written after `step`: a resumed run writes them again."""
         self._first_step = step + 1
         path = self.folder / "metrics.jsonl"
-        if not self.who.is_main or not path.exists():
+        if not self.processes.is_main or not path.exists():
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
@@ -120,20 +120,20 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def open_run(config: RunConfig, stage: str, who: Processes, words: list[str]) -> Run:
+def open_run(config: RunConfig, stage: str, processes: Processes, words: list[str]) -> Run:
     """Choose the run's folder and write its resolved config. words: the command line's."""
     folder = choose_folder(config, stage)
-    who.barrier()  # everyone has chosen before anyone writes
-    if who.is_main:
+    processes.barrier()  # everyone has chosen before anyone writes
+    if processes.is_main:
         try:
             (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"cannot write to {folder}: {error.strerror}; set output_root"
             ) from None
-        (folder / "config.yaml").write_text(_resolved(config, words, who), encoding="utf-8")
-    who.barrier()
-    run = Run(folder, stage, who, config.train.resume)
+        (folder / "config.yaml").write_text(_resolved(config, words, processes), encoding="utf-8")
+    processes.barrier()
+    run = Run(folder, stage, processes, config.train.resume)
     if folder.name != stage:
         run.log(f"{folder.with_name(stage)} holds a run with other settings and is left alone")
     run.log(f"run folder: {folder}")
@@ -183,8 +183,8 @@ def _look_up(tree: Any, key: str) -> Any:
     return None if isinstance(tree, dict) else tree
 
 
-def _resolved(config: RunConfig, words: list[str], who: Processes) -> str:
-    facts = {"command": " ".join(words), "processes": who.world_size, **environment()}
+def _resolved(config: RunConfig, words: list[str], processes: Processes) -> str:
+    facts = {"command": " ".join(words), "processes": processes.world_size, **environment()}
     head = "".join(f"# {name}: {value}\n" for name, value in facts.items())
     return head + yaml.safe_dump(to_dict(config), sort_keys=False)
 

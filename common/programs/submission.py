@@ -48,7 +48,7 @@ def check_submission(config: RunConfig, path: Path) -> None:
 
 
 def export_submission(
-    model: nn.Module, predict: Predict, config: RunConfig, who: Processes, path: Path
+    model: nn.Module, predict: Predict, config: RunConfig, processes: Processes, path: Path
 ) -> str:
     """Predict every image of the benchmark, check the depth maps, write the zip.
 
@@ -56,23 +56,23 @@ def export_submission(
     """
     check_submission(config, path)
     files = find_images(config.data.root, config.data.allow_missing)
-    language = load_language(config, "kitti_benchmark", files, model, who)
+    language = load_language(config, "kitti_benchmark", files, model, processes)
     images = BenchmarkImages(
         files, language.captions or {}, language.text_features, language.image_features
     )
     max_depth = config.data.max_depth
-    with _shared_folder(path.with_name(f".{path.name}.parts"), who) as folder:
-        counts = _predict_images(model, predict, images, config.eval, max_depth, who, folder)
-        num_clamped = sum(who.gather(counts))
-        if who.is_main:
+    with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
+        counts = _predict_images(model, predict, images, config.eval, max_depth, processes, folder)
+        num_clamped = sum(processes.gather(counts))
+        if processes.is_main:
             write_submission(path, folder, [file.name for file in files.values()])
     return _describe(path, len(files), num_clamped, max_depth)
 
 
 @contextmanager
-def _shared_folder(folder: Path, who: Processes) -> Iterator[Path]:
+def _shared_folder(folder: Path, processes: Processes) -> Iterator[Path]:
     """A folder for all processes, which is gone after the block; an earlier run's goes first."""
-    if who.is_main:
+    if processes.is_main:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             folder.mkdir(parents=True)
@@ -80,11 +80,11 @@ def _shared_folder(folder: Path, who: Processes) -> Iterator[Path]:
             raise UserError(
                 f"cannot write to {folder.parent}: {error.strerror}; name another place"
             ) from error
-    who.barrier()
+    processes.barrier()
     try:
         yield folder
     finally:
-        if who.is_main:
+        if processes.is_main:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -95,16 +95,16 @@ def _predict_images(
     images: BenchmarkImages,
     config: EvalConfig,
     max_depth: float,
-    who: Processes,
+    processes: Processes,
     folder: Path,
 ) -> list[int]:
     """Write this process's depth maps; returns the number of clamped pixels of each."""
     model.eval()
 
     def predict_on_device(batch: dict) -> Tensor:
-        return predict(model, to_device(batch, who.device)).float()
+        return predict(model, to_device(batch, processes.device)).float()
 
-    share = eval_indices(len(images), who.rank, who.world_size)
+    share = eval_indices(len(images), processes.rank, processes.world_size)
     loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_train)
     counts = []
     for batch in tqdm(loader, desc="kitti_benchmark", disable=is_quiet(), leave=False):
@@ -128,7 +128,7 @@ def _clamp(key: str, pred_depth: Tensor, max_depth: float) -> tuple[Tensor, int]
 
 def _describe(path: Path, num_images: int, num_clamped: int, max_depth: float) -> str:
     text = (
-        f"{path}: {num_images} depth maps, 16-bit, metres * 256; names, sizes and values checked; "
+        f"{path}: {num_images} depth maps, 16-bit, meters * 256; names, sizes and values checked; "
         f"{num_clamped} pixels were clamped to [{MIN_DEPTH:g}, {max_depth:g}] m"
     )
     if num_images < len(NAMES):

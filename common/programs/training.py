@@ -83,10 +83,10 @@ def train(
     model: its `describe()` is what rebuilds it. evaluate, draw_panels: the stage's, for the
     validation split. has_branches: a step may leave some trained parameters without a gradient.
     """
-    who = run.who
-    model.to(who.device)
+    processes = run.processes
+    model.to(processes.device)
     total = config.train.total_steps(len(data.train))
-    scaler = gradient_scaler(config.train, who)
+    scaler = gradient_scaler(config.train, processes)
     state = _State(run, config, model, optimizer, scaler, recipe)
     start = state.resume() if run.resumes else 0
     run.rewind(start)
@@ -105,10 +105,10 @@ def train(
             dataset=data.val,
             config=config.eval,
             max_depth=config.data.max_depth,
-            who=who,
+            processes=processes,
         )
         run.scalars(step, "val", result.metrics)
-        if who.is_main:
+        if processes.is_main:
             run.panels(step, "val", draw_panels(model, dataset=data.val))
         state.keep_if_best(step, result.metrics["abs_rel"])
         run.log(
@@ -120,10 +120,10 @@ def train(
     try:
         with _profiler(run, config, start) as after_step:
             fit(
-                model=wrap(model, who, config.train.compile, has_branches, run.log),
-                step_fn=step_fn, micro_batches=_batches(config, data, who, start, total),
+                model=wrap(model, processes, config.train.compile, has_branches, run.log),
+                step_fn=step_fn, micro_batches=_batches(config, data, processes, start, total),
                 optimizer=optimizer, config=config.train, total_steps=total, start_step=start,
-                seed=config.seed, who=who, log=log, evaluate=validate,
+                seed=config.seed, processes=processes, log=log, evaluate=validate,
                 evaluate_every=config.eval.every, save=state.save, batch_totals=batch_totals,
                 scaler=scaler, after_step=after_step,
             )  # fmt: skip
@@ -164,7 +164,7 @@ class _State:
 
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
-        if self.run.who.is_main:
+        if self.run.processes.is_main:
             ckpt.save_checkpoint(
                 self.run.last,
                 self._content(step)
@@ -179,7 +179,7 @@ class _State:
         """Write `best.pt` when the validation metric (lower is better) has improved."""
         if metric < self.best_metric:
             self.best_metric = metric
-            if self.run.who.is_main:
+            if self.run.processes.is_main:
                 ckpt.save_checkpoint(self.run.best, self._content(step))
 
     def _content(self, step: int) -> dict[str, Any]:
@@ -199,16 +199,21 @@ def _profiler(
     run: Run, config: RunConfig, start: int
 ) -> AbstractContextManager[Callable[[], None]]:
     """Gives what to call after each step; does nothing unless this process writes a trace."""
-    if not (config.train.profile and run.who.is_main):
+    if not (config.train.profile and run.processes.is_main):
         return nullcontext(lambda: None)
-    return profile_steps(run.folder / "profile", run.who.device, run.log, start)
+    return profile_steps(run.folder / "profile", run.processes.device, run.log, start)
 
 
 def _batches(
-    config: RunConfig, data: Data, who: Processes, start: int, total: int
+    config: RunConfig, data: Data, processes: Processes, start: int, total: int
 ) -> Iterator[dict]:
     return training_batches(
-        data.train, config.train, seed=config.seed, who=who, start_step=start, total_steps=total
+        data.train,
+        config.train,
+        seed=config.seed,
+        processes=processes,
+        start_step=start,
+        total_steps=total,
     )
 
 
@@ -225,5 +230,5 @@ def _log_plan(
         run.log(note)
     run.log(
         f"steps {start} to {total}, batch {config.train.batch_size} on "
-        f"{run.who.world_size} process(es), {run.who.device}"
+        f"{run.processes.world_size} process(es), {run.processes.device}"
     )

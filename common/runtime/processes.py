@@ -61,7 +61,7 @@ class Processes:
 
 
 @contextmanager
-def processes(device: str = "auto") -> Iterator[Processes]:
+def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the other processes (if any) for the length of the block.
 
     An error leaves the connections open until the process ends: the others only wait until then.
@@ -82,7 +82,7 @@ def processes(device: str = "auto") -> Iterator[Processes]:
 
 def wrap(
     model: nn.Module,
-    who: Processes,
+    processes: Processes,
     compiled: bool = False,
     has_branches: bool = False,
     log: Callable[[str], None] = print,
@@ -92,27 +92,29 @@ def wrap(
     has_branches: a step may leave some trained parameters without a gradient. log: is told when
     `torch.compile` does not work here; the model is used as it is then.
     """
-    model = model.to(who.device)
-    if who.world_size > 1:
-        ids = [who.device.index] if who.device.type == "cuda" else None
+    model = model.to(processes.device)
+    if processes.world_size > 1:
+        ids = [processes.device.index] if processes.device.type == "cuda" else None
         model = DistributedDataParallel(
             model,
             device_ids=ids,
             gradient_as_bucket_view=True,
             find_unused_parameters=has_branches,
         )
-    return compile_if_possible(model, who, log) if compiled else model
+    return compile_if_possible(model, processes, log) if compiled else model
 
 
-def compile_if_possible(model: nn.Module, who: Processes, log: Callable[[str], None]) -> nn.Module:
+def compile_if_possible(
+    model: nn.Module, processes: Processes, log: Callable[[str], None]
+) -> nn.Module:
     """`torch.compile(model)` if a small network compiles and trains here; else the model itself.
 
     Compilation happens at the first step and needs a compiler (C++ or Triton), whose lack should
     not end a run.
     """
     try:
-        trial = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU()).to(who.device)
-        torch.compile(trial)(torch.ones(2, 4, device=who.device)).sum().backward()
+        trial = nn.Sequential(nn.Linear(4, 4), nn.LeakyReLU()).to(processes.device)
+        torch.compile(trial)(torch.ones(2, 4, device=processes.device)).sum().backward()
     except Exception as error:  # whatever a compiler may raise
         reason = str(error).strip().splitlines()[0][:200] or type(error).__name__
         log(f"torch.compile does not work here, training goes on without it: {reason}")

@@ -1,6 +1,6 @@
 """Place furniture in a demo room without overlaps.
 
-The visible part of a room is x in 0..width, z in 0..length, y in 0..height (metres); the camera
+The visible part of a room is x in 0..width, z in 0..length, y in 0..height (meters); the camera
 stands near z = 0 and looks towards the back wall at z = length.
 """
 
@@ -31,7 +31,7 @@ class Layout:
     def put(
         self, piece: Piece, x: float, z: float, yaw: float = 0.0, y: float = 0.0, check: bool = True
     ) -> bool:
-        """Stand a piece with its back's centre at (x, y, z); False if it does not fit.
+        """Stand a piece with its back's center at (x, y, z); False if it does not fit.
 
         With `check` off it may touch others (a lamp on a table, a chair under it, a rug).
         """
@@ -51,7 +51,7 @@ class Layout:
         return True
 
     def put_middle(self, piece: Piece, x: float, z: float, yaw: float = 0.0, **options) -> bool:
-        """Stand a piece with its centre at (x, z)."""
+        """Stand a piece with its center at (x, z)."""
         half = piece.size[2] / 2
         return self.put(piece, x - sin(yaw) * half, z - cos(yaw) * half, yaw, **options)
 
@@ -65,7 +65,7 @@ class Layout:
     ) -> float | None:
         """Stand or hang a piece on a wall; return its place along the wall, None if none is free.
 
-        at: place along the wall in metres; otherwise a random one in `span` (shares of the wall).
+        at: place along the wall in meters; otherwise a random one in `span` (shares of the wall).
         """
         size = self.width if wall == "back" else self.length
         half = piece.size[0] / 2

@@ -1,7 +1,7 @@
 """Pieces of furniture as compositions of simple solids, and the materials they are made of.
 
-A piece stands in its own frame: x centred, y up from its underside, its back at z = 0 and its
-front towards +z; metres.
+A piece stands in its own frame: x centered, y up from its underside, its back at z = 0 and its
+front towards +z; meters.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Piece:
 
 
 def pick(rng: Rng, colors: tuple[Vector, ...], jitter: float = 0.04) -> Vector:
-    """Choose one colour and vary it a little."""
+    """Choose one color and vary it a little."""
     base = np.asarray(colors[rng.integers(len(colors))]) + rng.uniform(-jitter, jitter, 3)
     red, green, blue = np.clip(base, 0.05, 0.97).tolist()
     return red, green, blue
 
 
 def scaled(color: Vector, factor: float) -> Vector:
-    """Make a colour brighter or darker."""
+    """Make a color brighter or darker."""
     red, green, blue = (min(1.0, channel * factor) for channel in color)
     return red, green, blue
 

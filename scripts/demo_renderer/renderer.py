@@ -1,6 +1,6 @@
 """Ray-cast small scenes of boxes, cylinders and ellipsoids with NumPy.
 
-World frame: x right, y up, z ahead, metres. A camera ray is `position + depth * direction` where
+World frame: x right, y up, z ahead, meters. A camera ray is `position + depth * direction` where
 `direction` has length 1 along the optical axis, so the ray parameter *is* the z-depth.
 A solid's own frame is turned by `yaw` about y and divided by its half sizes, so that every solid is
 the unit box, the unit cylinder (axis y) or the unit sphere. The room is a box seen from inside.
@@ -20,12 +20,12 @@ from scripts.demo_renderer.textures import TextureName
 
 Vector = tuple[float, float, float]
 Shape = Literal["box", "cylinder", "ellipsoid"]
-NEAR = 1e-3  # metres; nothing nearer is drawn
+NEAR = 1e-3  # meters; nothing nearer is drawn
 
 
 @dataclass(frozen=True)
 class Material:
-    """Surface colour (RGB, 0..1), its texture (scale in metres) and how much it glows."""
+    """Surface color (RGB, 0..1), its texture (scale in meters) and how much it glows."""
 
     color: Vector
     texture: TextureName = "plain"
@@ -60,7 +60,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Light:
-    """A point light; `reach` is the distance in metres at which its strength has halved."""
+    """A point light; `reach` is the distance in meters at which its strength has halved."""
 
     position: Vector
     ambient: float = 0.45
@@ -71,7 +71,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera; angles in radians, positive pitch looks down, principal point centred."""
+    """A pinhole camera; angles in radians, positive pitch looks down, principal point centered."""
 
     position: Vector
     f_px: float
@@ -99,7 +99,7 @@ class Camera:
         )
 
     def directions(self) -> np.ndarray:
-        """Return ray directions [3, H, W] through the pixel centres, z-depth 1."""
+        """Return ray directions [3, H, W] through the pixel centers, z-depth 1."""
         x = (np.arange(self.width) + 0.5 - self.width / 2) / self.f_px
         y = (np.arange(self.height) + 0.5 - self.height / 2) / self.f_px
         axes = self.rotation()[:, :, None, None]
@@ -123,9 +123,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Hits:
-    """What each pixel-centre ray meets first.
+    """What each pixel-center ray meets first.
 
-    depth: [H, W] float32, metres along the optical axis. solid: [H, W] int32, 0 is the room and
+    depth: [H, W] float32, meters along the optical axis. solid: [H, W] int32, 0 is the room and
     i + 1 is `scene.solids[i]`.
     """
 
@@ -146,7 +146,7 @@ def turn(x, z, yaw: float) -> tuple:
 
 
 class Rays:
-    """The pixel-centre rays of a camera, with their directions kept for every yaw asked for."""
+    """The pixel-center rays of a camera, with their directions kept for every yaw asked for."""
 
     def __init__(self, camera: Camera) -> None:
         self.origin = np.asarray(camera.position)

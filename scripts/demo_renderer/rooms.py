@@ -1,7 +1,7 @@
 """Demo rooms: procedural pictures of rooms whose size follows from what kind of room they are.
 
 Every scene depends on (seed, split, index) and the picture size only. Its depth is kept as whole
-quarters of its full-size millimetres, so that a miniature, a quarter of the size, is exact: the
+quarters of its full-size millimeters, so that a miniature, a quarter of the size, is exact: the
 same picture, every depth divided by four.
 """
 
@@ -36,14 +36,14 @@ from scripts.demo_renderer.renderer import Camera, Light, Room, Scene, render_co
 SPLITS = ("train", "val", "test")
 MINIATURE_DIVISOR = 4
 NYU_FOCAL_PX, NYU_WIDTH = 518.8579, 640
-MIN_DEPTH, MAX_DEPTH = 0.45, 9.5  # metres, full size
+MIN_DEPTH, MAX_DEPTH = 0.45, 9.5  # meters, full size
 MAX_ASPECT = 2.0  # height / width beyond which no camera keeps the floor far enough away
-_BEHIND = 1.5  # metres of room behind z = 0, never seen
+_BEHIND = 1.5  # meters of room behind z = 0, never seen
 
 
 @dataclass(frozen=True)
 class RoomType:
-    """Typical size in metres, camera pitch in degrees (down) and contents of a kind of room."""
+    """Typical size in meters, camera pitch in degrees (down) and contents of a kind of room."""
 
     name: str
     width: tuple[float, float]

@@ -1,4 +1,4 @@
-"""Colour of the surfaces that the demo renderer's rays meet: texture, point light, soft shadows.
+"""Color of the surfaces that the demo renderer's rays meet: texture, point light, soft shadows.
 
 P is a number of rays, computed together; N solids; M materials.
 """
@@ -46,7 +46,7 @@ def _local_normal(unit: np.ndarray, half: np.ndarray, shape: np.ndarray) -> tupl
 
 
 def _surface_uv(local: np.ndarray, half: np.ndarray, axis: np.ndarray) -> tuple:
-    """Return the position (u, v) on the face, metres from its lower corner."""
+    """Return the position (u, v) on the face, meters from its lower corner."""
     corner = local + half
     u = np.where(axis == 0, corner[2], corner[0])
     v = np.where(axis == 1, corner[2], corner[1])
@@ -65,7 +65,7 @@ class Palette:
         self.texture = np.array([_TEXTURE_NAMES.index(m.texture) for m in materials], np.uint8)
 
     def colors(self, which: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Return the surfaces' own colours [3, P]; `which` [P] says whose, (u, v) where, metres."""
+        """Return the surfaces' own colors [3, P]; `which` [P] says whose, (u, v) where, meters."""
         colors = self.first.take(which, axis=1)
         texture = self.texture.take(which)
         for kind in np.flatnonzero(np.bincount(texture)):
@@ -90,7 +90,7 @@ def _brightness(light: Light, point: np.ndarray, normal: np.ndarray) -> np.ndarr
 
 
 def _corner_darkening(room: Room, local: np.ndarray, axis: np.ndarray) -> np.ndarray:
-    """Darken room surfaces [P] near the room's edges; `local` is relative to its centre."""
+    """Darken room surfaces [P] near the room's edges; `local` is relative to its center."""
     dark = np.ones(local.shape[1], np.float32)
     for other in range(3):
         gap = (room.half[other] - np.abs(local[other])) / 0.22
@@ -111,7 +111,7 @@ def _footprint_shadow(footprints, x: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 class Shader:
-    """Colours of ray hits in one scene."""
+    """Colors of ray hits in one scene."""
 
     def __init__(self, scene: Scene) -> None:
         room, solids = scene.room, scene.solids
@@ -120,9 +120,9 @@ class Shader:
         self.palette = Palette([room.wall, room.floor, room.ceiling, *(s.material for s in solids)])
 
     def shade(self, ray: np.ndarray, solid: np.ndarray) -> np.ndarray:
-        """Return colours [3, P], mostly in 0..1.
+        """Return colors [3, P], mostly in 0..1.
 
-        ray: [3, P], metres from the camera to the surface; solid: [P], 0 the room and i + 1
+        ray: [3, P], meters from the camera to the surface; solid: [P], 0 the room and i + 1
         `scene.solids[i]`.
         """
         scene, room = self.scene, self.scene.room
@@ -150,7 +150,7 @@ class Shader:
 def shade_picture(
     scene: Scene, directions: np.ndarray, depth: np.ndarray, solid: np.ndarray
 ) -> np.ndarray:
-    """Return colours [3, H, W] of what rays [3, H, W] meet at `depth` [H, W] on `solid` [H, W]."""
+    """Return colors [3, H, W] of what rays [3, H, W] meet at `depth` [H, W] on `solid` [H, W]."""
     shader, height = Shader(scene), depth.shape[0]
     rows = max(1, _CHUNK // depth.shape[1])
     color = np.empty_like(directions)

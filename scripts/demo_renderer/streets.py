@@ -25,12 +25,12 @@ from scripts.demo_renderer.renderer import (
 )
 
 KITTI_FOCAL_PX, KITTI_WIDTH = 721.5377, 1242
-MAX_DEPTH = 80.0  # metres, the farthest return
-FRAME_STEP = 5.0  # metres driven from one frame to the next
+MAX_DEPTH = 80.0  # meters, the farthest return
+FRAME_STEP = 5.0  # meters driven from one frame to the next
 FRAMES_PER_DRIVE = 8
 _CAMERA_HEIGHT = 1.65
 _LANE = 0.15  # of the road's width from its middle: where cars drive
-_STREET_END = 160.0  # metres; houses and trees stand up to here
+_STREET_END = 160.0  # meters; houses and trees stand up to here
 _SPLITS = ("train", "val", "test")
 
 CAR_COLORS: tuple[Vector, ...] = (
@@ -45,7 +45,7 @@ HOUSE_COLORS: tuple[Vector, ...] = (
 
 @dataclass(frozen=True)
 class StreetType:
-    """Sizes in metres and how much stands along the road."""
+    """Sizes in meters and how much stands along the road."""
 
     name: str
     road_width: tuple[float, float]
@@ -68,7 +68,7 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class StreetFrame:
-    """rgb: uint8 [H, W, 3]; depth: float32 [H, W], metres, 0 = no return."""
+    """rgb: uint8 [H, W, 3]; depth: float32 [H, W], meters, 0 = no return."""
 
     rgb: np.ndarray
     depth: np.ndarray
@@ -117,7 +117,7 @@ def scan_mask(rng: Rng, camera: Camera) -> np.ndarray:
 def car(rng: Rng, name: str) -> Piece:
     """Build a car whose front is at +z."""
     color = pick(rng, CAR_COLORS)
-    paint, glass, tyre = Material(color), Material((0.16, 0.20, 0.24)), Material((0.07, 0.07, 0.07))
+    paint, glass, tire = Material(color), Material((0.16, 0.20, 0.24)), Material((0.07, 0.07, 0.07))
     length, tall = rng.uniform(3.8, 4.6), rng.uniform(1.40, 1.6)
     piece = Piece(name, (1.76, tall, length))
     piece.box((-0.88, 0.88), (0.28, 0.86), (0, length), paint)
@@ -125,7 +125,7 @@ def car(rng: Rng, name: str) -> Piece:
     piece.box((-0.74, 0.74), (tall - 0.08, tall), (0.25 * length - 0.55, 0.66 * length), paint)
     for x in (-0.9, 0.72):
         for z in (0.18 * length, 0.8 * length):
-            piece.ball((x, x + 0.18), (0, 0.64), (z - 0.32, z + 0.32), tyre)
+            piece.ball((x, x + 0.18), (0, 0.64), (z - 0.32, z + 0.32), tire)
     for x in (-0.84, 0.56):
         piece.box((x, x + 0.28), (0.62, 0.8), (-0.01, 0.02), Material((0.75, 0.08, 0.06)))
         piece.box((x, x + 0.28), (0.6, 0.76), (length - 0.02, length + 0.01), Material(WHITE))
@@ -187,7 +187,7 @@ def house(rng: Rng, width: float, height: float) -> Piece:
 def _build_scene(rng: Rng, kind: StreetType, frame: int, height: int, width: int) -> Scene:
     road = rng.uniform(*kind.road_width)
     layout = Layout(rng, road, _STREET_END, 30.0)
-    verge = rng.uniform(2.4, 3.6)  # from the kerb to the house fronts
+    verge = rng.uniform(2.4, 3.6)  # from the curb to the house fronts
     for side in (-1, 1):
         _lay_verge(layout, kind, side, road, verge)
         _line_up_houses(layout, kind, side * (road / 2 + verge), side)

@@ -1,8 +1,8 @@
 """Procedural textures of the demo renderer.
 
 Every texture is a function of `u, v` ([P], surface position in units of the material's scale, zero
-at the lower corner of the face), two colours `first, second` ([3, P], 0..1) and `salt` ([P], int32,
-one number per material, so that two materials of one kind differ). It returns colours [3, P].
+at the lower corner of the face), two colors `first, second` ([3, P], 0..1) and `salt` ([P], int32,
+one number per material, so that two materials of one kind differ). It returns colors [3, P].
 """
 
 from __future__ import annotations
@@ -106,19 +106,19 @@ def _brick(u, v, first, second, salt):
 def _books(u, v, first, second, salt):
     col = np.floor(u)
     hue = _hash(col, col, salt)
-    colour = 0.14 + 0.6 * np.stack(
+    color = 0.14 + 0.6 * np.stack(
         [_hash(col, col + 1, salt), 0.8 * _hash(col, col + 2, salt), _hash(col, col + 3, salt)]
     )
     gap = (u - col < 0.12) | (v > 3.2 + 2.2 * hue)
-    return np.where(gap, second, colour.astype(np.float32))
+    return np.where(gap, second, color.astype(np.float32))
 
 
 def _panels(u, v, first, second, salt):
     du, dv = u - np.floor(u), v - np.floor(v)
     edge = np.minimum(np.minimum(du, 1 - du), np.minimum(dv, 1 - dv))
     handle = (np.abs(du - 0.82) < 0.035) & (np.abs(dv - 0.5) < 0.13)
-    colour = np.where(np.abs(edge - 0.12) < 0.018, first * 0.82, first)
-    return np.where((edge < 0.025) | handle, second, colour)
+    color = np.where(np.abs(edge - 0.12) < 0.018, first * 0.82, first)
+    return np.where((edge < 0.025) | handle, second, color)
 
 
 def _outdoors(u, v, first, second, salt):

@@ -173,7 +173,7 @@ def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool)
 def _other_depth(extra: tuple[str, ...], start: Path, keys: Keys) -> Explanation | None:
     """Only the list path without its leading folders `extra` is below `start`.
 
-    None if `start` is a neighbour, as drive_0001 is one of drive_0009: its files are not the ones.
+    None if `start` is a neighbor, as drive_0001 is one of drive_0009: its files are not the ones.
     """
     if start.name != extra[-1] and _without_digits(start.name) == _without_digits(extra[-1]):
         return None

@@ -17,7 +17,7 @@ Measured = tuple[str, DepthStatistics]  # depth file and its statistics
 
 FEW_VALID = 0.01  # a single LiDAR sweep still covers 3 % of a KITTI frame
 SPARSE = 0.30
-COARSE_METRES = 0.02
+COARSE_METERS = 0.02
 
 
 def judge_depth(
@@ -97,7 +97,7 @@ def _units(name: str, maps: list[Measured], expected: DepthRange) -> list[Findin
         cause = f"depth is read as {unit_of(scale)}; no usual unit gives a plausible median"
         mend = "find out the unit of these maps and set data.depth_scale"
     elif scale == 1:
-        mend = "write the maps anew in metres"
+        mend = "write the maps anew in meters"
     elif unit == ROTATED:
         mend = "data.name=sun_rgbd"
     return [problem("wrong_unit", text, [file for file, _ in maps], cause, mend)]
@@ -109,7 +109,7 @@ def _not_rotated(name: str, maps: list[Measured]) -> list[Finding]:
     if not cases:
         return []
     text = f"{name}: {len(cases)} of {len(maps)} depth maps do not have SUN RGB-D's rotated bits"
-    cause = "they were converted to plain millimetres, and would be turned a second time"
+    cause = "they were converted to plain millimeters, and would be turned a second time"
     mend = "unpack SUN RGB-D's own depth_bfx maps, or read these with data.name=folder and lists"
     return [problem("wrong_unit", text, cases, cause, mend)]
 
@@ -171,7 +171,7 @@ def _notes(name: str, maps: list[Measured]) -> list[Finding]:
     if len(filled) > 0.5 * len(maps):
         text = f"{name}: every pixel has a value: filled-in or rendered maps, not raw sensor depth"
         findings.append(note("filled_depth", text))
-    if step >= COARSE_METRES and _middle(maps, "num_values") <= 1024:
+    if step >= COARSE_METERS and _middle(maps, "num_values") <= 1024:
         text = f"{name}: depth was rounded to steps of {1000 * step:.0f} mm before it was stored"
         findings.append(note("coarse_depth", text))
     largest = _cases(maps, lambda depth: depth.largest_share > 0)

@@ -59,10 +59,10 @@ def _wrong_bits(name: str, probes: list[Probe]) -> list[Finding]:
     kinds = Counter(p.depth_kind for p in wrong)
     kind = kinds.most_common(1)[0][0]
     text = f"{name}: {len(wrong)} of {len(probes)} depth maps are {kind}, not 16-bit with 1 channel"
-    is_colour = "1 channel" not in kind
-    cause = "coloured pictures of depth, or the list names the pictures twice"
-    if not is_colour:
-        cause = "depth saved as an ordinary grey picture; its metres are lost"
+    is_color = "1 channel" not in kind
+    cause = "colored pictures of depth, or the list names the pictures twice"
+    if not is_color:
+        cause = "depth saved as an ordinary gray picture; its meters are lost"
     mend = "write the maps anew as 16-bit PNG with one channel, or unpack the original ones again"
     cases = [p.sample.depth_file for p in wrong]
     return [problem("eight_bit_depth", text, cases, cause, mend)]
@@ -135,16 +135,16 @@ def _text(size: Size | None) -> str:
 
 def _pictures(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
     seen = [p for p in probes if p.image is not None]
-    flat = [p.sample.key for p in seen if p.image and p.image.is_one_colour]
+    flat = [p.sample.key for p in seen if p.image and p.image.is_one_color]
     depth_like = [p.sample.key for p in seen if p.image and p.image.is_depth_like]
-    grey = [
+    gray = [
         p.sample.key
         for p in seen
-        if p.image and p.image.is_grey and not p.image.is_one_colour and not p.image.is_depth_like
+        if p.image and p.image.is_gray and not p.image.is_one_color and not p.image.is_depth_like
     ]
     findings = []
     if flat:
-        text = f"{name}: {len(flat)} of {len(seen)} pictures have one colour only"
+        text = f"{name}: {len(flat)} of {len(seen)} pictures have one color only"
         mend = "unpack these pictures again, or take them off the list"
         findings.append(problem("constant_image", text, flat, "black or empty frames", mend))
     if depth_like:
@@ -152,8 +152,8 @@ def _pictures(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
         cause = "the list's first column names depth maps"
         cause, mend = (cause, _COLUMNS_MEND) if is_listed else _FOLDERS_SWAPPED
         findings.append(problem("swapped_columns", text, depth_like, cause, mend))
-    if grey:
-        text = f"{name}: {len(grey)} of {len(seen)} pictures are grey, without any colour"
-        cause = "a grey camera (KITTI's image_00 and image_01), or converted pictures"
-        findings.append(note("rgb_grey", text, grey, cause, "use the colour pictures"))
+    if gray:
+        text = f"{name}: {len(gray)} of {len(seen)} pictures are gray, without any color"
+        cause = "a gray camera (KITTI's image_00 and image_01), or converted pictures"
+        findings.append(note("rgb_gray", text, gray, cause, "use the color pictures"))
     return findings

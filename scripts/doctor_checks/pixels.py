@@ -21,16 +21,16 @@ Size = tuple[int, int]  # (height, width)
 
 @dataclass(frozen=True)
 class DepthStatistics:
-    """One depth map, in metres where nothing else is said."""
+    """One depth map, in meters where nothing else is said."""
 
     valid_share: float
-    units: float = 1000.0  # stored numbers per metre
+    units: float = 1000.0  # stored numbers per meter
     median: float = 0.0  # of the valid pixels, as are the next ones
     near: float = 0.0  # 5th percentile
     far: float = 0.0  # 95th percentile
     beyond_share: float = 0.0  # share of the valid pixels that lies beyond data.max_depth
     num_values: int = 0  # distinct stored values
-    step: float = 0.0  # usual distance between neighbouring values
+    step: float = 0.0  # usual distance between neighboring values
     largest_share: float = 0.0  # share of all pixels that are 65535
     rotated_share: float = 0.0  # of the valid pixels as stored: the lowest three bits are 0
     is_far_at_top: bool | None = None  # the upper half is farther than the lowest third
@@ -40,8 +40,8 @@ class DepthStatistics:
 class ImageStatistics:
     """One picture."""
 
-    is_grey: bool
-    is_one_colour: bool
+    is_gray: bool
+    is_one_color: bool
     is_depth_like: bool  # a 16-bit PNG with one channel
 
 
@@ -89,17 +89,17 @@ def probe_pair(sample: Sample, layout: Layout, max_depth: float) -> Probe:
 def measure_image(image: np.ndarray, path: str) -> ImageStatistics:
     """image: uint8 RGB [H, W, 3]; the file is read again if it looks like a depth map."""
     few = image[::4, ::4]
-    is_grey = bool((few == few[..., :1]).all())
-    depth_like = is_grey and _as_stored(path)[0].startswith("16-bit with 1 ")
-    return ImageStatistics(is_grey, bool((few == few[:1, :1]).all()), depth_like)
+    is_gray = bool((few == few[..., :1]).all())
+    depth_like = is_gray and _as_stored(path)[0].startswith("16-bit with 1 ")
+    return ImageStatistics(is_gray, bool((few == few[:1, :1]).all()), depth_like)
 
 
 def measure_depth(
     depth: np.ndarray, stored: np.ndarray, scale: float, max_depth: float
 ) -> DepthStatistics:
-    """depth: [H, W] as training reads it, uint16 or float metres; stored: as it is in the file."""
+    """depth: [H, W] as training reads it, uint16 or float meters; stored: as it is in the file."""
     is_float = depth.dtype != np.uint16
-    codes, per_metre = _as_codes(depth) if is_float else (depth, scale)
+    codes, per_meter = _as_codes(depth) if is_float else (depth, scale)
     counts = np.bincount(codes.ravel(), minlength=1 << 16)
     counts[0] = 0
     num_valid = int(counts.sum())
@@ -108,26 +108,26 @@ def measure_depth(
         return DepthStatistics(0.0, largest_share=largest)
     values = np.flatnonzero(counts)
     near, median, far = np.searchsorted(np.cumsum(counts) / num_valid, (0.05, 0.5, 0.95))
-    beyond = counts[np.arange(1 << 16) >= max_depth * per_metre].sum()
+    beyond = counts[np.arange(1 << 16) >= max_depth * per_meter].sum()
     return DepthStatistics(
         valid_share=num_valid / depth.size,
         units=1.0 if is_float else scale,
-        median=median / per_metre,
-        near=near / per_metre,
-        far=far / per_metre,
+        median=median / per_meter,
+        near=near / per_meter,
+        far=far / per_meter,
         beyond_share=float(beyond / num_valid),
         num_values=len(values),
-        step=float(np.median(np.diff(values))) / per_metre if len(values) > 1 else 0.0,
+        step=float(np.median(np.diff(values))) / per_meter if len(values) > 1 else 0.0,
         largest_share=largest,
         rotated_share=0.0 if is_float else _rotated_share(stored),
         is_far_at_top=_is_far_at_top(depth),
     )
 
 
-def _as_codes(metres: np.ndarray) -> tuple[np.ndarray, float]:
-    """Float metres as 16-bit numbers, and how many of them are a metre: millimetres if they fit."""
-    per_metre = min(1000.0, 60000 / max(float(metres.max()), 1e-6))
-    return np.ceil(metres * per_metre).astype(np.uint16), per_metre
+def _as_codes(meters: np.ndarray) -> tuple[np.ndarray, float]:
+    """Float meters as 16-bit numbers, and how many of them are a meter: millimeters if they fit."""
+    per_meter = min(1000.0, 60000 / max(float(meters.max()), 1e-6))
+    return np.ceil(meters * per_meter).astype(np.uint16), per_meter
 
 
 def _rotated_share(stored: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """In which unit were depth maps stored, when they come out too near or too far?
 
-guess_unit(stored_median=666, typical=2.6)      -> metres * 256
+guess_unit(stored_median=666, typical=2.6)      -> meters * 256
 """
 
 import math
@@ -11,7 +11,7 @@ from common.data.samples import DataConfig
 
 @dataclass(frozen=True)
 class DepthRange:
-    """What the depth maps of a data set look like, in metres."""
+    """What the depth maps of a data set look like, in meters."""
 
     typical: float  # median of a whole data set
     low: float  # the median of a data set lies between these two,
@@ -25,7 +25,7 @@ class DepthRange:
 class Unit:
     """A way in which depth is stored as 16-bit numbers."""
 
-    scale: float  # stored value of one metre
+    scale: float  # stored value of one meter
     name: str
 
 
@@ -38,16 +38,16 @@ NEAR = DepthRange(2.5, 0.3, 12.0, 0.05, 30.0, "rooms (data.max_depth is 20 m or 
 FAR = DepthRange(13.0, 2.0, 60.0, 0.5, 200.0, "outdoor scenes (data.max_depth is above 20 m)")
 
 UNITS = (
-    Unit(1, "metres"),
-    Unit(10, "decimetres"),
+    Unit(1, "meters"),
+    Unit(10, "decimeters"),
     Unit(25.5, "0 to 10 m spread over 0 to 255"),
-    Unit(100, "centimetres"),
-    Unit(256, "metres * 256, as KITTI stores it"),
-    Unit(1000, "millimetres, as NYU stores it"),
-    Unit(5000, "metres * 5000, as TUM RGB-D stores it"),
-    Unit(10000, "tenths of a millimetre"),
+    Unit(100, "centimeters"),
+    Unit(256, "meters * 256, as KITTI stores it"),
+    Unit(1000, "millimeters, as NYU stores it"),
+    Unit(5000, "meters * 5000, as TUM RGB-D stores it"),
+    Unit(10000, "tenths of a millimeter"),
 )
-ROTATED = Unit(8000, "millimetres with the bits rotated by 3, as SUN RGB-D stores it")
+ROTATED = Unit(8000, "millimeters with the bits rotated by 3, as SUN RGB-D stores it")
 
 
 def range_of(data: DataConfig, size: tuple[int, int] | None) -> DepthRange:
@@ -61,13 +61,13 @@ def range_of(data: DataConfig, size: tuple[int, int] | None) -> DepthRange:
 
 
 def guess_unit(stored_median: float, typical: float, bits_are_rotated: bool = False) -> Unit:
-    """The unit in which `stored_median` is nearest to `typical` metres."""
+    """The unit in which `stored_median` is nearest to `typical` meters."""
     if bits_are_rotated:
         return ROTATED
     return min(UNITS, key=lambda unit: abs(math.log(stored_median / unit.scale / typical)))
 
 
 def unit_of(scale: float) -> str:
-    """The words for a stored value of one metre."""
+    """The words for a stored value of one meter."""
     names = [unit.name for unit in UNITS if unit.scale == scale]
-    return names[0] if names else f"metres * {scale:g}"
+    return names[0] if names else f"meters * {scale:g}"

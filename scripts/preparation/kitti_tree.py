@@ -88,7 +88,7 @@ class Tree:
         return f"{self.raw}/{frame.velodyne}" in self._index
 
     def frames(self, drive: str) -> list[Frame]:
-        """All frames of a drive's left colour camera, in order."""
+        """All frames of a drive's left color camera, in order."""
         folder = self.raw / Frame(drive, 0).image_folder
         if not folder.is_dir():
             return []

@@ -1,4 +1,4 @@
-"""Read the labelled part of NYU Depth V2 as its authors publish it: two MATLAB files.
+"""Read the labeled part of NYU Depth V2 as its authors publish it: two MATLAB files.
 
     with open_labeled(Path("nyu_depth_v2_labeled.mat")) as labeled:
         split = read_official_split(Path("splits.mat"), labeled.num_frames)
@@ -31,12 +31,12 @@ _MOST_AT_ONCE = 64  # 140 MB
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled frame. `index` counts from 0, as in the file names of the published split."""
+    """One labeled frame. `index` counts from 0, as in the file names of the published split."""
 
     index: int
     scene_type: str  # "bathroom"
     image: np.ndarray  # RGB, uint8 [480, 640, 3]
-    depth: np.ndarray  # float32 [480, 640], metres, 0 = no measurement
+    depth: np.ndarray  # float32 [480, 640], meters, 0 = no measurement
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def read_official_split(path: Path, num_frames: int) -> OfficialSplit:
     if sorted(train + test) != list(range(num_frames)):
         raise UserError(
             f"{path}: its {len(train)} training and {len(test)} test frames do not split the "
-            f"{num_frames} labelled frames; use the splits.mat of the official split"
+            f"{num_frames} labeled frames; use the splits.mat of the official split"
         )
     return OfficialSplit(tuple(train), tuple(test))
 

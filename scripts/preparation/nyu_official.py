@@ -1,13 +1,13 @@
 """Write the official split of NYU Depth V2 as BTS lays it out, from the two MATLAB files.
 
     ROOT/official_splits/test/bathroom/rgb_00045.jpg          JPEG
-    ROOT/official_splits/test/bathroom/sync_depth_00045.png   16-bit PNG, millimetres, 0 = none
-    ROOT/official_splits/train/...                         the 795 labelled training frames
+    ROOT/official_splits/test/bathroom/sync_depth_00045.png   16-bit PNG, millimeters, 0 = none
+    ROOT/official_splits/train/...                         the 795 labeled training frames
     ROOT/official_splits/about.json                        which of the two depth maps these are
 
 The numbers are places in the MATLAB file, counted from 0. As in the published files, images are
 black outside rows 7:474 and columns 7:632, their JPEG quality is OpenCV's 95, and depth is the raw
-one, cut off (not rounded) to whole millimetres.
+one, cut off (not rounded) to whole millimeters.
 """
 
 import json
@@ -24,7 +24,7 @@ from scripts.preparation.nyu_labeled import DepthKind, Frame, open_labeled, read
 FOLDER = "official_splits"
 _VALID_ROWS, _VALID_COLS = slice(7, 474), slice(7, 632)
 _JPEG_QUALITY = 95
-_LARGEST = 65534  # millimetres; 65535 means "no measurement" to some tools
+_LARGEST = 65534  # millimeters; 65535 means "no measurement" to some tools
 
 
 def write_official_split(
@@ -84,17 +84,17 @@ def _write_pair(frame: Frame, image_file: Path, depth_file: Path) -> None:
     image[_VALID_ROWS, _VALID_COLS] = frame.image[_VALID_ROWS, _VALID_COLS]
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _write_image(image_file, bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    _write_image(depth_file, to_millimetres(frame.depth), [])
+    _write_image(depth_file, to_millimeters(frame.depth), [])
 
 
-def to_millimetres(depth: np.ndarray) -> np.ndarray:
-    """uint16 millimetres, cut off as in the published files; what cannot be stored becomes 0.
+def to_millimeters(depth: np.ndarray) -> np.ndarray:
+    """uint16 millimeters, cut off as in the published files; what cannot be stored becomes 0.
 
-    depth: float32 [H, W], metres.
+    depth: float32 [H, W], meters.
     """
-    millimetres = depth * np.float32(1000)
-    valid = (millimetres >= 1) & (millimetres <= _LARGEST)  # False for NaN
-    return np.where(valid, millimetres, 0).astype(np.uint16)
+    millimeters = depth * np.float32(1000)
+    valid = (millimeters >= 1) & (millimeters <= _LARGEST)  # False for NaN
+    return np.where(valid, millimeters, 0).astype(np.uint16)
 
 
 def _write_image(path: Path, pixels: np.ndarray, options: list[int]) -> None:

@@ -1,7 +1,7 @@
 """Depth maps from single KITTI laser sweeps, as Eigen's evaluation makes them.
 
     lens = read_lens(Path("data/kitti/raw/2011_09_26"), camera=2)
-    depth = project(read_sweep(path), lens)  # float32 [H, W], metres, 0 = no measurement
+    depth = project(read_sweep(path), lens)  # float32 [H, W], meters, 0 = no measurement
 
 One sweep covers about 4 % of the pixels; KITTI's annotated depth covers about 20 %: it is
 accumulated over eleven sweeps and freed of outliers. The laser sits above the camera and sees
@@ -16,7 +16,7 @@ import numpy as np
 from common.errors import UserError
 from common.images.depth_files import write_depth_png
 
-_STORED_PER_METRE = 256
+_STORED_PER_METER = 256
 _LARGEST_STORED = 65534  # 65535 is read as "no measurement"
 
 
@@ -24,7 +24,7 @@ _LARGEST_STORED = 65534  # 65535 is read as "no measurement"
 class Lens:
     """How a laser point reaches a rectified image."""
 
-    matrix: np.ndarray  # [3, 4] float64: homogeneous laser point, metres -> (u*z, v*z, z), pixels
+    matrix: np.ndarray  # [3, 4] float64: homogeneous laser point, meters -> (u*z, v*z, z), pixels
     height: int  # pixels
     width: int
 
@@ -65,7 +65,7 @@ def _numbers(text: str, key: str, count: int, path: Path) -> np.ndarray:
 
 
 def read_sweep(path: Path) -> np.ndarray:
-    """Laser points, float32 [N, 3]: metres forward, left, up."""
+    """Laser points, float32 [N, 3]: meters forward, left, up."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,7 +76,7 @@ def read_sweep(path: Path) -> np.ndarray:
 
 
 def project(points: np.ndarray, lens: Lens) -> np.ndarray:
-    """Laser points [N, 3] to depth, float32 [H, W], metres along the optical axis, 0 = none.
+    """Laser points [N, 3] to depth, float32 [H, W], meters along the optical axis, 0 = none.
 
     As in Eigen's evaluation: points behind the laser are dropped (and those that are not finite),
     and pixel = round(u) - 1, for KITTI counts pixels from 1. Where several points meet in a pixel
@@ -98,7 +98,7 @@ def project(points: np.ndarray, lens: Lens) -> np.ndarray:
 
 
 def write_depth(path: Path, depth: np.ndarray) -> None:
-    """Write metres [H, W] as a 16-bit PNG of metres * 256; what does not fit becomes 0."""
-    stored = np.round(depth * _STORED_PER_METRE)
+    """Write meters [H, W] as a 16-bit PNG of meters * 256; what does not fit becomes 0."""
+    stored = np.round(depth * _STORED_PER_METER)
     stored[stored > _LARGEST_STORED] = 0
     write_depth_png(path, stored.astype(np.uint16))

@@ -1,6 +1,6 @@
 """Charts of the reports as inline SVG: lines over steps, means with spreads, bars, ratios.
 
-Every function returns a string of SVG. Colours are CSS classes of report_parts.CSS, so the charts
+Every function returns a string of SVG. Colors are CSS classes of report_parts.CSS, so the charts
 follow light and dark mode; hovering a mark shows its exact value without any script.
 """
 
@@ -131,7 +131,7 @@ def bar_chart(names: Sequence[str], values: Sequence[float], bound: float, bound
 
 
 def ratio_chart(labels: Sequence[str], ratios: Sequence[float], marks: dict[float, str]) -> str:
-    """Draw positive ratios as dots on a log axis, with a labelled vertical line per mark."""
+    """Draw positive ratios as dots on a log axis, with a labeled vertical line per mark."""
     width, row_height, top = 640, 46, 26
     height = top + row_height * len(labels) + 6
     shown = [ratio for ratio in [*ratios, *marks] if is_drawable(ratio, log=True)]
@@ -172,7 +172,7 @@ def wants_log(values: Sequence[float]) -> bool:
 
 
 def smoothed(values: Sequence[float], half_window: int, log: bool) -> list[float]:
-    """Return the centred running mean of the drawable values; the other values stay."""
+    """Return the centered running mean of the drawable values; the other values stay."""
     means = []
     for index, value in enumerate(values):
         near = values[max(0, index - half_window) : index + half_window + 1]

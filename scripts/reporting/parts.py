@@ -43,7 +43,7 @@ MAX_PNG_BYTES = 400_000  # a larger picture is inlined as JPEG
 EXPLANATION = f"""
 <p class="lead">The test split holds every scene twice: once at full size, and once as a miniature
 {SCALE:g} times smaller, seen from {SCALE:g} times nearer. The two pictures are the same, pixel for
-pixel; only the sentence that comes with them, and the true metres, differ. A model that sees only
+pixel; only the sentence that comes with them, and the true meters, differ. A model that sees only
 pixels has to give both the same answer, and the best it can do is to always answer for the
 miniature: no error there, and a relative error of 3/4 on the full-size twin. Its mean AbsRel
 cannot get below <strong>{PIXELS_ONLY_BOUND:g}</strong>, whatever the network and however long the
@@ -90,7 +90,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
         f"{headings}{ratio_heading}</tr></thead><tbody>{''.join(bodies)}"
         '<tr class="bound"><th>limit of every model that sees only pixels</th>'
         f"<td>{PIXELS_ONLY_BOUND:g}</td>{blanks}</tr></tbody></table></div>"
-        '<p class="faint">SqRel and RMSE in metres; δ<sub>k</sub>: share of pixels within a factor '
+        '<p class="faint">SqRel and RMSE in meters; δ<sub>k</sub>: share of pixels within a factor '
         "of 1.25<sup>k</sup>; SILog times 100. Per image, then the mean over images. Bold: best of "
         "its split. Green: below the limit.</p>"
     )
@@ -109,13 +109,13 @@ def bound_chart(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def control_section(ratios: Mapping[str, Any]) -> str:
-    """Show what happens to the predicted metres when each picture gets its twin's caption."""
+    """Show what happens to the predicted meters when each picture gets its twin's caption."""
     labels = [_spoken(key).capitalize() for key in ratios]
     chart = ratio_chart(labels, [number(value) for value in ratios.values()], CONTROL_MARKS)
     return (
         "<h2>The control: the wrong words</h2>"
         "<p>Same checkpoint, same pictures, but every picture comes with its twin's caption. A "
-        "model that listens gives the metres of the caption: a quarter of the truth for a full-size"
+        "model that listens gives the meters of the caption: a quarter of the truth for a full-size"
         " scene described as a miniature, four times the truth for the reverse. A model that does "
         "not listen stays where it was.</p>"
         f'<figure class="wide">{chart}<figcaption>Predicted over true depth, log scale.'

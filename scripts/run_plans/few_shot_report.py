@@ -92,7 +92,7 @@ def draw_abs_rel(table: Sequence[Row]) -> str:
 
 
 def standalone(svg: str) -> str:
-    """A chart of the report as a file of its own, with the report's light colours written in."""
+    """A chart of the report as a file of its own, with the report's light colors written in."""
     css = STYLE_FILE.read_text(encoding="utf-8")
     colors = dict(re.findall(r"--(\w+): (#\w+)", css.partition("}")[0]))
     rules = "\n".join(line for line in css.splitlines() if line.startswith("svg "))

@@ -95,7 +95,7 @@ def windowed_attention(
 
 @cache
 def roll_mask(rows: int, columns: int, window: int, shift: int) -> Tensor:
-    """[windows, 1, N, N]: -100 between cells that only the roll made neighbours."""
+    """[windows, 1, N, N]: -100 between cells that only the roll made neighbors."""
     region = torch.zeros(rows, columns)
     thirds = (slice(0, -window), slice(-window, -shift), slice(-shift, None)) if shift else ()
     for r, row in enumerate(thirds):
@@ -173,11 +173,11 @@ def text_vae(
     z = mlp(text, w, "mean") + eps * std
     _, f1, f2, f3 = scene(z, w, size)
     whole = up(f1, 16) + up(f2, 8) + up(f3, 4)
-    depth = to_metres(mlp(z, w, "mlayer.ln"), conv(whole, w, "outc.conv"), prior_mean)
+    depth = to_meters(mlp(z, w, "mlayer.ln"), conv(whole, w, "outc.conv"), prior_mean)
     return depth, std
 
 
-def to_metres(metric: Tensor, log_depth: Tensor, prior_mean: float) -> Tensor:
+def to_meters(metric: Tensor, log_depth: Tensor, prior_mean: float) -> Tensor:
     scale, shift = metric[:, 0].view(-1, 1, 1, 1), metric[:, 1].view(-1, 1, 1, 1)
     return torch.sigmoid(scale) * (torch.exp(log_depth + prior_mean) + torch.exp(shift))
 
@@ -223,7 +223,7 @@ def depth_estimator(
     d2 = fused(d, f3, w, "fuse_3")
     d = fused(up(d4, 16) + up(d3, 8) + up(d2, 4), f4, w, "fuse_4")
     metric = mlp(x5.amax((-2, -1)), w, "mlayer.1.ln")
-    return to_metres(metric, conv(d, w, "outc.conv"), prior_mean)
+    return to_meters(metric, conv(d, w, "outc.conv"), prior_mean)
 
 
 def joint(
@@ -255,7 +255,7 @@ def joint(
     if text_step:
         return torch.exp(log_depth + prior_mean), mean, logvar, eps
     metric = mlp(x5.amax((-2, -1)), w, "mlayer.1.ln")
-    return to_metres(metric, log_depth, prior_mean), mean, logvar, eps
+    return to_meters(metric, log_depth, prior_mean), mean, logvar, eps
 
 
 # Losses

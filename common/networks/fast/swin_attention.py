@@ -1,4 +1,4 @@
-"""Attention inside windows with a learnt bias, as Swin has it (Liu et al. 2021).
+"""Attention inside windows with a learned bias, as Swin has it (Liu et al. 2021).
 
 `scaled_dot_product_attention` has no fast kernel on a CPU for a bias that is trained: it writes the
 scores of all windows to memory, several times. Here a few windows at a time are scored, so that

@@ -16,7 +16,7 @@ from timm.models.swin_transformer import window_partition
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_APART = -100.0  # added to the scores of two cells that only the roll made neighbours
+_APART = -100.0  # added to the scores of two cells that only the roll made neighbors
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def windows_of(
 
 
 def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """[W, N, N] for a padded grid: 0 where two cells were neighbours before the roll, else -100."""
+    """[W, N, N] for a padded grid: 0 where two cells were neighbors before the roll, else -100."""
     region = torch.zeros(1, *size, 1)
     slices = [
         (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)

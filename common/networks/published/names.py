@@ -253,7 +253,7 @@ def _identity_of(name: str) -> Any:
 def _refuse_statistics(name: str, weight: Tensor) -> None:
     if not torch.equal(weight, _identity_of(name)(weight.shape)):
         raise UserError(
-            f"{name} is not the identity: a network that standardises its features "
+            f"{name} is not the identity: a network that standardizes its features "
             "has no published form"
         )
 
