@@ -1,8 +1,9 @@
 """One YAML file and `key=value` words become one tree of frozen dataclasses.
 
 Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
-names it) starts from another file. Unknown keys, wrong types and values out of range are a
-`UserError` that names the file (or the command line), the key and the nearest valid key.
+names it) starts from another file; `replace: [data, text.features]` puts these sections and keys
+back to their defaults before the file's own are read. Unknown keys, wrong types and values out of
+range are a `UserError` that names the file (or the command line), the key and the nearest valid key.
 
 Relative paths: in a YAML file they start at the repository root; typed on the command line they
 start at the current folder, or at the repository root when they exist only there.
@@ -14,6 +15,7 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -23,6 +25,7 @@ from common.errors import UserError
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
+_MAY_CHANGE, _OLD_VALUES = "may change on resume", "old values"
 
 
 def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[str]) -> T:
@@ -47,9 +50,13 @@ def merge_yaml(
     if path.resolve() in named_by:
         raise UserError(f"{path}: base: the files name each other in a circle")
     new = _read_yaml(path)
-    base = new.pop("base", None)
+    base, replaced = new.pop("base", None), new.pop("replace", [])
     if base is not None:
         merge_yaml(tree, sources, path.parent / str(base), (*named_by, path.resolve()))
+    if not isinstance(replaced, list) or not all(isinstance(key, str) for key in replaced):
+        raise UserError(f"{path}: replace must be a list of sections and keys, as [data]")
+    for key in replaced:
+        _forget(tree, sources, key)
     merge(tree, sources, new, str(path))
 
 
@@ -63,6 +70,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
     return tree
+
+
+def _forget(tree: dict, sources: dict[str, str], key: str) -> None:
+    """Take a section or key out of the tree, and all that is known of where it came from."""
+    *above, last = key.split(".")
+    for part in above:
+        tree = tree.get(part, {}) if isinstance(tree, dict) else {}
+    if isinstance(tree, dict):
+        tree.pop(last, None)
+    for known in [k for k in sources if k == key or k.startswith(f"{key}.")]:
+        del sources[known]
 
 
 def find_yaml(name: str) -> Path:
@@ -102,6 +120,16 @@ def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: s
             tree[name] = value
 
 
+def may_change(default: Any) -> Any:
+    """A field that decides how a run is computed or reported, not what: resuming may change it."""
+    return dataclasses.field(default=default, metadata={_MAY_CHANGE: True})
+
+
+def renamed(default: Any, old_values: dict[str, str]) -> Any:
+    """A field some of whose values had another name once; the old name is still read."""
+    return dataclasses.field(default=default, metadata={_OLD_VALUES: old_values})
+
+
 def require_at_least(minimum: int, config: Any, *names: str) -> None:
     """ValueError unless each named value (null apart), or each entry of it, is large enough."""
     for name in names:
@@ -118,17 +146,42 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def valid_keys(config_type: type, prefix: str = "") -> list[str]:
     """Every dotted key the tree has."""
-    keys: list[str] = []
-    for name, kind in _field_types(config_type).items():
-        keys.append(prefix + name)
-        if dataclasses.is_dataclass(kind):
-            keys += valid_keys(typing.cast(type, kind), f"{prefix}{name}.")
-    return keys
+    return [key for key, _ in _all_fields(config_type, prefix)]
+
+
+def deciding_keys(config_type: type) -> list[str]:
+    """The dotted keys that decide what a run computes: those that no `may_change` covers."""
+    free = [key for key, f in _all_fields(config_type) if _MAY_CHANGE in f.metadata]
+    return [
+        key
+        for key in valid_keys(config_type)
+        if not any(key == other or key.startswith(f"{other}.") for other in free)
+    ]
+
+
+def _all_fields(config_type: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
+    """Every dotted key with its field, sections before what is in them."""
+    kinds = _field_types(config_type)
+    for field in dataclasses.fields(config_type):
+        yield prefix + field.name, field
+        section = _section(kinds[field.name])
+        if section is not None:
+            yield from _all_fields(section, f"{prefix}{field.name}.")
 
 
 def _field_types(config_type: type) -> dict[str, Any]:
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+def _section(kind: Any) -> type | None:
+    """The dataclass of a section, also of one that may be null; None: a plain value."""
+    kinds = typing.get_args(kind) if _is_union(kind) else (kind,)
+    return next((k for k in kinds if dataclasses.is_dataclass(k)), None)
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (Union, types.UnionType)
 
 
 def _build(
@@ -142,14 +195,18 @@ def _build(
         if name not in kinds:
             _refuse_unknown(f"{prefix}{name}", sources, keys)
     values: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        key = f"{prefix}{name}"
-        if dataclasses.is_dataclass(kind):
-            values[name] = _build(
-                typing.cast(type, kind), tree.get(name, {}), f"{key}.", sources, keys
-            )
+    for field in dataclasses.fields(typing.cast(Any, config_type)):
+        name, kind, key = field.name, kinds[field.name], f"{prefix}{field.name}"
+        section = _section(kind)
+        if section is not None and (name in tree or not _is_union(kind)):
+            is_null = _is_union(kind) and tree[name] is None
+            below = tree.get(name, {})
+            values[name] = None if is_null else _build(section, below, f"{key}.", sources, keys)
         elif name in tree:
-            values[name] = _convert(kind, tree[name], key, sources)
+            value = tree[name]
+            if isinstance(value, str):
+                value = field.metadata.get(_OLD_VALUES, {}).get(value, value)
+            values[name] = _convert(kind, value, key, sources)
     try:
         return config_type(**values)
     except ValueError as error:
@@ -194,7 +251,7 @@ def _convert(kind: Any, value: Any, key: str, sources: dict[str, str]) -> Any:
 def _convert_value(kind: Any, value: Any, typed_by_hand: bool) -> Any:
     """`value` as `kind`; TypeError or ValueError when it is not one."""
     origin = typing.get_origin(kind)
-    if origin in (Union, types.UnionType):
+    if _is_union(kind):
         return _convert_union(typing.get_args(kind), value, typed_by_hand)
     if origin is Literal:
         if value not in typing.get_args(kind) or isinstance(value, bool):

@@ -109,7 +109,8 @@ def train(
         model=model, step_fn=step_fn, optimizer=adam(trainable_parameters(model), settings),
         micro_batches=parts_of(range(settings.max_steps), settings), config=settings,
         total_steps=settings.max_steps, start_step=0, seed=seed, processes=ALONE,
-        log=logged.__setitem__, evaluate=evaluate, evaluate_every=every, save=save, batch_totals=count,
+        log=logged.__setitem__, evaluate=evaluate, evaluate_every=every, save=save,
+        batch_totals=count,
     )  # fmt: skip
     return model, logged
 
