@@ -3,7 +3,7 @@
 Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
 names it) starts from another file; `replace: [data, text.features]` puts these sections and keys
 back to their defaults before the file's own are read. Unknown keys, wrong types and values out of
-range are a `UserError` that names the file (or the command line), the key and the nearest valid key.
+range are a `UserError` that names the file (or the command line), key and nearest valid key.
 
 Relative paths: in a YAML file they start at the repository root; typed on the command line they
 start at the current folder, or at the repository root when they exist only there.
@@ -177,7 +177,7 @@ def _field_types(config_type: type) -> dict[str, Any]:
 def _section(kind: Any) -> type | None:
     """The dataclass of a section, also of one that may be null; None: a plain value."""
     kinds = typing.get_args(kind) if _is_union(kind) else (kind,)
-    return next((k for k in kinds if dataclasses.is_dataclass(k)), None)
+    return next((typing.cast(type, k) for k in kinds if dataclasses.is_dataclass(k)), None)
 
 
 def _is_union(kind: Any) -> bool:
