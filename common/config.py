@@ -26,6 +26,7 @@ from common.errors import UserError
 REPO_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
 _MAY_CHANGE, _OLD_VALUES = "may change on resume", "old values"
+MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
 
 
 def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[str]) -> T:
@@ -122,7 +123,7 @@ def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: s
 
 def may_change(default: Any) -> Any:
     """A field that decides how a run is computed or reported, not what: resuming may change it."""
-    return dataclasses.field(default=default, metadata={_MAY_CHANGE: True})
+    return dataclasses.field(default=default, metadata=MAY_CHANGE)
 
 
 def renamed(default: Any, old_values: dict[str, str]) -> Any:

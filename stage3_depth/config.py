@@ -6,7 +6,7 @@ from typing import Literal
 
 from common.config import require_at_least
 from common.losses.depth import DepthLossConfig
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage3_depth.joint_model import JointConfig
 from stage3_depth.model import EstimatorConfig
 

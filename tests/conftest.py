@@ -19,6 +19,8 @@ import torch
 import yaml
 from dataset_trees import write_kitti, write_nyu
 
+import llm_mde.eval
+import llm_mde.train
 import stage1_vae.eval
 import stage1_vae.train
 import stage2_sampler.eval
@@ -26,7 +28,7 @@ import stage2_sampler.train
 import stage3_depth.eval
 import stage3_depth.train
 from common.config import REPO_ROOT
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.errors import run_program
 from common.language.feature_files import write_features
 
@@ -38,11 +40,13 @@ MAINS = {
     "stage2": stage2_sampler.train.main,
     "stage3": stage3_depth.train.main,
     "joint": stage3_depth.train.main,
+    "llm_mde": llm_mde.train.main,
 }
 EVAL_MAINS = {
     "stage1": stage1_vae.eval.main,
     "stage2": stage2_sampler.eval.main,
     "stage3": stage3_depth.eval.main,
+    "llm_mde": llm_mde.eval.main,
 }
 SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2,
         "drop_path": 0.0}  # fmt: skip

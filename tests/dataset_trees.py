@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.samples import DataConfig, Split
+from common.data.samples import SplitName
+from common.data.splits import find_split
 
 DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
 
@@ -66,10 +68,9 @@ def write_kitti(folder: Path) -> DataConfig:
     )  # fmt: skip
 
 
-def plain(data: DataConfig, split: Split = "train", **options) -> DepthDataset:
-    """A split without augmentation, captions and features, unless `options` say otherwise."""
-    settings = {"text_features": None, "image_features": None, "captions": None, "seed": 0}
-    return build_dataset(data, split, **{**settings, "augment": False, **options})
+def plain(data: DataConfig, split: SplitName = "train", **options) -> DepthDataset:
+    """A split without augmentation and words, unless `options` say otherwise."""
+    return build_dataset(data, find_split(data, split), **options)
 
 
 def one_line(error) -> str:
