@@ -32,7 +32,7 @@ from torch import Tensor
 
 from benchmarks.frames import write_nyu
 from benchmarks.measure import (
-    Row,
+    Measurement,
     benchmark_parser,
     cpu_clock,
     repeat,
@@ -101,7 +101,9 @@ def open_dataset(data: DataConfig, generated: bool) -> DepthDataset:
     return build_dataset(data, "train", features, None, None, seed=0, augment=True)
 
 
-def loader_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def loader_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """The plain preparation and this project's loader, in turn; ratios are to the plain one."""
     count = arguments.images
     samples = itertools.cycle(next(iter(datasets.values())).samples)
@@ -112,13 +114,15 @@ def loader_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace
         batches = endless(dataset)
         actions[name] = partial(take, batches, count // BATCH)
     times = repeat(actions, arguments.rounds, scale=1e3 / count, clock=cpu_clock)
-    rows = [Row(name, "CPU ms/image", values) for name, values in times.items()]
+    rows = [Measurement(name, "CPU ms/image", values) for name, values in times.items()]
     for row in rows:
         row.facts["times faster"] = rows[0].median / row.median
     return rows
 
 
-def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def part_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """What each part of this project's loading costs."""
     dataset = list(datasets.values())[-1]  # the cached one
     samples = dataset.samples[:16]
@@ -140,10 +144,12 @@ def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) 
         "part: to meters": lambda: [transforms.to_meters(d, 1000.0) for _, d in pairs],
     }
     times = repeat(parts, arguments.rounds, scale=1e3 / len(samples), clock=cpu_clock)
-    return [Row(name, "CPU ms/image", values) for name, values in times.items()]
+    return [Measurement(name, "CPU ms/image", values) for name, values in times.items()]
 
 
-def worker_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def worker_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """Images per second of a loader with worker processes, after they have started."""
     rows = []
     for name, dataset in datasets.items():
@@ -153,7 +159,7 @@ def worker_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace
         fetch = partial(take, batches, num_batches)
         times = [seconds_of(fetch) for _ in range(arguments.rounds)]
         values = tuple(num_batches * BATCH / seconds for seconds in times)
-        rows.append(Row(f"{name}, {arguments.workers} workers", "images/s", values))
+        rows.append(Measurement(f"{name}, {arguments.workers} workers", "images/s", values))
     return rows
 
 

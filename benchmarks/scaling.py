@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import Outcome, run_stage1, write_config
-from benchmarks.measure import Row, benchmark_parser, report
+from benchmarks.measure import Measurement, benchmark_parser, report
 from common.config import positive
 from common.errors import run_program
 
@@ -41,7 +41,8 @@ def main() -> None:
                 outcome = run_stage1(config, words(arguments), NPROC=str(count), **ONE_THREAD)
                 values.append(images_per_second(outcome, WARM_UP))
     rows = [
-        Row(f"{count} process(es)", "images/s", tuple(values)) for count, values in speeds.items()
+        Measurement(f"{count} process(es)", "images/s", tuple(values))
+        for count, values in speeds.items()
     ]
     for row in rows:
         row.facts["times the first"] = row.median / rows[0].median

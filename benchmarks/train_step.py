@@ -29,7 +29,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.measure import Row, benchmark_parser, report
+from benchmarks.measure import Measurement, benchmark_parser, report
 from benchmarks.networks import (
     NETWORKS,
     WHAT,
@@ -64,9 +64,9 @@ def main() -> None:
     report("train_step", arguments, rows)
 
 
-def rows_of(what: str, arguments: argparse.Namespace) -> list[Row]:
+def rows_of(what: str, arguments: argparse.Namespace) -> list[Measurement]:
     """All lines of one network; ratios are to the first of them."""
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     height, width = arguments.size
     wanted = lines(arguments.variants, arguments.without)
     for variant, left_out in tqdm(wanted, desc=what, unit="line", disable=None):
@@ -75,7 +75,7 @@ def rows_of(what: str, arguments: argparse.Namespace) -> list[Row]:
         batch = arguments.batch or BATCH[what]
         values = tuple(seconds / batch for seconds in found["seconds"])
         label = f"{what} {height}x{width} batch {batch} {variant}"
-        row = Row(f"{label} without {left_out}" if left_out else label, "s/image", values)
+        row = Measurement(f"{label} without {left_out}" if left_out else label, "s/image", values)
         first = rows[0] if rows else row
         row.facts["images/s"] = 1 / row.median
         row.facts["GB"] = found["memory_gb"]

@@ -32,7 +32,7 @@ from common.language.captioner import Captioner, CaptionSettings
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
-from scripts.preparation.image_sets import add_image_arguments, find_images
+from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
 READERS = 4  # threads that read images ahead
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
-    images = find_images(arguments, lambda text: _say(processes, text))
+    images = images_of_arguments(arguments, lambda text: _say(processes, text))
     output = _check_output(arguments.output)
     settings = _settings(arguments, processes)
     source = settings.provenance()

@@ -48,7 +48,7 @@ from scripts.doctor_checks.files import (
     check_presence,
     check_whole,
     file_sizes,
-    locate,
+    locate_files,
 )
 from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
@@ -79,7 +79,7 @@ class DoctorConfig:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """What was found."""
 
     data: str
@@ -103,7 +103,7 @@ def main() -> None:
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
-        write_json(resolve_path(arguments.json, True), report)
+        write_doctor_report(resolve_path(arguments.json, True), report)
     sys.exit(1 if report.problems else 0)
 
 
@@ -131,7 +131,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     return config
 
 
-def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
+def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     """Every check, from the lists down to the pixels; given: the config and its words, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
@@ -140,7 +140,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     lists, findings = read_lists(data, commands["prepare"])
     files: dict[str, ListedFiles] = {}
     for split, pairs in lists.items():
-        files[split] = locate(data, layout_of(data), split, pairs)
+        files[split] = locate_files(data, layout_of(data), split, pairs)
         findings += check_presence(files[split], data, commands["prepare"])
     sizes = file_sizes(_present_files(files.values()))
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
@@ -155,7 +155,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     if not any(finding.level == "problem" for finding in findings):
         findings += try_as_training(data)
     counts = {split: len(pairs) for split, pairs in lists.items()}
-    return Report(data.name, merged(findings), counts, time.monotonic() - start)
+    return DoctorReport(data.name, merged(findings), counts, time.monotonic() - start)
 
 
 def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
@@ -245,7 +245,7 @@ def _wrapped(start: str, text: str) -> str:
     )  # fmt: skip
 
 
-def verdict(report: Report) -> str:
+def verdict(report: DoctorReport) -> str:
     """One line."""
     codes = sorted({finding.code for finding in report.problems})
     notes = sum(finding.level == "note" for finding in report.findings)
@@ -255,7 +255,7 @@ def verdict(report: Report) -> str:
     return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
 
 
-def write_json(path: Path, report: Report) -> None:
+def write_doctor_report(path: Path, report: DoctorReport) -> None:
     """The report for programs."""
     content = {
         "data": report.data,

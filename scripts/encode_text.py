@@ -37,7 +37,7 @@ from common.language.encoding import (
 from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
 from scripts.preparation import published_text as published
-from scripts.preparation.image_sets import add_image_arguments, find_images
+from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
 FEATURES_PER_PART = 4096
 
@@ -73,7 +73,7 @@ def encode_text(arguments: argparse.Namespace, output: Path) -> None:
 
 def encode_pictures(arguments: argparse.Namespace, output: Path) -> None:
     """Encode images, for stage 2."""
-    images = find_images(arguments)
+    images = images_of_arguments(arguments)
     if _is_done(output, list(images), image_origin(list(images), arguments.encoder)):
         return
     encode_images(output, images, arguments.encoder, _device(), arguments.batch_size)

@@ -26,7 +26,7 @@ from common.config import resolve_path
 from common.errors import UserError, run_program
 from common.programs.run import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
-from scripts.run_plans.few_shot_report import Row, write_report
+from scripts.run_plans.few_shot_report import ResultRow, write_few_shot_report
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
         arguments.checkpoint, overrides,
     )  # fmt: skip
     facts = {"command": " ".join(sys.argv), **environment()}
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     failures: list[str] = []
     for number, run in enumerate(runs, 1):
         print(f"\n[{number}/{len(runs)}] {run.title}", flush=True)
@@ -47,14 +47,14 @@ def main() -> None:
         except (SystemExit, UserError) as error:
             failures.append(f"{run.title}: {_reason(error)}")
             print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
-        table = write_report(output, rows, failures, facts)
+        table = write_few_shot_report(output, rows, failures, facts)
     print(f"\n{table}\n\nResults: {output}")
     if failures:
         print(f"{len(failures)} of {len(runs)} runs failed:", *failures, sep="\n", file=sys.stderr)
         raise SystemExit(1)
 
 
-def row_of(run: FewShotRun) -> Row:
+def row_of(run: FewShotRun) -> ResultRow:
     """Train and score, unless that is done; returns one row of results.json."""
     result = run.read_result()
     if result is None:

@@ -44,10 +44,10 @@ from scripts.preparation.kitti_archives import (
 )
 from scripts.preparation.kitti_frames import FrameList, read_frame_list
 from scripts.preparation.kitti_lists import (
-    Row,
+    ListRow,
     annotated_of_whole_drives,
     compare,
-    locate,
+    locate_frames,
     missing_depth,
     missing_images,
     project_sweeps,
@@ -66,7 +66,7 @@ DEFAULT_OUTPUT = REPO_ROOT / "data" / "kitti"
 
 
 @dataclass(frozen=True)
-class Split:
+class AskedSplit:
     """What a split is made of."""
 
     name: str  # train or test
@@ -106,11 +106,11 @@ def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts
 
 
 def prepare(
-    split: Split, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
+    split: AskedSplit, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
 ) -> None:
     """Write the lists of a split, and its ground truth from the laser if asked."""
     frames = split.listed.frames if split.listed else scan_training(tree)
-    rows = locate(frames, tree)
+    rows = locate_frames(frames, tree)
     annotated = velodyne is None or any(row.depth for row in rows)
     problems = missing_images(rows, set(split.drives))
     if annotated:
@@ -125,20 +125,20 @@ def prepare(
         _write_velodyne_list(split, rows, output, tree, velodyne)
 
 
-def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> Split:
+def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> AskedSplit:
     """The frames of a split: as typed, else from KITTI's own rule."""
     source = arguments.train_list if name == "train" else arguments.test_list
     if name == "train" and (source == "scan" or (source is None and not _is_full(output))):
-        return Split(name, frozenset(EIGEN_TRAIN_DRIVES), None)
+        return AskedSplit(name, frozenset(EIGEN_TRAIN_DRIVES), None)
     if name == "test" and source is None:
         listed = FrameList(eigen_test_frames(), TEST_652.num_with_gt)
-        return Split(name, frozenset(EIGEN_TEST_DRIVES), listed)
+        return AskedSplit(name, frozenset(EIGEN_TEST_DRIVES), listed)
     listed = read_frame_list(_fetch_list(source or str(output / TRAIN.file), output))
     drives = frozenset(frame.drive for frame in listed.frames)
     leaked = drives & set(EIGEN_TEST_DRIVES) if name == "train" else frozenset()
     if leaked:
         raise UserError(f"--train-list {source}: {min(leaked)} is a drive of the Eigen test set")
-    return Split(name, drives, listed)
+    return AskedSplit(name, drives, listed)
 
 
 def _is_full(output: Path) -> bool:
@@ -156,7 +156,7 @@ def _fetch_list(source: str, output: Path) -> Path:
     return resolve_path(source, True)
 
 
-def _listed(split: Split) -> list:
+def _listed(split: AskedSplit) -> list:
     return split.listed.frames if split.listed else []
 
 
@@ -168,7 +168,7 @@ def _places(names: list[str]) -> list[Path]:
     return places
 
 
-def _tell_missing(split: Split, problems: list[str], allow_missing: bool) -> None:
+def _tell_missing(split: AskedSplit, problems: list[str], allow_missing: bool) -> None:
     text = f"{split.name} split: {'; '.join(problems)}"
     if not allow_missing:
         raise UserError(
@@ -178,7 +178,7 @@ def _tell_missing(split: Split, problems: list[str], allow_missing: bool) -> Non
     print(f"warning: {text}; the list is shorter, results are not those of the published split")
 
 
-def _write_lists(split: Split, rows: list[Row], output: Path, raw: Path) -> None:
+def _write_lists(split: AskedSplit, rows: list[ListRow], output: Path, raw: Path) -> None:
     with_gt = [row for row in rows if row.depth]
     files = [(TRAIN if split.name == "train" else TEST_652, with_gt)]
     if split.name == "test" and len(rows) > len(with_gt):
@@ -189,7 +189,7 @@ def _write_lists(split: Split, rows: list[Row], output: Path, raw: Path) -> None
 
 
 def _write_velodyne_list(
-    split: Split, rows: list[Row], output: Path, tree: Tree, velodyne: str
+    split: AskedSplit, rows: list[ListRow], output: Path, tree: Tree, velodyne: str
 ) -> None:
     made = project_sweeps(rows, tree, replace_annotated=velodyne == "all")
     laser = sum(row.depth == row.frame.projected for row in made)

@@ -33,11 +33,11 @@ from scripts.preparation.sun_rgbd_files import (
     DATA_FOLDER,
     SENSORS,
     SPLIT_FILE,
-    Sample,
+    RgbdFiles,
     find_data,
+    find_rgbd_files,
     find_split_file,
     has_rotated_bits,
-    read_sample,
     read_test_folders,
 )
 
@@ -58,7 +58,7 @@ def main() -> None:
     folders = read_test_folders(get_split_file(places, output, server))
     depth_folder = DEPTH_FOLDERS[arguments.depth]
     get_data(places, output, server, folders, depth_folder)
-    samples = find_samples(output, folders, depth_folder, arguments.allow_missing)
+    samples = find_test_files(output, folders, depth_folder, arguments.allow_missing)
     check_bits(output, samples)
     write_list(output / LIST, samples)
     note = "" if len(samples) == NUM_TEST else f"; NOT the published {NUM_TEST:,}"
@@ -138,13 +138,13 @@ def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -
     extract_zip(archive, output, place)
 
 
-def find_samples(
+def find_test_files(
     output: Path, folders: list[str], depth_folder: str, allow_missing: bool
-) -> list[Sample]:
+) -> list[RgbdFiles]:
     """The files of every test folder; what is missing is an error, or a warning if allowed."""
     with tqdm(folders, desc="looking up samples", unit="sample") as bar:
-        results = [read_sample(output, folder, depth_folder) for folder in bar]
-    samples = [result for result in results if isinstance(result, Sample)]
+        results = [find_rgbd_files(output, folder, depth_folder) for folder in bar]
+    samples = [result for result in results if isinstance(result, RgbdFiles)]
     problems = [result for result in results if isinstance(result, str)]
     if problems:
         text = f"{len(problems)} of {len(folders)} test samples are not whole ({problems[0]})"
@@ -157,7 +157,7 @@ def find_samples(
     return samples
 
 
-def check_bits(output: Path, samples: list[Sample], num_checked: int = 20) -> None:
+def check_bits(output: Path, samples: list[RgbdFiles], num_checked: int = 20) -> None:
     """Refuse depth that somebody has already turned into plain millimeters."""
     chosen = samples[:: max(len(samples) // num_checked, 1)]
     plain = [s.depth for s in chosen if not has_rotated_bits(output / s.depth)]
@@ -168,7 +168,7 @@ def check_bits(output: Path, samples: list[Sample], num_checked: int = 20) -> No
         )
 
 
-def write_list(path: Path, samples: list[Sample]) -> None:
+def write_list(path: Path, samples: list[RgbdFiles]) -> None:
     """Write `IMAGE DEPTH FOCAL` lines; with tabs where a name has a space."""
     lines = []
     for sample in samples:

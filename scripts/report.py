@@ -25,7 +25,7 @@ EXAMPLE = "example: python scripts/report.py runs/demo   writes runs/demo/report
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageRecord:
     """What one stage's run folder tells: logged records in order of step, picture, config."""
 
     name: str
@@ -60,7 +60,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def report_body(
-    run_dir: Path, results: dict[str, Any], stages: list[Stage], report_panels: list[Path]
+    run_dir: Path, results: dict[str, Any], stages: list[StageRecord], report_panels: list[Path]
 ) -> str:
     """Put the sections in order; a section without data is left out."""
     rows = results["rows"]
@@ -123,12 +123,12 @@ def stage_folders(run_dir: Path) -> list[Path]:
     return sorted(runs, key=natural_order)
 
 
-def read_stage(folder: Path) -> Stage:
+def read_stage(folder: Path) -> StageRecord:
     """Read one stage's run folder; files that do not exist count as empty."""
     metrics, config = folder / "metrics.jsonl", folder / "config.yaml"
     records, num_unreadable = read_records(_lines(metrics))
     panels = sorted((folder / "panels").glob("*.png"), key=natural_order)
-    return Stage(
+    return StageRecord(
         name=folder.name,
         train=records["train"],
         val=records["val"],

@@ -15,7 +15,7 @@ from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
 from common.data.samples import DataConfig
 from common.errors import UserError
-from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.commands import commands_for
 from scripts.doctor_checks.findings import in_threads, merged, note, some_of
 from scripts.doctor_checks.units import guess_unit
@@ -207,7 +207,7 @@ def test_a_short_path_needs_more_than_its_name_to_agree(tmp_path):
     search = Search([tmp_path])
     assert search.find("kitchen/rgb_1.jpg") is None
     assert search.find("bedroom/rgb_1.jpg") == str(tmp_path / "sync/bedroom/rgb_1.jpg")
-    keys = Keys("data.root", tmp_path, "data.train_dir", "sync")
+    keys = RootKeys("data.root", tmp_path, "data.train_dir", "sync")
     why = explain_missing(["kitchen/rgb_1.jpg"], 2, keys, search, keys, "unpack it")
     assert "1 folders are missing as a whole, such as kitchen" in why.cause
     assert (why.mend, why.is_setting) == ("unpack it", False)

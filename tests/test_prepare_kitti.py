@@ -14,7 +14,7 @@ from common.data.lists import read_list
 from common.data.samples import DataConfig, find_samples, layout_of
 from common.images.reading import read_depth
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
-from scripts.preparation.kitti_frames import Frame, read_frame_list
+from scripts.preparation.kitti_frames import KittiFrame, read_frame_list
 from tests.kitti_files import (
     TRAIN_LENGTH,
     is_annotated,
@@ -31,8 +31,8 @@ def digits(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def train_frames() -> list[Frame]:
-    return [Frame(drive, n) for drive in EIGEN_TRAIN_DRIVES for n in range(TRAIN_LENGTH)]
+def train_frames() -> list[KittiFrame]:
+    return [KittiFrame(drive, n) for drive in EIGEN_TRAIN_DRIVES for n in range(TRAIN_LENGTH)]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_the_next_command_can_be_typed(kitti, tmp_path):
 def test_right_images_keep_their_camera(tmp_path):
     (tmp_path / "list.txt").write_text("2011_09_26/2011_09_26_drive_0001_sync 7 r\n")
     assert read_frame_list(tmp_path / "list.txt").frames == [
-        Frame("2011_09_26_drive_0001_sync", 7, camera=3)
+        KittiFrame("2011_09_26_drive_0001_sync", 7, camera=3)
     ]
 
 
@@ -184,7 +184,7 @@ def test_missing_depth_stops_the_program(kitti, tmp_path):
 
 def test_training_depth_that_was_unpacked_in_part_stops_the_program(kitti, tmp_path):
     """No list says how many there are, but of every drive all but ten frames are annotated."""
-    gone = kitti / "data_depth_annotated" / "train" / Frame(EIGEN_TRAIN_DRIVES[3], 6).annotated
+    gone = kitti / "data_depth_annotated" / "train" / KittiFrame(EIGEN_TRAIN_DRIVES[3], 6).annotated
     data = gone.read_bytes()
     gone.unlink()
     done = prepare(*sources(kitti), "--splits", "train", "--output", tmp_path)
@@ -201,7 +201,7 @@ def test_nothing_there_says_what_to_do(tmp_path, splits):
 
 
 def test_images_turned_into_jpg_are_listed_as_such(tmp_path):
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "raw" / frame.image("jpg"), b"an image")
     write_annotated(tmp_path / "depth", frames)
@@ -213,7 +213,7 @@ def test_images_turned_into_jpg_are_listed_as_such(tmp_path):
 
 
 def test_depth_merged_into_the_raw_drives_is_found(tmp_path):
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "one" / frame.image("png"), b"an image")
         if is_annotated(frame):

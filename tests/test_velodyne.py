@@ -8,7 +8,7 @@ import pytest
 from common.data.lists import read_list
 from common.errors import UserError
 from common.images.reading import read_depth
-from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.kitti_frames import KittiFrame
 from scripts.preparation.velodyne import Lens, project, read_lens
 from tests.kitti_files import CALIBRATION, prepare, write, write_annotated, write_calibration
 
@@ -70,7 +70,7 @@ def test_the_nearest_point_wins_and_pixels_count_from_one():
 @pytest.fixture
 def drive(tmp_path) -> Path:
     """A training drive with laser sweeps, with annotated depth for its frames 5 and 6."""
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "raw" / frame.image("png"), b"an image")
         if frame.number != 3:
@@ -120,7 +120,7 @@ def test_the_laser_alone_is_enough(drive):
 @pytest.mark.parametrize("damage", ["sweep", "calibration", "no calibration"])
 def test_damaged_laser_files_are_named(drive, damage):
     if damage == "sweep":
-        name = Frame("2011_09_26_drive_0001_sync", 2).velodyne
+        name = KittiFrame("2011_09_26_drive_0001_sync", 2).velodyne
         (drive / "raw" / name).write_bytes(bytes(161))
     else:
         name = "2011_09_26/calib_velo_to_cam.txt"
@@ -150,7 +150,7 @@ def test_points_that_are_not_finite_leave_the_others_as_they_are(tmp_path):
 
 
 def test_drives_without_any_laser_sweep_are_an_error(tmp_path):
-    frame = Frame("2011_09_26_drive_0001_sync", 0)
+    frame = KittiFrame("2011_09_26_drive_0001_sync", 0)
     write(tmp_path / "raw" / frame.image("png"), b"image")
     words = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
     done = prepare("--raw", tmp_path / "raw", *words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-Rng = np.random.Generator
+from scripts.demo_renderer.pieces import Rng
 
 FULL_ROOMS = ("{}", "{}", "{}", "{}", "real {}", "full-size {}")
 MINIATURE_ROOMS = (

@@ -22,7 +22,7 @@ from scripts.demo_renderer.homes import (
     furnish_kitchen,
     furnish_living_room,
 )
-from scripts.demo_renderer.layout import Layout
+from scripts.demo_renderer.piece_layout import PieceLayout
 from scripts.demo_renderer.pieces import Rng
 from scripts.demo_renderer.public_rooms import (
     furnish_classroom,
@@ -51,7 +51,7 @@ class RoomType:
     height: tuple[float, float]
     pitch: tuple[float, float]
     camera_z: tuple[float, float]
-    furnish: Callable[[Layout], Finish]
+    furnish: Callable[[PieceLayout], Finish]
 
 
 ROOM_TYPES = (
@@ -106,7 +106,7 @@ class DemoRoom:
     phrases: dict[str, tuple[str, float]]
 
 
-def focal_px(width: int) -> float:
+def nyu_focal_px(width: int) -> float:
     """Return the focal length of the NYU camera for pictures `width` pixels wide."""
     return NYU_FOCAL_PX * width / NYU_WIDTH
 
@@ -140,7 +140,7 @@ def draw_room(seed: int, split: str, index: int, height: int, width: int) -> Dem
 
 def _build_scene(rng: Rng, kind: RoomType, height: int, width: int) -> Scene:
     size = (rng.uniform(*kind.width), rng.uniform(*kind.length), rng.uniform(*kind.height))
-    layout = Layout(rng, *size)
+    layout = PieceLayout(rng, *size)
     finish = kind.furnish(layout)
     half = (size[0] / 2, size[2] / 2, (size[1] + _BEHIND) / 2)
     center = (half[0], half[1], half[2] - _BEHIND)
@@ -174,7 +174,7 @@ def _place_camera(
     yaw = np.arctan2(aim_x - x, length - z) + np.radians(rng.uniform(-4, 4))
     return Camera(
         (x, rng.uniform(1.35, 1.6), z),
-        focal_px(width),
+        nyu_focal_px(width),
         height,
         width,
         yaw=float(yaw),

@@ -19,7 +19,7 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
 
 
 @dataclass(frozen=True)
-class Keys:
+class RootKeys:
     """The config keys that say where files start, and what they say now."""
 
     root: str  # "data.root" or "data.gt_root"
@@ -100,7 +100,12 @@ def num_common(parts: Sequence[str], file: str) -> int:
 
 
 def explain_missing(
-    missing: Sequence[str], num_all: int, keys: Keys, search: Search, other: Keys, command: str
+    missing: Sequence[str],
+    num_all: int,
+    keys: RootKeys,
+    search: Search,
+    other: RootKeys,
+    command: str,
 ) -> Explanation:
     """Why `missing` list paths, of `num_all`, are not below `keys.base`.
 
@@ -128,7 +133,7 @@ def explain_missing(
     return _not_there(missing, num_all, keys, command)
 
 
-def _explain_one(path: str, keys: Keys, search: Search, is_shared: bool) -> Explanation | None:
+def _explain_one(path: str, keys: RootKeys, search: Search, is_shared: bool) -> Explanation | None:
     found = search.find(path)
     if found is None:
         converted = search.find_converted(path)
@@ -148,7 +153,7 @@ def _converted(path: str, found: str) -> Explanation:
     return Explanation(cause, f"write {new} in place of {old} in the list, or convert them back")
 
 
-def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool) -> Explanation:
+def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: bool) -> Explanation:
     """The list path as a whole is below `start`.
 
     is_shared: images and depth maps have one root, so that `keys.below` fits both.
@@ -170,7 +175,7 @@ def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool)
     return Explanation(cause, f"{keys.root}={_quote(start)}{clear}", is_setting=True)
 
 
-def _other_depth(extra: tuple[str, ...], start: Path, keys: Keys) -> Explanation | None:
+def _other_depth(extra: tuple[str, ...], start: Path, keys: RootKeys) -> Explanation | None:
     """Only the list path without its leading folders `extra` is below `start`.
 
     None if `start` is a neighbor, as drive_0001 is one of drive_0009: its files are not the ones.
@@ -188,7 +193,7 @@ def _without_digits(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
-def _not_there(missing: Sequence[str], num_all: int, keys: Keys, command: str) -> Explanation:
+def _not_there(missing: Sequence[str], num_all: int, keys: RootKeys, command: str) -> Explanation:
     if not keys.base.is_dir():
         return Explanation(f"there is no folder {keys.base}{_archives(keys.root_dir)}", command)
     folders = {str(PurePosixPath(path).parent) for path in missing}

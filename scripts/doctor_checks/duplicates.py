@@ -16,7 +16,7 @@ from common.data.lists import scene_of
 from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
 
 _ENDS = 4096
-Sizes = dict[str, int]  # file -> bytes
+FileSizes = dict[str, int]  # file -> bytes
 Files = dict[str, str]  # image key -> file
 
 
@@ -51,7 +51,7 @@ def _overlap(name: str, other: str, text: str, shared: list[str]) -> Finding:
 
 
 def compare_contents(
-    name: str, other: str, files: Files, other_files: Files, sizes: Sizes
+    name: str, other: str, files: Files, other_files: Files, sizes: FileSizes
 ) -> list[Finding]:
     """Different files of the two lists with the very same bytes."""
     shared = set(files.values()) & set(other_files.values())
@@ -66,7 +66,7 @@ def compare_contents(
     return [_overlap(name, other, text, cases)]
 
 
-def _equal_files(left: Files, right: Files, sizes: Sizes) -> list[tuple[str, str]]:
+def _equal_files(left: Files, right: Files, sizes: FileSizes) -> list[tuple[str, str]]:
     """One pair for each file of `left` that has a twin in `right`."""
     groups = _grouped(left, right, lambda file: str(sizes.get(file, -1)))
     for digest, label in ((_digest_ends, "comparing sizes"), (_digest, "comparing contents")):

@@ -9,7 +9,7 @@ from common.data.layout import Layout
 from common.data.lists import Pair
 from common.data.samples import MIN_SHARE, DataConfig, Sample, Split, layout_of, name_files
 from common.images.reading import FolderIndex
-from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
 
 _TAIL = 64  # bytes in which a whole PNG or JPEG ends
@@ -26,7 +26,7 @@ class ListedFiles:
     present: list[Sample]  # those of which both files are there
 
 
-def locate(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> ListedFiles:
+def locate_files(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
     samples = name_files(data, layout, split, pairs, index)
@@ -70,15 +70,15 @@ def _as_one(findings: list[Finding]) -> list[Finding]:
     return [replace(first, text=text, count=first.count + second.count)]
 
 
-def places(data: DataConfig, split: Split) -> tuple[Keys, Keys]:
+def places(data: DataConfig, split: Split) -> tuple[RootKeys, RootKeys]:
     """Where images and depth maps of a split start, and by which keys."""
     below = "data.test_dir" if split == "test" else "data.train_dir"
     folder = data.test_dir if split == "test" else data.train_dir
     gt_key = "data.root" if data.gt_root is None else "data.gt_root"
     inner = layout_of(data).depth_dirs
     return (
-        Keys("data.root", data.root, below, folder),
-        Keys(gt_key, data.gt_root or data.root, below, folder, inner),
+        RootKeys("data.root", data.root, below, folder),
+        RootKeys(gt_key, data.gt_root or data.root, below, folder, inner),
     )
 
 

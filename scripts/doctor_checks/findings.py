@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
-T = TypeVar("T")
+Item = TypeVar("Item")
 R = TypeVar("R")
 
 
@@ -68,7 +68,7 @@ def _join(group: list[Finding]) -> Finding:
     return replace(group[0], text=text, count=count, examples=examples[:NUM_EXAMPLES])
 
 
-def some_of(items: Sequence[T], most: int) -> list[T]:
+def some_of(items: Sequence[Item], most: int) -> list[Item]:
     """At most `most` items, spread evenly over the sequence, the first and the last among them."""
     if len(items) <= most:
         return list(items)
@@ -76,7 +76,7 @@ def some_of(items: Sequence[T], most: int) -> list[T]:
     return [items[round(i * step)] for i in range(most)]
 
 
-def in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+def in_threads(work: Callable[[Item], R], items: Sequence[Item], label: str) -> list[R]:
     """`work` on every item, in order; reading and decoding files leaves Python's lock free."""
     size = min(max(len(items) // 64, 1), 64)  # of a chunk: a task for each file costs more than it
     chunks = [items[start : start + size] for start in range(0, len(items), size)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,19 +13,18 @@ import torch
 from common.errors import UserError
 from common.language.captions import captions_sha256, parse_entry
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
-from common.language.features import TextConfig
+from common.language.features import Resolve, TextConfig
 from scripts.doctor_checks.commands import names_of
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
 
-Keys = dict[str, list[str]]  # list name -> image keys
-Resolve = Callable[[str], Path]
+ImageKeys = dict[str, list[str]]  # list name -> image keys
 _NUM_CHECKED_ROWS = 20_000
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 def check_text(
     text: TextConfig,
-    keys: Keys,
+    keys: ImageKeys,
     resolve: Resolve,
     commands: dict[str, str],
     flip: bool = True,
@@ -37,7 +36,7 @@ def check_text(
     flip: training mirrors images.
     is_needed: a caption file that is not there is a problem, and not a note.
     """
-    captions, findings = check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
     findings += _check_features(
         "text", text.features, text, keys, resolve, captions, commands["encode"]
     )
@@ -50,8 +49,8 @@ def check_text(
     return findings
 
 
-def check_captions(
-    text: TextConfig, keys: Keys, resolve: Resolve, command: str, flip: bool, is_needed: bool
+def _check_captions(
+    text: TextConfig, keys: ImageKeys, resolve: Resolve, command: str, flip: bool, is_needed: bool
 ) -> tuple[dict[str, str], list[Finding]]:
     """All captions by key, and what is wrong with them."""
     captions: dict[str, str] = {}
@@ -98,7 +97,7 @@ def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
     return captions, [problem("caption_unreadable", text, bad, cause, mend)]
 
 
-def _coverage(kind: str, known: Iterable[str], keys: Keys, command: str) -> list[Finding]:
+def _coverage(kind: str, known: Iterable[str], keys: ImageKeys, command: str) -> list[Finding]:
     """One finding per list: all images have a caption (or feature), or which have none."""
     known = set(known)
     findings, covered = [], []
@@ -138,7 +137,7 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
-def _contents(captions: dict[str, str], keys: Keys, flip: bool) -> list[Finding]:
+def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
     used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
     findings = []
     distinct = Counter(used.values())
@@ -157,7 +156,7 @@ def _check_features(
     kind: str,
     setting: str | tuple[str, ...] | None,
     text: TextConfig,
-    keys: Keys,
+    keys: ImageKeys,
     resolve: Resolve,
     captions: dict[str, str],
     command: str,

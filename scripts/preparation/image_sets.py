@@ -26,7 +26,7 @@ class _DataOnly:
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that `find_images` reads."""
+    """The options that `images_of_arguments` reads."""
     add = parser.add_argument
     add("--images", metavar="DIR", help="all images below this folder")
     add("--pattern", default="**/*", metavar="GLOB", help="which of them, as '**/rgb_*.jpg'")
@@ -35,7 +35,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="key=value", help="change the config: data.root=PATH")
 
 
-def find_images(
+def images_of_arguments(
     arguments: argparse.Namespace, say: Callable[[str], None] = print
 ) -> dict[str, Path]:
     """Image key -> file, in the order of the names or of the lists."""

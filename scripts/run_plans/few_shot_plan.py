@@ -26,8 +26,8 @@ from stage2_sampler.eval import PROGRAM as STAGE2
 from stage3_depth.eval import JOINT, JOINT_LEGACY
 from stage3_depth.eval import PROGRAM as STAGE3
 
-Stage = tuple[str, StageProgram]  # name of the YAML file, and what trains and scores it
-RECIPES: dict[str, tuple[Stage, ...]] = {  # in the order of training; the last stage is scored
+RecipeStage = tuple[str, StageProgram]  # name of the YAML file, and what trains and scores it
+RECIPES: dict[str, tuple[RecipeStage, ...]] = {  # as trained; the last is scored
     "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGE3)),
     "joint": (("joint", JOINT),),
     "joint-legacy": (("joint_legacy", JOINT_LEGACY),),
@@ -51,7 +51,7 @@ class Recipe:
         return shlex.split(self.spec)[0]
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[RecipeStage, ...]:
         return RECIPES[self.name]
 
     @property
