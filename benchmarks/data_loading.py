@@ -178,9 +178,9 @@ def take(batches: Iterator[dict], count: int) -> None:
 def plain_item(sample: Sample) -> tuple[Tensor, Tensor]:
     """The published preparation of an NYU pair: image [3, H, W], depth [1, H, W] in meters."""
     angle = (random.random() - 0.5) * 2 * 2.5
-    picture = Image.open(sample.image_file).rotate(angle, resample=Image.BILINEAR)
+    opened = Image.open(sample.image_file).rotate(angle, resample=Image.BILINEAR)
     stored = Image.open(sample.depth_file).rotate(angle, resample=Image.NEAREST)
-    image = np.asarray(picture, dtype=np.float32) / 255.0
+    image = np.asarray(opened, dtype=np.float32) / 255.0
     depth = np.asarray(stored, dtype=np.float32)[:, :, None] / 1000.0
     inside = np.zeros_like(depth)
     inside[45:472, 43:608] = depth[45:472, 43:608]

@@ -74,7 +74,7 @@ def make_step(what: str) -> Callable:
 def make_batch(
     count: int, size: tuple[int, int], sizes: NetworkSizes, device: torch.device
 ) -> Batch:
-    """Pictures, features and depths with three in ten pixels unmeasured, on the device."""
+    """Images, features and depths with three in ten pixels unmeasured, on the device."""
     g = torch.Generator().manual_seed(0)
     gt_depth = 0.5 + 9 * torch.rand(count, 1, *size, generator=g)
     gt_depth[torch.rand(gt_depth.shape, generator=g) < 0.3] = 0

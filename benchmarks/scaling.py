@@ -38,7 +38,9 @@ def main() -> None:
         config = write_config(Path(folder), 64, tuple(arguments.size), model)
         for _ in range(arguments.rounds):
             for count, values in speeds.items():
-                outcome = run_stage1(config, words(arguments), NPROC=str(count), **ONE_THREAD)
+                outcome = run_stage1(
+                    config, run_overrides(arguments), NPROC=str(count), **ONE_THREAD
+                )
                 values.append(images_per_second(outcome, WARM_UP))
     rows = [
         Measurement(f"{count} process(es)", "images/s", tuple(values))
@@ -50,11 +52,14 @@ def main() -> None:
     report("scaling", arguments, rows)
 
 
-def words(arguments: argparse.Namespace) -> list[str]:
+def run_overrides(arguments: argparse.Namespace) -> list[str]:
     """Config keys of a run."""
     steps = arguments.steps + WARM_UP
-    return [f"train.batch_size={arguments.batch}", f"train.max_steps={steps}",
-            f"train.precision={arguments.precision}"]  # fmt: skip
+    return [
+        f"train.batch_size={arguments.batch}",
+        f"train.max_steps={steps}",
+        f"train.precision={arguments.precision}",
+    ]
 
 
 def images_per_second(outcome: Outcome, warm_up: int) -> float:

@@ -1,7 +1,7 @@
 """Time and memory of a training step, beside the published step in plain float32 eager PyTorch.
 
   python benchmarks/train_step.py                                   # stage 1, stage 3, joint
-  python benchmarks/train_step.py --what stage1 --size 96 128       # smaller pictures
+  python benchmarks/train_step.py --what stage1 --size 96 128       # smaller images
   python benchmarks/train_step.py --variants bf16 --without all     # what each trick contributes
   python benchmarks/train_step.py --what stage3 --batch 16 --device cuda --variants plain fp32 bf16
 
@@ -97,9 +97,9 @@ def lines(variants: list[str], tricks: list[str]) -> list[tuple[str, str | None]
 
 def in_a_process(line: dict[str, str | None], malloc: bool) -> dict[str, Any]:
     """What `measure` returns, in a fresh process; malloc: with `train.sh`'s settings of it."""
-    words = [*sys.argv[1:], "--line", json.dumps(line)]
+    own_arguments = [*sys.argv[1:], "--line", json.dumps(line)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    command = [sys.executable, str(Path(__file__).resolve()), *words]
+    command = [sys.executable, str(Path(__file__).resolve()), *own_arguments]
     if malloc:
         env |= malloc_settings()
     done = subprocess.run(command, env=env, capture_output=True, text=True)

@@ -36,7 +36,7 @@ from scripts.preparation.image_sets import add_image_arguments, images_of_argume
 
 READERS = 4  # threads that read images ahead
 
-Picture = tuple[str, np.ndarray | UserError]
+ReadImage = tuple[str, np.ndarray | UserError]
 
 
 def main() -> None:
@@ -82,8 +82,8 @@ def _caption_share(
         caption_parts.open_part(output, processes.rank) as part,
         tqdm(total=len(images), desc="captioning", disable=not processes.is_main) as bar,
     ):
-        for pictures in _read_ahead(images, arguments.batch_size):
-            readable, problems = _split_off_unreadable(pictures, arguments.skip_unreadable)
+        for batch in _read_ahead(images, arguments.batch_size):
+            readable, problems = _split_off_unreadable(batch, arguments.skip_unreadable)
             left_out += problems
             captions = (
                 captioner.caption(list(readable), list(readable.values())) if readable else []
@@ -98,16 +98,16 @@ def _caption_share(
                 f"{images[key]}: the model said nothing" for key in readable if key not in said
             ]
             caption_parts.append(part, entries)
-            bar.update(len(pictures))
+            bar.update(len(batch))
     return left_out
 
 
-def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[Picture]]:
-    """Batches of pictures; the next one is read while the model works on this one."""
+def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[ReadImage]]:
+    """Batches of images; the next one is read while the model works on this one."""
     keys = list(images)
     batches = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
     with ThreadPoolExecutor(READERS) as pool:
-        reading: list[Future[Picture]] = []
+        reading: list[Future[ReadImage]] = []
         for batch in [*batches, []]:
             following = [pool.submit(_read, key, images[key]) for key in batch]
             if reading:
@@ -115,7 +115,7 @@ def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[Pictu
             reading = following
 
 
-def _read(key: str, file: Path) -> Picture:
+def _read(key: str, file: Path) -> ReadImage:
     try:
         return key, read_image(file)
     except UserError as error:
@@ -123,18 +123,18 @@ def _read(key: str, file: Path) -> Picture:
 
 
 def _split_off_unreadable(
-    pictures: Sequence[Picture], skip: bool
+    images: Sequence[ReadImage], skip: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The readable pictures, and the others' messages; without `skip`, the first is raised."""
+    """The readable images, and the others' messages; without `skip`, the first is raised."""
     readable: dict[str, np.ndarray] = {}
     problems: list[str] = []
-    for key, picture in pictures:
-        if not isinstance(picture, UserError):
-            readable[key] = picture
+    for key, image in images:
+        if not isinstance(image, UserError):
+            readable[key] = image
         elif skip:
-            problems.append(str(picture))
+            problems.append(str(image))
         else:
-            raise UserError(f"{picture}; or go on without it by --skip-unreadable") from picture
+            raise UserError(f"{image}; or go on without it by --skip-unreadable") from image
     return readable, problems
 
 

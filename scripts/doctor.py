@@ -6,7 +6,7 @@
   python scripts/doctor.py nyu --config configs/nyu/labeled_stage1.yaml --root PATH --json out.json
 
 Every finding is `ok`, a `note` (special, but training accepts it) or a `PROBLEM`, with the likely
-cause and what mends it. Lists, files, captions and features are checked in full, pixels on a
+cause and what fixes it. Lists, files, captions and features are checked in full, pixels on a
 sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: wrong use.
 """
 
@@ -97,9 +97,9 @@ def main() -> None:
     arguments = _parse()
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
-    words = [word for word in arguments.overrides if word.startswith("data.")]
-    words = [word for word in words if not word.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *words]), arguments.sample)
+    given = [item for item in arguments.overrides if item.startswith("data.")]
+    given = [item for item in given if not item.startswith("data.root=")]
+    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -108,13 +108,14 @@ def main() -> None:
 
 
 def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
-    """The data part of a config file, any stage's or a data file, with `key=value` words."""
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
-    words = [*overrides, *([f"data.root={resolve_path(root, True)}"] if root else [])]
-    apply_overrides(tree, sources, words)
+    if root:
+        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
+    apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
     height, width = SIZES.get(data, (480, 640))
     section = kept.setdefault("data", {})
@@ -126,13 +127,13 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
             f"{config.data.name}, or name another --config"
         )
     if not config.data.root.is_dir():
-        mend = commands_for(config.data, config.text, yaml_name)["prepare"]
-        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {mend}")
+        fix = commands_for(config.data, config.text, yaml_name)["prepare"]
+        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
     return config
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
-    """Every check, from the lists down to the pixels; given: the config and its words, as typed."""
+    """Every check, from the lists down to the pixels; given: config and overrides, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
         raise UserError("the config names no list; set data.train_list, data.test_list, data.split")
@@ -206,8 +207,8 @@ def try_as_training(data: DataConfig) -> list[Finding]:
         try:
             find_samples(data, layout_of(data), split, read_split(data, split)[0])
         except UserError as error:
-            text, _, mend = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", mend=mend))
+            text, _, fix = str(error).partition("; ")
+            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
     return findings
 
 
@@ -233,7 +234,7 @@ def describe(finding: Finding) -> str:
     if finding.level != "ok":
         for label, example in zip(("such as", "", ""), finding.examples, strict=False):
             lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("mend", finding.mend)):
+    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
         lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
     return "\n".join(lines)
 
@@ -260,12 +261,18 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
     content = {
         "data": report.data,
         "healthy": not report.problems,
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [_as_json(finding) for finding in report.findings],
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
+    fields_of = asdict(finding)
+    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
 
 
 def _parse() -> argparse.Namespace:

@@ -51,7 +51,7 @@ def main() -> None:
     elif arguments.import_published:
         import_published(arguments, output)
     else:
-        encode_pictures(arguments, output)
+        encode_image_files(arguments, output)
 
 
 def encode_text(arguments: argparse.Namespace, output: Path) -> None:
@@ -71,7 +71,7 @@ def encode_text(arguments: argparse.Namespace, output: Path) -> None:
     _report(output, f"{num_distinct} distinct captions encoded")
 
 
-def encode_pictures(arguments: argparse.Namespace, output: Path) -> None:
+def encode_image_files(arguments: argparse.Namespace, output: Path) -> None:
     """Encode images, for stage 2."""
     images = images_of_arguments(arguments)
     if _is_done(output, list(images), image_origin(list(images), arguments.encoder)):

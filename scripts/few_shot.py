@@ -8,7 +8,7 @@ Every recipe trains on the same images: a seed decides which ones (`data.subset_
 images of a smaller number are among those of a larger one. The seed also decides the initial
 weights and the order of the images. Validation and test split stay whole; the number of steps is
 the same for every number of images. Words after a recipe's name belong to its scored stage alone,
-`key=value` words at the end to all stages of all recipes.
+`key=value` overrides at the end to all stages of all recipes.
 
 Writes table.txt, abs_rel.svg (AbsRel against the number of images, mean and standard deviation over
 seeds) and results.json, anew after each run. The same command goes on where it was; what is
@@ -79,8 +79,8 @@ def _reason(error: SystemExit | UserError) -> str:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` words wherever they stand."""
-    overrides = [word for word in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", word)]
+    """The options, and the `key=value` overrides wherever they stand."""
+    overrides = [item for item in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", item)]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="few_shot.py --recipe NAME ... --images K ... --output DIR [options] [key=value ...]",
@@ -98,7 +98,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--checkpoint", choices=("last", "best"), default="last",
         help="last: nothing was chosen (default); best: by the validation split, which may hold "
         "more images than the training")  # fmt: skip
-    return parser.parse_args([w for w in sys.argv[1:] if w not in overrides]), overrides
+    return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
 
 
 if __name__ == "__main__":

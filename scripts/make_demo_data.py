@@ -1,6 +1,6 @@
 """Make the demo data: rooms in NYU's layout and streets in KITTI's, drawn on the CPU.
 
-Every room exists twice: full-size, and as a miniature whose picture is the same file byte for
+Every room exists twice: full-size, and as a miniature whose image is the same file byte for
 byte, whose depths are a quarter and whose caption says so. Nothing is downloaded. A second call
 with the same settings changes nothing.
 """
@@ -94,7 +94,7 @@ def _parse() -> argparse.Namespace:
         help="share of the training rooms that also appear as a miniature (default 1)")  # fmt: skip
     frames = (streets.train_frames, streets.val_frames, streets.test_frames)
     add("--street-frames", type=_count, nargs=3, default=frames, metavar=("TRAIN", "VAL", "TEST"),
-        help="street pictures per split (default {} {} {})".format(*frames))  # fmt: skip
+        help="street images per split (default {} {} {})".format(*frames))  # fmt: skip
     add("--workers", type=_size, default=os.cpu_count() or 1, help="processes (default: all cores)")
     add("--force", action="store_true", help="replace data made with other settings")
     return parser.parse_args()

@@ -130,9 +130,9 @@ def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -
     def place(member: str) -> str | None:
         found = re.search(rf"(?:^|/)((?:{'|'.join(SENSORS)})/.+)", member)
         path = PurePosixPath(found[1] if found else member)
-        is_picture = path.parent.name in ("image", depth_folder)
-        sample = path.parent.parent if is_picture else path.parent
-        is_wanted = is_picture or path.name == "intrinsics.txt"
+        is_image_or_depth = path.parent.name in ("image", depth_folder)
+        sample = path.parent.parent if is_image_or_depth else path.parent
+        is_wanted = is_image_or_depth or path.name == "intrinsics.txt"
         return f"{DATA_FOLDER}/{path}" if is_wanted and str(sample) in folders else None
 
     extract_zip(archive, output, place)

@@ -76,7 +76,9 @@ def report_body(
         sections.append(parts.control_section(results["caption_control"]))
     if report_panels:
         sections.append("<h2>Pictures</h2>")
-        sections += [parts.picture(path, path.stem.replace("_", " ")) for path in report_panels]
+        sections += [
+            parts.image_figure(path, path.stem.replace("_", " ")) for path in report_panels
+        ]
     curves = [stage for stage in stages if stage.train or stage.val]
     if curves:
         sections.append(
@@ -86,7 +88,7 @@ def report_body(
     with_panels = [(stage.name, stage.latest_panel) for stage in stages if stage.latest_panel]
     if with_panels:
         sections.append("<h2>Latest pictures of each stage</h2>")
-        sections += [parts.picture(path, f"{name}: {path.name}") for name, path in with_panels]
+        sections += [parts.image_figure(path, f"{name}: {path.name}") for name, path in with_panels]
     notes = [
         f"{stage.name}/metrics.jsonl: {stage.num_unreadable} unreadable lines left out."
         for stage in stages

@@ -182,10 +182,10 @@ def write_yaml(path: Path, content: dict) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def call(main: Callable[[], None], *words: str) -> Outcome:
+def call(main: Callable[[], None], *arguments: str) -> Outcome:
     """Run a program's `main` in this process, as `run_program` would."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), arguments("program.py", *words):
+    with redirect_stdout(out), redirect_stderr(err), command_line("program.py", *arguments):
         try:
             run_program(main)
             code = 0
@@ -195,28 +195,28 @@ def call(main: Callable[[], None], *words: str) -> Outcome:
 
 
 @contextmanager
-def arguments(*words: str) -> Iterator[None]:
-    before, sys.argv = sys.argv, list(words)
+def command_line(*arguments: str) -> Iterator[None]:
+    before, sys.argv = sys.argv, list(arguments)
     try:
         yield
     finally:
         sys.argv = before
 
 
-def run_script(name: str, *words: object) -> Outcome:
-    """`python scripts/NAME words` in this process."""
+def run_script(name: str, *arguments: object) -> Outcome:
+    """`python scripts/NAME arguments` in this process."""
     program = str(REPO_ROOT / "scripts" / name)
-    return call(partial(runpy.run_path, program, run_name="__main__"), *map(str, words))
+    return call(partial(runpy.run_path, program, run_name="__main__"), *map(str, arguments))
 
 
-def train(stage: str, *words: str) -> Outcome:
+def train(stage: str, *arguments: str) -> Outcome:
     """Train a stage (or stage 3's joint recipe) in this process."""
-    return call(MAINS[stage], *words)
+    return call(MAINS[stage], *arguments)
 
 
-def evaluate(stage: str, *words: str) -> Outcome:
+def evaluate(stage: str, *arguments: str) -> Outcome:
     """Run a stage's `eval.py` in this process."""
-    return call(EVAL_MAINS[stage], *words)
+    return call(EVAL_MAINS[stage], *arguments)
 
 
 def start_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> subprocess.Popen:
@@ -235,15 +235,15 @@ def run_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> Outco
     return Outcome(process.returncode, out, err)
 
 
-def train_process(stage: str, *words: str, **variables: str) -> Outcome:
-    """`sh stageN/train.sh words` from the repository root; NPROC=2 as a keyword."""
+def train_process(stage: str, *arguments: str, **variables: str) -> Outcome:
+    """`sh stageN/train.sh arguments` from the repository root; NPROC=2 as a keyword."""
     variables = {"NPROC": "1", **variables}
-    return run_process("sh", f"{FOLDERS[stage]}/train.sh", *words, **variables)
+    return run_process("sh", f"{FOLDERS[stage]}/train.sh", *arguments, **variables)
 
 
-def train_in_its_folder(stage: str, *words: str) -> Outcome:
-    """`cd stageN && sh train.sh words`."""
-    return run_process("sh", "train.sh", *words, cwd=REPO_ROOT / FOLDERS[stage], NPROC="1")
+def train_in_its_folder(stage: str, *arguments: str) -> Outcome:
+    """`cd stageN && sh train.sh arguments`."""
+    return run_process("sh", "train.sh", *arguments, cwd=REPO_ROOT / FOLDERS[stage], NPROC="1")
 
 
 def metrics_of(run: Path, kind: str) -> list[dict]:

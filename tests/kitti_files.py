@@ -34,9 +34,9 @@ CALIBRATION = {
 }
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_kitti.py", *words)
+    return run_script("prepare_kitti.py", *arguments)
 
 
 def write(path: Path, data: bytes) -> None:

@@ -159,8 +159,8 @@ def test_train_sh_sets_malloc_only_where_the_user_did_not():
         'exec "$python"', f'exec "$python" -c "{script}" #'
     )
     for given, expected in ((None, "2"), ("7", "7")):
-        words = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
-        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **words)
+        variables = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
+        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **variables)
         assert outcome.out.split() == [expected, "1"], outcome.err
 
 

@@ -1,4 +1,4 @@
-"""Plant one kind of damage in depth maps or pictures; the doctor must name its cause and cure."""
+"""Plant one kind of damage in depth maps or images; the doctor must name its cause and cure."""
 
 import cv2
 import doctor_trees as trees
@@ -89,7 +89,7 @@ def test_swapped_folders(tmp_path):
     (tmp_path / "other").rename(tmp_path / "depth")
     finding = trees.examine("folder", tmp_path, "--root", str(tmp_path)).finding("swapped_columns")
     assert finding["cause"] == "rgb/ holds the depth maps"
-    assert finding["mend"] == "pictures belong into rgb/, depth maps into depth/"
+    assert finding["mend"] == "images belong into rgb/, depth maps into depth/"
 
 
 def test_sizes_that_differ(nyu):
@@ -105,7 +105,7 @@ def test_a_map_that_was_turned(nyu):
     assert "90 degrees" in trees.examine_nyu(nyu).finding("size_mismatch")["cause"]
 
 
-def test_pictures_too_small_for_kitti(kitti):
+def test_images_too_small_for_kitti(kitti):
     pairs = sorted((kitti / "raw").rglob("*.png")) + sorted((kitti / "depth").rglob("*.png"))
     trees.rewrite(pairs, lambda a: a[::3, ::3])
     health = trees.examine_kitti(kitti)
@@ -141,7 +141,7 @@ def test_depth_beyond_the_maximum(nyu):
     assert mends == {"data.max_depth=10 or more, if the unit is right"}
 
 
-def test_pictures_without_content(nyu):
+def test_images_without_content(nyu):
     black, gray = trees.images(nyu)[:2]
     trees.rewrite([black], np.zeros_like)
     trees.rewrite([gray], lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))

@@ -36,8 +36,13 @@ def test_a_scene_that_was_not_unpacked(nyu):
 def test_a_root_at_the_wrong_level(nyu, level):
     lists = f"data.train_list={nyu / trees.NYU_TRAIN_LIST}", f"data.test_list={trees.NYU_TEST_LIST}"
     folder = {"root above": nyu.parent, "root below": nyu / "sync"}.get(level, nyu.parent.parent)
-    words = *lists, "text.captions=null", f"data.root={folder}", f"data.test_list={lists[0][16:]}"
-    health = trees.examine("nyu", nyu, "data.val_share=0", "data.test_dir=sync", *words)
+    arguments = (
+        *lists,
+        "text.captions=null",
+        f"data.root={folder}",
+        f"data.test_list={lists[0][16:]}",
+    )
+    health = trees.examine("nyu", nyu, "data.val_share=0", "data.test_dir=sync", *arguments)
     assert "wrong_root" in health.codes()
     mends = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
     assert mends == {f"data.root={nyu}"}

@@ -110,15 +110,15 @@ def test_the_lists_of_the_official_split(root, labeled, splits):
 
 
 def test_a_second_run_writes_nothing_and_one_after_a_loss_only_what_is_lost(root, labeled, splits):
-    words = ("--labeled", labeled, "--splits", splits)
-    prepared(root, *words)
+    arguments = ("--labeled", labeled, "--splits", splits)
+    prepared(root, *arguments)
     paths = [root / name for name in files_in(root)]
     before = {path: path.stat().st_mtime_ns for path in paths}
-    assert "0 pairs written" in prepared(root, *words)
+    assert "0 pairs written" in prepared(root, *arguments)
     lost, emptied = (p for p in paths if p.name in ("rgb_00002.jpg", "sync_depth_00003.png"))
     lost.unlink()
     emptied.write_bytes(b"")
-    assert "2 pairs written" in prepared(root, *words)
+    assert "2 pairs written" in prepared(root, *arguments)
     changed = {path.name for path in paths if path.stat().st_mtime_ns != before[path]}
     assert changed == {"rgb_00002.jpg", "sync_depth_00002.png",
                        "rgb_00003.jpg", "sync_depth_00003.png"}  # fmt: skip
@@ -146,11 +146,11 @@ def test_an_interrupted_run_leaves_no_half_file_and_is_gone_on_with(
 
 
 def test_raw_and_filled_depth_are_not_mixed(root, labeled, splits):
-    words = ("--labeled", labeled, "--splits", splits)
-    prepared(root, *words)
-    assert "holds raw depth, not filled" in refused(root, *words, "--depth", "filled")
+    arguments = ("--labeled", labeled, "--splits", splits)
+    prepared(root, *arguments)
+    assert "holds raw depth, not filled" in refused(root, *arguments, "--depth", "filled")
     (root / "official_splits/about.json").unlink()  # as if BTS's own program had written it
-    assert "holds raw depth, not filled" in refused(root, *words, "--depth", "filled")
+    assert "holds raw depth, not filled" in refused(root, *arguments, "--depth", "filled")
 
 
 def test_files_in_the_root_are_found_without_options(root, labeled, splits):
@@ -244,8 +244,8 @@ def test_nothing_found(root):
 
 def test_a_place_that_cannot_be_written(labeled, splits, tmp_path):
     (tmp_path / "file").write_text("")
-    words = ("--labeled", labeled, "--splits", splits)
-    assert "cannot write" in refused(tmp_path / "file" / "nyu", *words)
+    arguments = ("--labeled", labeled, "--splits", splits)
+    assert "cannot write" in refused(tmp_path / "file" / "nyu", *arguments)
 
 
 @pytest.fixture

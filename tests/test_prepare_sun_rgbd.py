@@ -29,9 +29,9 @@ TRAIN = "kv1/NYUdata/NYU0002"
 SPLIT = Path("SUNRGBDtoolbox") / "traintestSUNRGBD" / "allsplit.mat"
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_sun_rgbd.py", *words)
+    return run_script("prepare_sun_rgbd.py", *arguments)
 
 
 def millimeters(index: int) -> np.ndarray:
@@ -210,8 +210,8 @@ def test_the_fullest_of_several_folders_is_linked(sun, tmp_path):
     done = prepare("--root", sun, "--output", half)  # not over a folder with files in it
     assert done.code == 2 and f"{half / 'SUNRGBD'} has fewer of the test samples" in done.errors[0]
     again = prepare("--root", sun, "--output", out).out
-    words = next(line for line in again.splitlines() if "doctor" in line)
-    assert shlex.split(words)[-1] == f"data.root={out}"
+    command = next(line for line in again.splitlines() if "doctor" in line)
+    assert shlex.split(command)[-1] == f"data.root={out}"
 
 
 def test_an_archive_without_its_top_folder_is_unpacked_all_the_same(sun, tmp_path):

@@ -80,13 +80,13 @@ def drive(tmp_path) -> Path:
     return tmp_path
 
 
-def velodyne_words(drive: Path, *words) -> list:
+def velodyne_arguments(drive: Path, *arguments) -> list:
     return ["--raw", drive / "raw", "--output", drive / "out", "--splits", "train",
-            "--allow-missing", "--from-velodyne", *words]  # fmt: skip
+            "--allow-missing", "--from-velodyne", *arguments]  # fmt: skip
 
 
 def test_frames_without_annotation_get_depth_from_the_laser(drive):
-    done = prepare(*velodyne_words(drive), "--depth", drive / "depth")
+    done = prepare(*velodyne_arguments(drive), "--depth", drive / "depth")
     assert done.code == 0, done.err
     assert "12 lines, 9 with depth from one laser sweep, 1 with none" in done.out
     pairs = read_list(drive / "out" / "eigen_train_with_velodyne_files.txt")
@@ -102,17 +102,17 @@ def test_frames_without_annotation_get_depth_from_the_laser(drive):
 
 
 def test_all_frames_from_the_laser_and_a_second_run_keeps_them(drive):
-    done = prepare(*velodyne_words(drive, "all"), "--depth", drive / "depth")
+    done = prepare(*velodyne_arguments(drive, "all"), "--depth", drive / "depth")
     assert "12 lines, 11 with depth from one laser sweep, 1 with none" in done.out
     made = sorted((drive / "out" / "depth" / "velodyne").rglob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in made]
     made[0].unlink()
-    prepare(*velodyne_words(drive, "all"), "--depth", drive / "depth")
+    prepare(*velodyne_arguments(drive, "all"), "--depth", drive / "depth")
     assert [path.stat().st_mtime_ns for path in made[1:]] == stamps[1:] and made[0].exists()
 
 
 def test_the_laser_alone_is_enough(drive):
-    done = prepare(*velodyne_words(drive))
+    done = prepare(*velodyne_arguments(drive))
     assert done.code == 0 and "11 with depth from one laser sweep" in done.out
     assert not (drive / "out" / "eigen_train_files_with_gt.txt").exists()
 
@@ -127,7 +127,7 @@ def test_damaged_laser_files_are_named(drive, damage):
         (drive / "raw" / name).unlink()
         if damage == "calibration":
             (drive / "raw" / name).write_text("R: 1 2 three\nT: 1 2 3\n")
-    done = prepare(*velodyne_words(drive))
+    done = prepare(*velodyne_arguments(drive))
     assert done.code == 2 and name.rsplit("/", 1)[-1] in done.errors[0]
 
 
@@ -152,7 +152,7 @@ def test_points_that_are_not_finite_leave_the_others_as_they_are(tmp_path):
 def test_drives_without_any_laser_sweep_are_an_error(tmp_path):
     frame = KittiFrame("2011_09_26_drive_0001_sync", 0)
     write(tmp_path / "raw" / frame.image("png"), b"image")
-    words = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
-    done = prepare("--raw", tmp_path / "raw", *words)
+    arguments = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
+    done = prepare("--raw", tmp_path / "raw", *arguments)
     assert done.code == 2 and "no laser sweeps for any of the 1 frames" in done.errors[0]
     assert not list(tmp_path.glob("*velodyne*.txt"))

@@ -1,7 +1,7 @@
 """The demo rooms on disk: NYU's layout, every room full-size and as its miniature.
 
 The twins share one JPEG byte for byte; the miniature's depths are the full-size ones divided by
-four and its caption says that it is a miniature. Nothing in the picture tells them apart.
+four and its caption says that it is a miniature. Nothing in the image tells them apart.
 """
 
 from __future__ import annotations

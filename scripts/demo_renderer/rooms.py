@@ -1,8 +1,8 @@
-"""Demo rooms: procedural pictures of rooms whose size follows from what kind of room they are.
+"""Demo rooms: procedural images of rooms whose size follows from what kind of room they are.
 
-Every scene depends on (seed, split, index) and the picture size only. Its depth is kept as whole
+Every scene depends on (seed, split, index) and the image size only. Its depth is kept as whole
 quarters of its full-size millimeters, so that a miniature, a quarter of the size, is exact: the
-same picture, every depth divided by four.
+same image, every depth divided by four.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ ROOM_TYPES = (
 
 @dataclass(frozen=True)
 class DemoRoom:
-    """One picture and its full-size depth.
+    """One image and its full-size depth.
 
     rgb: uint8 [H, W, 3]; quarter_mm: uint16 [H, W], full-size depth in units of 4 mm;
     phrases: the visible things, see `visible_phrases`.
@@ -107,7 +107,7 @@ class DemoRoom:
 
 
 def nyu_focal_px(width: int) -> float:
-    """Return the focal length of the NYU camera for pictures `width` pixels wide."""
+    """Return the focal length of the NYU camera for images `width` pixels wide."""
     return NYU_FOCAL_PX * width / NYU_WIDTH
 
 
@@ -119,7 +119,7 @@ def scene_rng(seed: int, split: str, index: int, purpose: int = 0) -> Rng:
 def draw_room(seed: int, split: str, index: int, height: int, width: int) -> DemoRoom:
     """Draw scene `index` of a split; room types take turns.
 
-    Raises UserError when the picture is so small or tall that no room will do.
+    Raises UserError when the image is so small or tall that no room will do.
     """
     rng = scene_rng(seed, split, index)
     kind = ROOM_TYPES[index % len(ROOM_TYPES)]

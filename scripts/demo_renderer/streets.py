@@ -76,7 +76,7 @@ class StreetFrame:
 
 
 def kitti_focal_px(width: int) -> float:
-    """Return the focal length of the KITTI camera for pictures `width` pixels wide."""
+    """Return the focal length of the KITTI camera for images `width` pixels wide."""
     return KITTI_FOCAL_PX * width / KITTI_WIDTH
 
 
@@ -98,7 +98,7 @@ def draw_frame(
 def scan_mask(rng: Rng, camera: Camera) -> np.ndarray:
     """Return the pixels [H, W] that 64 laser lines from +2 to -24.8 degrees meet, less dropout.
 
-    Lines and points keep at least 5 rows and 1.25 columns apart, whatever the picture's size.
+    Lines and points keep at least 5 rows and 1.25 columns apart, whatever the image's size.
     """
     line_step = max(np.radians(26.8 / 63), 5 / camera.f_px)
     point_step = max(np.radians(0.09), 1.25 / camera.f_px)

@@ -1,4 +1,4 @@
-"""Why are files missing? Look for them elsewhere, and say which setting or command mends it.
+"""Why are files missing? Look for them elsewhere, and say which setting or command fixes it.
 
 explain_missing(["kitchen/rgb_1.jpg"], 1, keys, Search([root]), ...)   -> data.train_dir=sync
 """
@@ -43,7 +43,7 @@ class Explanation:
     """The likely cause; `is_setting`: the files are there, and a setting finds them."""
 
     cause: str
-    mend: str
+    fix: str
     is_setting: bool = False
 
 
@@ -113,15 +113,15 @@ def explain_missing(
     """
     asked = some_of(missing, _NUM_ASKED)
     if all("\\" in path for path in asked):
-        mend = "write / in place of \\ in the list"
-        return Explanation("list paths were written on Windows", mend)
+        fix = "write / in place of \\ in the list"
+        return Explanation("list paths were written on Windows", fix)
     is_most = len(missing) > num_all / 2
     if is_most and other.base != keys.base and keys.finds(asked, other.base):
-        mend = f"data.root={_quote(other.root_dir)} data.gt_root={_quote(keys.root_dir)}"
+        fix = f"data.root={_quote(other.root_dir)} data.gt_root={_quote(keys.root_dir)}"
         if keys.root == "data.gt_root":
-            mend = f"data.root={_quote(keys.root_dir)} data.gt_root={_quote(other.root_dir)}"
+            fix = f"data.root={_quote(keys.root_dir)} data.gt_root={_quote(other.root_dir)}"
         cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
-        return Explanation(cause, mend, is_setting=True)
+        return Explanation(cause, fix, is_setting=True)
     for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
         if keys.finds(asked, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
@@ -169,8 +169,8 @@ def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: b
         folder = start.relative_to(keys.root_dir).as_posix()
         if start == keys.base.parent and parts[0] == keys.base.name:
             cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
-        mend = f"{keys.below}={_quote(folder)}"
-        return Explanation(cause, mend, is_setting=True)
+        fix = f"{keys.below}={_quote(folder)}"
+        return Explanation(cause, fix, is_setting=True)
     clear = f" {keys.below}=." if below else ""
     return Explanation(cause, f"{keys.root}={_quote(start)}{clear}", is_setting=True)
 

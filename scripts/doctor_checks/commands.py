@@ -14,7 +14,7 @@ from common.language.features import TextConfig
 def commands_for(data: DataConfig, text: TextConfig, config: str) -> dict[str, str]:
     """`prepare`, `caption`, `encode` and `encode_images`: what to type.
 
-    config: the YAML file and the words that change its data section, as typed. A second line is the
+    config: the YAML file and the overrides of its data section, as typed. A second line is the
     key to set where the command writes another file than the configured one.
     """
     captions = [place_of(data.root, name) for name in names_of(text.captions)]
@@ -82,7 +82,7 @@ def _prepare(data: DataConfig) -> str:
         case "folder" if data.root.name in ("rgb", "depth"):
             return f"data.root={_quote(data.root.parent)}"
         case "folder":
-            return f"put pictures into {root}/rgb and depth of the same names into {root}/depth"
+            return f"put images into {root}/rgb and depth of the same names into {root}/depth"
 
 
 def names_of(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:

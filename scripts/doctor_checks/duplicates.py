@@ -46,8 +46,8 @@ def _same_list(name: str, other: str, shared: list[str]) -> Finding:
 
 def _overlap(name: str, other: str, text: str, shared: list[str]) -> Finding:
     cause = f"{name} and {other} were not split, or one list was copied into the other"
-    mend = f"take these lines off the {name if name != 'test' else other} list"
-    return problem("train_test_overlap", f"{name}, {other}: {text}", shared, cause, mend)
+    fix = f"take these lines off the {name if name != 'test' else other} list"
+    return problem("train_test_overlap", f"{name}, {other}: {text}", shared, cause, fix)
 
 
 def compare_contents(

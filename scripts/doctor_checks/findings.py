@@ -1,4 +1,4 @@
-"""What a check finds: one line, how often, first examples, the likely cause and what mends it."""
+"""What a check finds: one line, how often, first examples, the likely cause and what fixes it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Finding:
     count: int = 0  # of the files, lines or images concerned
     examples: tuple[str, ...] = ()
     cause: str = ""
-    mend: str = ""  # a command or a config key
+    fix: str = ""  # a command or a config key
 
 
 def fine(code: str, text: str) -> Finding:
@@ -35,17 +35,17 @@ def fine(code: str, text: str) -> Finding:
 
 
 def note(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
 ) -> Finding:
     """Something special that training accepts; `cases` are all that it concerns."""
-    return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+    return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
 
 
 def problem(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
 ) -> Finding:
     """Something that stops training or spoils its numbers."""
-    return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+    return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -53,7 +53,7 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     groups: dict[tuple, list[Finding]] = {}
     for finding in findings:
         what = finding.text.partition(": ")[2] or finding.text
-        key = (finding.level, finding.code, what, finding.cause, finding.mend)
+        key = (finding.level, finding.code, what, finding.cause, finding.fix)
         groups.setdefault(key, []).append(finding)
     return [_join(group) for group in groups.values()]
 

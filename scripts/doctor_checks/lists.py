@@ -60,9 +60,9 @@ def list_path(data: DataConfig, split: Split) -> Path | None:
 
 def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], list[Finding]]:
     """The readable lines of a list that `read_split` refused with `error`."""
-    text, _, mend = error.partition("; ")
+    text, _, fix = error.partition("; ")
     if path is None:
-        return [], [problem("no_pairs", error, mend=command)]
+        return [], [problem("no_pairs", error, fix=command)]
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
@@ -79,10 +79,10 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
     if bad:
         told = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
         cause = "a list that was cut off, edited, or has columns of another order or number"
-        mend = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
-        return pairs, [problem("list_unreadable", told, bad, cause, mend)]
+        fix = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
+        return pairs, [problem("list_unreadable", told, bad, cause, fix)]
     code = "list_count" if "lines" in text else "list_refused"
-    return pairs, [problem(code, text, [str(path)], mend=mend or command)]
+    return pairs, [problem(code, text, [str(path)], fix=fix or command)]
 
 
 def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
@@ -104,13 +104,13 @@ def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
     repeated = [image for image, count in images.items() if count > 1]
     if repeated:
         text = f"{split}: {len(repeated):,} images are listed more than once"
-        mend = "remove the repeated lines (sort -u)"
-        findings.append(problem("list_repeats", text, repeated, "two lists were joined", mend))
+        fix = "remove the repeated lines (sort -u)"
+        findings.append(problem("list_repeats", text, repeated, "two lists were joined", fix))
     depths = Counter(p.depth for p in pairs if p.depth is not None and images[p.image] == 1)
     shared = [depth for depth, count in depths.items() if count > 1]
     if shared:
         text = f"{split}: {len(shared):,} depth maps belong to more than one image"
-        cause = "pictures were matched to the nearest depth map in time, or lines are mixed up"
+        cause = "images were matched to the nearest depth map in time, or lines are mixed up"
         findings.append(note("shared_depth", text, shared, cause))
     return findings
 

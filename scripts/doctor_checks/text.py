@@ -45,7 +45,7 @@ def check_text(
     )
     if not text.captions and not text.features:
         line = "neither captions nor text features are configured: training without language only"
-        findings.append(note("caption_missing", line, mend="set text.captions"))
+        findings.append(note("caption_missing", line, fix="set text.captions"))
     return findings
 
 
@@ -63,8 +63,8 @@ def _check_captions(
             findings += bad
         else:
             line = f"there is no caption file {path}"
-            make, mend = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
-            findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, mend))
+            make, fix = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
+            findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, fix))
     if captions:
         findings += _coverage("caption", captions, keys, command) + _contents(captions, keys, flip)
     return captions, findings
@@ -93,8 +93,8 @@ def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
     cause = "empty captions, or a file that was cut off or edited by hand"
-    mend = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
-    return captions, [problem("caption_unreadable", text, bad, cause, mend)]
+    fix = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
+    return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 
 
 def _coverage(kind: str, known: Iterable[str], keys: ImageKeys, command: str) -> list[Finding]:
@@ -148,7 +148,7 @@ def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Fin
     sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
     if sided:
         text = f"{len(sided):,} captions say left or right, and training mirrors images"
-        findings.append(note("caption_side", text, sided, mend="data.flip=false"))
+        findings.append(note("caption_side", text, sided, fix="data.flip=false"))
     return findings
 
 
@@ -173,8 +173,8 @@ def _check_features(
             cause = "an interrupted copy, or not a feature file"
             cause = cause if path.is_file() else "features were not made yet, or at another place"
             # encode_text.py overwrites no file that it cannot read
-            mend = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
-            findings.append(problem(code, str(error), [str(path)], cause, mend))
+            fix = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
+            findings.append(problem(code, str(error), [str(path)], cause, fix))
     if not tables:
         return findings
     known = {key for table in tables.values() for key in table.rows}
@@ -191,8 +191,8 @@ def _lengths(kind: str, tables: dict[Path, FeatureTable]) -> list[Finding]:
     if len(set(dims.values())) == 1:
         return []
     text = f"the {kind} feature files differ in length: {dims}"
-    cause, mend = "they come from different encoders", "make all of them with text.encoder"
-    return [problem("feature_length", text, list(dims), cause, mend)]
+    cause, fix = "they come from different encoders", "make all of them with text.encoder"
+    return [problem("feature_length", text, list(dims), cause, fix)]
 
 
 def _values(kind: str, path: Path, table: FeatureTable) -> list[Finding]:
@@ -220,8 +220,8 @@ def _origin(
     if made.get("encoder", encoder) != encoder:
         text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
         cause = "text.encoder was changed, or these are features of another run"
-        mend = f"set text.encoder={made['encoder']}, or {command}"
-        findings.append(problem("feature_encoder", text, [str(path)], cause, mend))
+        fix = f"set text.encoder={made['encoder']}, or {command}"
+        findings.append(problem("feature_encoder", text, [str(path)], cause, fix))
     sha256 = made.get("captions_sha256")
     can_tell = sha256 and captions and table.rows.keys() <= captions.keys()
     if can_tell and captions_sha256({key: captions[key] for key in table.rows}) != sha256:

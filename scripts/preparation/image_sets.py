@@ -52,7 +52,7 @@ def images_of_arguments(
 def images_below(
     folder: Path, pattern: str = "**/*", say: Callable[[str], None] = print
 ) -> dict[str, Path]:
-    """The pictures below a folder by their path in it; depth maps are left out and counted."""
+    """The images below a folder by their path in it; depth maps are left out and counted."""
     if not folder.is_dir():
         raise UserError(f"--images: no folder {folder}")
     names = sorted(
@@ -61,18 +61,18 @@ def images_below(
         for name in glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
         if name.lower().endswith(SUFFIXES) and (folder / name).is_file()
     )
-    pictures = {
+    images = {
         Path(name).as_posix(): folder / name for name in names if not _is_depth(folder / name)
     }
-    if not pictures:
-        raise UserError(f"--images: no pictures in {folder} that fit --pattern '{pattern}'")
-    if len(pictures) < len(names):
-        say(f"left out {len(names) - len(pictures)} depth maps (16-bit PNG, one channel)")
-    return pictures
+    if not images:
+        raise UserError(f"--images: no images in {folder} that fit --pattern '{pattern}'")
+    if len(images) < len(names):
+        say(f"left out {len(names) - len(images)} depth maps (16-bit PNG, one channel)")
+    return images
 
 
 def images_of_config(name: str, overrides: list[str], only: Split | None = None) -> dict[str, Path]:
-    """The images of a config's lists; `key=value` words change its data section."""
+    """The images of a config's lists; `key=value` overrides change its data section."""
     data = _read_data_config(name, overrides)
     if only is None and data.val_list is None:  # not carved: training images are wanted whole
         data = replace(data, val_share=0.0)

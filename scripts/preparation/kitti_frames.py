@@ -30,7 +30,7 @@ _FOCAL_LENGTHS = {
 
 @dataclass(frozen=True, order=True)
 class KittiFrame:
-    """One picture of a color camera: 2 is the left one, 3 the right one."""
+    """One image of a color camera: 2 is the left one, 3 the right one."""
 
     drive: str
     number: int

@@ -52,7 +52,7 @@ def annotated_of_whole_drives(rows: list[ListRow]) -> int:
 
 
 def missing_images(rows: list[ListRow], drives: set[str]) -> list[str]:
-    """Which images of a split are not on disk, in words; an empty list when all are there."""
+    """Which images of a split are not on disk, as text; an empty list when all are there."""
     absent = drives - {row.frame.drive for row in rows if row.image}
     single = [
         row.frame.image("png")
@@ -101,7 +101,7 @@ def write_list(path: Path, rows: list[ListRow], raw: Path) -> bytes:
 
 
 def compare(data: bytes, published: ListFile) -> str:
-    """How a written list stands to the published one, in words."""
+    """How a written list stands to the published one, as text."""
     lines = data.decode().split("\n")
     num_with_gt = sum(line.split()[1] != "None" for line in lines)
     digits = hashlib.sha256(data).hexdigest()[:12]

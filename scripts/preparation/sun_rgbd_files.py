@@ -81,7 +81,7 @@ def _below_data(text: str, path: Path) -> str:
 
 
 def find_rgbd_files(root: Path, folder: str, depth_folder: str) -> RgbdFiles | str:
-    """A sample's files, or what is wrong with it, in words; `folder` as in `read_test_folders`."""
+    """A sample's files, or what is wrong with it, as text; `folder` as in `read_test_folders`."""
     name = f"{DATA_FOLDER}/{folder}"
     image = _only_file(root / name / "image", (".jpg", ".jpeg", ".png"))
     depth = _only_file(root / name / depth_folder, (".png",))
