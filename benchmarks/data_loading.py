@@ -90,9 +90,14 @@ def open_datasets(arguments: argparse.Namespace, folder: Path) -> dict[str, Dept
 def real_data(arguments: argparse.Namespace) -> DataConfig:
     """What `--root`, `--list` and `--dir` name."""
     return DataConfig(
-        "nyu", resolve_path(str(arguments.root), typed_by_hand=True), *arguments.size, 10.0,
-        train_list=arguments.list, train_dir=arguments.dir, val_share=0,
-    )  # fmt: skip
+        "nyu",
+        resolve_path(str(arguments.root), typed_by_hand=True),
+        *arguments.size,
+        10.0,
+        train_list=arguments.list,
+        train_dir=arguments.dir,
+        val_share=0,
+    )
 
 
 def open_dataset(data: DataConfig, generated: bool) -> DepthDataset:

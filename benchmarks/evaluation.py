@@ -74,13 +74,15 @@ def make_batches(arguments: argparse.Namespace) -> tuple[list[StoredBatch], Tens
     for first in range(0, arguments.images, arguments.batch):
         positions = range(first, min(first + arguments.batch, arguments.images))
         rows = [position % NUM_STORED for position in positions]
-        batches.append({
-            "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
-            "gt_depth": [truths[row] for row in rows],
-            "rows": rows,
-            "image_path": [f"{position}.jpg" for position in positions],
-            "position": torch.tensor(list(positions)),
-        })  # fmt: skip
+        batches.append(
+            {
+                "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
+                "gt_depth": [truths[row] for row in rows],
+                "rows": rows,
+                "image_path": [f"{position}.jpg" for position in positions],
+                "position": torch.tensor(list(positions)),
+            }
+        )
     return batches, predictions
 
 
@@ -97,10 +99,13 @@ def score(
 ) -> EvalResult:
     """All of this project's evaluation but the network and the loading."""
     return evaluate_depth(
-        lambda batch: predictions[batch["rows"]], batches, protocol=arguments.protocol,
-        max_depth=arguments.max_depth, flip=arguments.flip,
+        lambda batch: predictions[batch["rows"]],
+        batches,
+        protocol=arguments.protocol,
+        max_depth=arguments.max_depth,
+        flip=arguments.flip,
         is_kb_crop=arguments.protocol.startswith("kitti"),
-    )  # fmt: skip
+    )
 
 
 def score_plainly(

@@ -85,8 +85,13 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rounds", type=positive, default=rounds, metavar="N",
-        help=f"timed repeats after the warm-up (default {rounds})")  # fmt: skip
+    add(
+        "--rounds",
+        type=positive,
+        default=rounds,
+        metavar="N",
+        help=f"timed repeats after the warm-up (default {rounds})",
+    )
     add("--quick", action="store_true", help="a tiny case, to see that it runs; means nothing")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     return parser

@@ -54,9 +54,11 @@ def make_network(what: str, sizes: NetworkSizes, image_size: tuple[int, int]) ->
         sampler = SamplerConfig(image_dim=sizes.vae.text_dim)
         return LanguageDepth(config, sampler, sizes.vae, image_size)
     joint = JointConfig(
-        encoder=sizes.encoder, decoder_channels=sizes.decoder_channels,
-        code_channels=sizes.vae.code_channels, text_dim=sizes.vae.text_dim,
-    )  # fmt: skip
+        encoder=sizes.encoder,
+        decoder_channels=sizes.decoder_channels,
+        code_channels=sizes.vae.code_channels,
+        text_dim=sizes.vae.text_dim,
+    )
     return JointDepth(joint, image_size)
 
 
@@ -67,8 +69,9 @@ def make_step(what: str) -> Callable:
     if what == "stage3":
         return partial(stage3_step, silog_lambda=0.85, max_depth=MAX_DEPTH)
     coin = 1.0 if what == "joint-text" else 0.0
-    return partial(joint_step, loss=JointLossConfig(text_step_probability=coin),
-                   max_depth=MAX_DEPTH)  # fmt: skip
+    return partial(
+        joint_step, loss=JointLossConfig(text_step_probability=coin), max_depth=MAX_DEPTH
+    )
 
 
 def make_batch(

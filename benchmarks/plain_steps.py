@@ -91,9 +91,13 @@ def _stage1(w: plain.Weights, sizes: NetworkSizes, batch: Batch, rng: StepRandom
 
 
 def _stage3(
-    prior: plain.Weights, sampler: plain.Weights, w: plain.Weights, sizes: NetworkSizes,
-    batch: Batch, rng: StepRandom,
-) -> Tensor:  # fmt: skip
+    prior: plain.Weights,
+    sampler: plain.Weights,
+    w: plain.Weights,
+    sizes: NetworkSizes,
+    batch: Batch,
+    rng: StepRandom,
+) -> Tensor:
     """Without stage 1's own depth, which the published code computes too."""
     eps = plain.mlp(batch["image_feature"], sampler, "eps_net")
     text = batch["text_feature"]

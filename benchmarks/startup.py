@@ -62,8 +62,13 @@ def _python(code: str) -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = benchmark_parser(__doc__ or "", rounds=3)
-    parser.add_argument("--entries", nargs="+", type=positive, default=[100, 24_000],
-                        help="lengths of the training list (default 100 24000)")  # fmt: skip
+    parser.add_argument(
+        "--entries",
+        nargs="+",
+        type=positive,
+        default=[100, 24_000],
+        help="lengths of the training list (default 100 24000)",
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.entries = 1, [8]

@@ -147,9 +147,13 @@ def measure(
 
 
 def time_fit(
-    what: str, network: nn.Module, batch: Batch, precision: Any,
-    arguments: argparse.Namespace, steps: int,
-) -> list[float]:  # fmt: skip
+    what: str,
+    network: nn.Module,
+    batch: Batch,
+    precision: Any,
+    arguments: argparse.Namespace,
+    steps: int,
+) -> list[float]:
     """Seconds of a step of this project's loop: one mean over `steps` of them for each round."""
     total = (arguments.rounds + WARM_UP) * steps
     count = len(batch["image"])
@@ -189,8 +193,14 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--what", nargs="+", choices=WHAT, default=["stage1", "stage3", "joint-image"])
     add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    add("--without", nargs="+", choices=(*TRICKS, "all"), default=[], metavar="TRICK",
-        help=f"also without this one: {', '.join(TRICKS)}, or all, one at a time")  # fmt: skip
+    add(
+        "--without",
+        nargs="+",
+        choices=(*TRICKS, "all"),
+        default=[],
+        metavar="TRICK",
+        help=f"also without this one: {', '.join(TRICKS)}, or all, one at a time",
+    )
     add("--size", nargs=2, type=positive, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
     add("--batch", type=positive, help="images of a step (default: 4 for stage 1, 1 else)")
     add("--network", choices=NETWORKS, default="published")

@@ -195,8 +195,12 @@ def _parse() -> argparse.Namespace:
     add("--model", default="Salesforce/blip-image-captioning-large", help="default: %(default)s")
     add("--revision", help="branch, tag or commit of the model")
     add("--prompt", help="how the caption starts ('a photo of'), or what a chat model is asked")
-    add("--temperature", type=_at_least_0, default=0.0,
-        help="above 0: draw the words, by --seed (default 0: the likeliest word)")  # fmt: skip
+    add(
+        "--temperature",
+        type=_at_least_0,
+        default=0.0,
+        help="above 0: draw the words, by --seed (default 0: the likeliest word)",
+    )
     add("--num-captions", type=_count, default=1, help="for each image (needs --temperature)")
     add("--num-beams", type=_count, default=1, help="width of the search without --temperature")
     add("--max-new-tokens", type=_count, default=CaptionSettings.max_new_tokens)

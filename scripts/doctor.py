@@ -241,9 +241,13 @@ def describe(finding: Finding) -> str:
 
 def _wrapped(start: str, text: str) -> str:
     return textwrap.fill(
-        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        text,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def verdict(report: DoctorReport) -> str:
@@ -284,8 +288,13 @@ def _parse() -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
     add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
     add("--root", metavar="DIR", help="the same as data.root=DIR")
-    add("--sample", type=positive, default=200, metavar="N",
-        help="pairs of each split to decode (default %(default)s)")  # fmt: skip
+    add(
+        "--sample",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="pairs of each split to decode (default %(default)s)",
+    )
     add("--json", metavar="FILE", help="write the findings there too")
     arguments = parser.parse_intermixed_args()
     arguments.config = arguments.config or CONFIGS[arguments.data]

@@ -34,9 +34,14 @@ def main() -> None:
     arguments, overrides = _parse()
     output = resolve_path(arguments.output, True)
     runs = make_plan(
-        arguments.recipe, arguments.data, arguments.images, arguments.seeds, output,
-        arguments.checkpoint, overrides,
-    )  # fmt: skip
+        arguments.recipe,
+        arguments.data,
+        arguments.images,
+        arguments.seeds,
+        output,
+        arguments.checkpoint,
+        overrides,
+    )
     facts = {"command": " ".join(sys.argv), **environment()}
     rows: list[ResultRow] = []
     failures: list[str] = []
@@ -82,22 +87,41 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     """The options, and the `key=value` overrides wherever they stand."""
     overrides = [item for item in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", item)]
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="few_shot.py --recipe NAME ... --images K ... --output DIR [options] [key=value ...]",
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--recipe", nargs="+", required=True, metavar="NAME",
-        help=f"what to train: {', '.join(RECIPES)}, or in quotes 'NAME key=value ...'")  # fmt: skip
-    add("--data", default="demo", metavar="NAME",
+    add(
+        "--recipe",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help=f"what to train: {', '.join(RECIPES)}, or in quotes 'NAME key=value ...'",
+    )
+    add(
+        "--data",
+        default="demo",
+        metavar="NAME",
         help="configs/NAME/*.yaml (demo, nyu, kitti), configs/NAME_*.yaml (nyu/labeled, "
-        "demo/streets), or your own folder of such files (default: demo)")  # fmt: skip
-    add("--images", nargs="+", required=True, metavar="K",
-        help="numbers of training images (8), shares of them (0.5), or 'all'")  # fmt: skip
+        "demo/streets), or your own folder of such files (default: demo)",
+    )
+    add(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="K",
+        help="numbers of training images (8), shares of them (0.5), or 'all'",
+    )
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="default: 0 1 2")
     add("--output", required=True, metavar="DIR", help="for runs and results")
-    add("--checkpoint", choices=("last", "best"), default="last",
+    add(
+        "--checkpoint",
+        choices=("last", "best"),
+        default="last",
         help="last: nothing was chosen (default); best: by the validation split, which may hold "
-        "more images than the training")  # fmt: skip
+        "more images than the training",
+    )
     return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
 
 

@@ -90,11 +90,21 @@ def _parse() -> argparse.Namespace:
     add("--height", type=_size, help=f"pixels (rooms {rooms.height}, streets {streets.height})")
     add("--width", type=_size, help=f"pixels (rooms {rooms.width}, streets {streets.width})")
     add("--seed", type=_count, default=0)
-    add("--miniature-share", type=float, default=rooms.miniature_share,
-        help="share of the training rooms that also appear as a miniature (default 1)")  # fmt: skip
+    add(
+        "--miniature-share",
+        type=float,
+        default=rooms.miniature_share,
+        help="share of the training rooms that also appear as a miniature (default 1)",
+    )
     frames = (streets.train_frames, streets.val_frames, streets.test_frames)
-    add("--street-frames", type=_count, nargs=3, default=frames, metavar=("TRAIN", "VAL", "TEST"),
-        help="street images per split (default {} {} {})".format(*frames))  # fmt: skip
+    add(
+        "--street-frames",
+        type=_count,
+        nargs=3,
+        default=frames,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="street images per split (default {} {} {})".format(*frames),
+    )
     add("--workers", type=_size, default=os.cpu_count() or 1, help="processes (default: all cores)")
     add("--force", action="store_true", help="replace data made with other settings")
     return parser.parse_args()

@@ -224,21 +224,42 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--raw", nargs="+", default=[], metavar="PATH",
-        help="folders with raw drives, unzipped or not, at any level")  # fmt: skip
-    add("--depth", nargs="+", default=[], metavar="PATH",
-        help="folders with annotated depth, as unzipped or merged, or the archive")  # fmt: skip
+    add(
+        "--raw",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with raw drives, unzipped or not, at any level",
+    )
+    add(
+        "--depth",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with annotated depth, as unzipped or merged, or the archive",
+    )
     add("--output", default=str(DEFAULT_OUTPUT), metavar="DIR", help="default: data/kitti")
     add("--splits", nargs="+", choices=["test", "train"], default=["test", "train"])
-    add("--train-list", metavar="SOURCE",
+    add(
+        "--train-list",
+        metavar="SOURCE",
         help="scan (default: every annotated frame of the 33 training drives), published "
         "(BTS's list, downloaded), or the file or URL of a list of BTS, monodepth or "
-        "monodepth2")  # fmt: skip
-    add("--test-list", metavar="SOURCE",
-        help="a file or URL instead of the 697 Eigen frames, which are built in")  # fmt: skip
-    add("--from-velodyne", nargs="?", const="missing", choices=["missing", "all"],
+        "monodepth2",
+    )
+    add(
+        "--test-list",
+        metavar="SOURCE",
+        help="a file or URL instead of the 697 Eigen frames, which are built in",
+    )
+    add(
+        "--from-velodyne",
+        nargs="?",
+        const="missing",
+        choices=["missing", "all"],
         help="make ground truth from the laser for frames without annotated depth, or for all "
-        "(as papers do that score all 697)")  # fmt: skip
+        "(as papers do that score all 697)",
+    )
     add("--download", action="store_true", help="fetch from KITTI's server what is not there")
     add("--server", default=KITTI_SERVER, metavar="URL", help="a mirror of %(default)s")
     add("--allow-missing", action="store_true", help="write lists of what is there")

@@ -215,8 +215,13 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--root", nargs="+", default=[], metavar="PATH",
-        help="folders with SUNRGBD and SUNRGBDtoolbox, unzipped or not")  # fmt: skip
+    add(
+        "--root",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with SUNRGBD and SUNRGBDtoolbox, unzipped or not",
+    )
     add("--output", default=str(DEFAULT_OUTPUT), metavar="DIR", help="default: data/sun_rgbd")
     add("--depth", choices=list(DEPTH_FOLDERS), default="raw", help="default: raw")
     add("--download", action="store_true", help="fetch from Princeton's server what is not there")

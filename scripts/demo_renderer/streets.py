@@ -175,12 +175,20 @@ def house(rng: Rng, width: float, height: float) -> Piece:
     depth, w = 10.0, width / 2
     piece = Piece("house" if height < 9 else "building", (width, height, depth))
     piece.box((-w, w), (0, height), (0, depth), front)
-    piece.box((-w - 0.2, w + 0.2), (height, height + 0.4), (0, depth + 0.25),
-              Material(pick(rng, ((0.40, 0.22, 0.18), (0.30, 0.30, 0.32)))))  # fmt: skip
+    piece.box(
+        (-w - 0.2, w + 0.2),
+        (height, height + 0.4),
+        (0, depth + 0.25),
+        Material(pick(rng, ((0.40, 0.22, 0.18), (0.30, 0.30, 0.32)))),
+    )
     piece.box((-w, w), (0, 0.5), (0, depth + 0.05), Material(scaled(color, 0.6)))
     door = rng.uniform(-w + 1, w - 1)
-    piece.box((door - 0.55, door + 0.55), (0, 2.2), (0, depth + 0.08),
-              Material(pick(rng, ((0.30, 0.18, 0.12), (0.20, 0.30, 0.25), DARK))))  # fmt: skip
+    piece.box(
+        (door - 0.55, door + 0.55),
+        (0, 2.2),
+        (0, depth + 0.08),
+        Material(pick(rng, ((0.30, 0.18, 0.12), (0.20, 0.30, 0.25), DARK))),
+    )
     return piece
 
 

@@ -72,9 +72,7 @@ def _equal_files(left: Files, right: Files, sizes: FileSizes) -> list[tuple[str,
     for digest, label in ((_digest_ends, "comparing sizes"), (_digest, "comparing contents")):
         candidates = [file for one, two in groups for file in (*one, *two)]
         digests = dict(zip(candidates, in_threads(digest, candidates, label), strict=True))
-        groups = [
-            part for one, two in groups for part in _grouped(one, two, digests.__getitem__)
-        ]  # fmt: skip
+        groups = [part for one, two in groups for part in _grouped(one, two, digests.__getitem__)]
     return [(file, two[0]) for one, two in groups for file in one]
 
 

@@ -69,9 +69,11 @@ def _wrong_bits(name: str, probes: list[Probe]) -> list[Finding]:
 
 
 def _has_wrong_bits(probe: Probe) -> bool:
-    return probe.depth is None and probe.depth_size is not None and "16-bit with 1 " not in (
-        f"{probe.depth_kind} "
-    )  # fmt: skip
+    return (
+        probe.depth is None
+        and probe.depth_size is not None
+        and "16-bit with 1 " not in f"{probe.depth_kind} "
+    )
 
 
 def _unreadable(name: str, probes: list[Probe]) -> list[Finding]:
@@ -107,9 +109,10 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
 
 def _too_small(name: str, probes: list[Probe]) -> list[Finding]:
     small = [
-        p for p in probes
+        p
+        for p in probes
         if p.image_size and (p.image_size[0] < KB_HEIGHT or p.image_size[1] < KB_WIDTH)
-    ]  # fmt: skip
+    ]
     if not small:
         return []
     text = f"{name}: {len(small)} of {len(probes)} images are below {KB_HEIGHT}x{KB_WIDTH}"
