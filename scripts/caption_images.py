@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from common.config import resolve_path
+from common.config import positive, resolve_path
 from common.errors import UserError, run_program
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
@@ -201,20 +201,14 @@ def _parse() -> argparse.Namespace:
         default=0.0,
         help="above 0: draw the words, by --seed (default 0: the likeliest word)",
     )
-    add("--num-captions", type=_count, default=1, help="for each image (needs --temperature)")
-    add("--num-beams", type=_count, default=1, help="width of the search without --temperature")
-    add("--max-new-tokens", type=_count, default=CaptionSettings.max_new_tokens)
+    add("--num-captions", type=positive, default=1, help="for each image (needs --temperature)")
+    add("--num-beams", type=positive, default=1, help="width of the search without --temperature")
+    add("--max-new-tokens", type=positive, default=CaptionSettings.max_new_tokens)
     add("--seed", type=int, default=0)
-    add("--batch-size", type=_count, default=16, help="images per process (default %(default)s)")
+    add("--batch-size", type=positive, default=16, help="images per process (default %(default)s)")
     add("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     add("--skip-unreadable", action="store_true", help="leave out and count damaged images")
     return parser.parse_intermixed_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _at_least_0(text: str) -> float:

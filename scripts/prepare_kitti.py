@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.config import REPO_ROOT, resolve_path
 from common.data.named_splits import NAMED_SPLITS
 from common.errors import UserError, run_program
+from scripts.preparation.archives import existing_places
 from scripts.preparation.download import download
 from scripts.preparation.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
 from scripts.preparation.kitti_archives import (
@@ -93,10 +94,10 @@ def main() -> None:
 
 def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts) -> None:
     """Link, unpack and, if asked, download the files."""
-    for place in _places(arguments.raw):
+    for place in existing_places(arguments.raw, "--raw and --depth"):
         link_raw(place, tree.raw)
         unpack_raw(place, tree.raw, parts)
-    for place in _places(arguments.depth):
+    for place in existing_places(arguments.depth, "--raw and --depth"):
         link_depth(place, tree.depth)
         unpack_depth(place, tree.depth, parts)
     if arguments.download:
@@ -158,14 +159,6 @@ def _fetch_list(source: str, output: Path) -> Path:
 
 def _listed(split: AskedSplit) -> list:
     return split.listed.frames if split.listed else []
-
-
-def _places(names: list[str]) -> list[Path]:
-    places = [resolve_path(name, True) for name in names]
-    for place in places:
-        if not place.exists():
-            raise UserError(f"there is no {place}; check --raw and --depth")
-    return places
 
 
 def _tell_missing(split: AskedSplit, problems: list[str], allow_missing: bool) -> None:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from common.config import REPO_ROOT, resolve_path
 from common.errors import UserError, run_program
 from common.files import whole_file
-from scripts.preparation.archives import extract_zip, find_archives
+from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
 from scripts.preparation.sun_rgbd_files import (
@@ -53,7 +53,7 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
-    places = [*_places(arguments.root), output]
+    places = [*existing_places(arguments.root, "--root"), output]
     server = arguments.server if arguments.download else None
     folders = read_test_folders(get_split_file(places, output, server))
     depth_folder = DEPTH_FOLDERS[arguments.depth]
@@ -176,14 +176,6 @@ def write_list(path: Path, samples: list[RgbdFiles]) -> None:
         lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _places(names: list[str]) -> list[Path]:
-    places = [resolve_path(name, True) for name in names]
-    for place in places:
-        if not place.exists():
-            raise UserError(f"there is no {place}; check --root")
-    return places
 
 
 def _find_archive(places: list[Path], name: str) -> Path | None:

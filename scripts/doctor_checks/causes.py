@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.doctor_checks.findings import some_of
+from scripts.doctor_checks.findings import quoted, some_of
 
 _MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
 _NUM_ASKED = 20
@@ -117,15 +117,15 @@ def explain_missing(
         return Explanation("list paths were written on Windows", fix)
     is_most = len(missing) > num_all / 2
     if is_most and other.base != keys.base and keys.finds(asked, other.base):
-        fix = f"data.root={_quote(other.root_dir)} data.gt_root={_quote(keys.root_dir)}"
+        fix = f"data.root={quoted(other.root_dir)} data.gt_root={quoted(keys.root_dir)}"
         if keys.root == "data.gt_root":
-            fix = f"data.root={_quote(keys.root_dir)} data.gt_root={_quote(other.root_dir)}"
+            fix = f"data.root={quoted(keys.root_dir)} data.gt_root={quoted(other.root_dir)}"
         cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
         return Explanation(cause, fix, is_setting=True)
     for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
         if keys.finds(asked, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
-            return Explanation(cause, f"{keys.root}={_quote(path)}", is_setting=True)
+            return Explanation(cause, f"{keys.root}={quoted(path)}", is_setting=True)
     is_shared = other.root_dir == keys.root_dir
     guesses = Counter(filter(None, (_explain_one(path, keys, search, is_shared) for path in asked)))
     if guesses:
@@ -164,15 +164,15 @@ def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: b
     below = PurePosixPath(keys.below_dir).parts
     if below and start.parts[-len(below) :] == below and not keys.base.is_dir():
         root = Path(*start.parts[: -len(below)])
-        return Explanation(cause, f"{keys.root}={_quote(root)}", is_setting=True)
+        return Explanation(cause, f"{keys.root}={quoted(root)}", is_setting=True)
     if is_shared and start.is_relative_to(keys.root_dir) and keys.root == "data.root":
         folder = start.relative_to(keys.root_dir).as_posix()
         if start == keys.base.parent and parts[0] == keys.base.name:
             cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
-        fix = f"{keys.below}={_quote(folder)}"
+        fix = f"{keys.below}={quoted(folder)}"
         return Explanation(cause, fix, is_setting=True)
     clear = f" {keys.below}=." if below else ""
-    return Explanation(cause, f"{keys.root}={_quote(start)}{clear}", is_setting=True)
+    return Explanation(cause, f"{keys.root}={quoted(start)}{clear}", is_setting=True)
 
 
 def _other_depth(extra: tuple[str, ...], start: Path, keys: RootKeys) -> Explanation | None:
@@ -228,8 +228,3 @@ def _without_nested(folders: Iterable[Path]) -> list[Path]:
         if not any(folder.is_relative_to(other) for other in kept):
             kept.append(folder)
     return kept
-
-
-def _quote(value: object) -> str:
-    text = str(value)
-    return f"'{text}'" if " " in text else text

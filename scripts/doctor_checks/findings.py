@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -66,6 +67,11 @@ def _join(group: list[Finding]) -> Finding:
     examples = tuple(example for finding in group for example in finding.examples)
     count = sum(finding.count for finding in group)
     return replace(group[0], text=text, count=count, examples=examples[:NUM_EXAMPLES])
+
+
+def quoted(value: object) -> str:
+    """One argument of a command line."""
+    return shlex.quote(str(value))
 
 
 def some_of(items: Sequence[Item], most: int) -> list[Item]:
