@@ -80,9 +80,17 @@ def test_every_image_of_a_folder_gets_a_line_with_its_origin(tiny, images, tmp_p
 def test_keys_of_a_config_are_those_of_its_lists(tiny, workspace, tmp_path):
     output = tmp_path / "captions.jsonl"
     outcome = run_script(
-        "caption_images.py", "--config", workspace.configs / "stage1.yaml", "--output", output,
-        "--model", tiny / "blip", "--split", "test", f"data.root={workspace.data}",
-    )  # fmt: skip
+        "caption_images.py",
+        "--config",
+        workspace.configs / "stage1.yaml",
+        "--output",
+        output,
+        "--model",
+        tiny / "blip",
+        "--split",
+        "test",
+        f"data.root={workspace.data}",
+    )
     assert outcome.code == 0, outcome.err
     listed = [
         line.split()[0].lstrip("/")
@@ -162,10 +170,22 @@ def test_two_processes_equal_one(tiny, images, tmp_path):
     arguments = ("--temperature", "0.8", "--num-captions", "2", "--batch-size", "2")
     assert caption(tiny, images, one, *arguments).code == 0
     outcome = run_process(
-        "sh", "scripts/launch.sh", "scripts/caption_images.py", "--images", str(images),
-        "--output", str(two), "--model", str(tiny / "blip"), "--precision", "fp32",
-        "--max-new-tokens", "6", *arguments, NPROC="2",
-    )  # fmt: skip
+        "sh",
+        "scripts/launch.sh",
+        "scripts/caption_images.py",
+        "--images",
+        str(images),
+        "--output",
+        str(two),
+        "--model",
+        str(tiny / "blip"),
+        "--precision",
+        "fp32",
+        "--max-new-tokens",
+        "6",
+        *arguments,
+        NPROC="2",
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("left out 1 depth maps") == 1
     assert two.read_bytes() == one.read_bytes()

@@ -178,10 +178,15 @@ def test_damaged_own_checkpoint_is_not_published_half(tmp_path, damage):
     else:  # only the second of the three files is refused, the first not written either
         content["model"]["scenes.standardize.mean"] += 1
     torch.save(content, tmp_path / "damaged.pt")
-    expected = {"weight": "fuse0.weight", "shape": "fuse0.weight", "key": "it has no recipe",
-             "statistics": "standardizes"}  # fmt: skip
-    done = convert("--to", "published", "--from", tmp_path / "damaged.pt",
-                   "--output", tmp_path / "back")  # fmt: skip
+    expected = {
+        "weight": "fuse0.weight",
+        "shape": "fuse0.weight",
+        "key": "it has no recipe",
+        "statistics": "standardizes",
+    }
+    done = convert(
+        "--to", "published", "--from", tmp_path / "damaged.pt", "--output", tmp_path / "back"
+    )
     assert expected[damage] in done.refusal
     assert len(done.err.splitlines()) == 1
     assert not list(tmp_path.glob("back*"))
@@ -190,8 +195,9 @@ def test_damaged_own_checkpoint_is_not_published_half(tmp_path, damage):
 def test_published_files_do_not_overwrite_the_checkpoint(tmp_path):
     torch.save(converted(tmp_path), tmp_path / "net_stage_1")
     before = (tmp_path / "net_stage_1").read_bytes()
-    done = convert("--to", "published", "--from", tmp_path / "net_stage_1",
-                   "--output", tmp_path / "net")  # fmt: skip
+    done = convert(
+        "--to", "published", "--from", tmp_path / "net_stage_1", "--output", tmp_path / "net"
+    )
     assert "would overwrite" in done.refusal
     assert (tmp_path / "net_stage_1").read_bytes() == before
     assert not (tmp_path / "net").exists()

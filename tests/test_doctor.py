@@ -33,8 +33,17 @@ def test_healthy_nyu(nyu):
     assert health.content["counts"] == {"train": 12, "test": 8}
     assert health.content["seconds"] > 0
     assert health.codes("note") == ["list_count"]  # 12 of the published 24,231 lines
-    assert set(health.codes("ok")) >= {"lists", "present", "whole", "files", "depth", "captions",
-                                       "text_features", "duplicates", "disk"}  # fmt: skip
+    assert set(health.codes("ok")) >= {
+        "lists",
+        "present",
+        "whole",
+        "files",
+        "depth",
+        "captions",
+        "text_features",
+        "duplicates",
+        "disk",
+    }
     assert health.finding("present", "train")["text"] == "train: all 12 pairs are there"
     medians = [np.median(d[d > 0]) for d in map(trees.read_stored, trees.depths(nyu))]
     assert f"median {np.median(medians) / 1000:.2f} m" in health.finding("depth", "train")["text"]
@@ -182,9 +191,19 @@ def test_nothing_is_written_without_being_asked(nyu):
 
 @pytest.mark.parametrize(
     ("stored", "typical", "scale"),
-    [(2600, 2.6, 1000), (660, 2.6, 256), (260, 2.6, 100), (26, 2.6, 10), (3, 2.6, 1),
-     (66, 2.6, 25.5), (13000, 2.6, 5000), (3490, 10, 256), (2050, 10, 256), (9000, 10, 1000)],
-)  # fmt: skip
+    [
+        (2600, 2.6, 1000),
+        (660, 2.6, 256),
+        (260, 2.6, 100),
+        (26, 2.6, 10),
+        (3, 2.6, 1),
+        (66, 2.6, 25.5),
+        (13000, 2.6, 5000),
+        (3490, 10, 256),
+        (2050, 10, 256),
+        (9000, 10, 1000),
+    ],
+)
 def test_units_are_told_from_the_median(stored, typical, scale):
     assert guess_unit(stored, typical).scale == scale
 

@@ -28,9 +28,11 @@ def test_lines_that_cannot_be_read(nyu):
 
 @pytest.mark.parametrize(
     ("content", "code", "phrase"),
-    [("<!DOCTYPE html>\n<p>404: Not Found", "list_unreadable", "is a web page, not a list"),
-     ("", "list_refused", "the list has no images")],
-)  # fmt: skip
+    [
+        ("<!DOCTYPE html>\n<p>404: Not Found", "list_unreadable", "is a web page, not a list"),
+        ("", "list_refused", "the list has no images"),
+    ],
+)
 def test_a_list_without_pairs(nyu, content, code, phrase):
     (nyu / trees.NYU_TRAIN_LIST).write_text(content)
     health = trees.examine_nyu(nyu)

@@ -18,8 +18,18 @@ from common.config import REPO_ROOT
 
 PROGRAM = str(REPO_ROOT / "scripts" / "few_shot.py")
 REAL_POPEN = subprocess.Popen
-ASKED = ["--recipe", "joint", "--images", "2", "0.5", "--seeds", "0", "1", "eval.max_images=1",
-         "eval.flip=true"]  # fmt: skip
+ASKED = [
+    "--recipe",
+    "joint",
+    "--images",
+    "2",
+    "0.5",
+    "--seeds",
+    "0",
+    "1",
+    "eval.max_images=1",
+    "eval.flip=true",
+]
 
 
 class Started:

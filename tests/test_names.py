@@ -8,8 +8,15 @@ import pytest
 
 from common.config import REPO_ROOT
 
-FOLDERS = ("common", "stage1_vae", "stage2_sampler", "stage3_depth", "llm_mde", "scripts",
-           "benchmarks")  # fmt: skip
+FOLDERS = (
+    "common",
+    "stage1_vae",
+    "stage2_sampler",
+    "stage3_depth",
+    "llm_mde",
+    "scripts",
+    "benchmarks",
+)
 STILL_TWICE = {
     "LanguageConfig",  # the language section of stage 3, and the language model of LLM-MDE
     "State",  # the same alias in both modules of published networks

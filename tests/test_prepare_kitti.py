@@ -63,8 +63,9 @@ def test_lists_are_the_published_ones_and_every_file_is_found(kitti, tmp_path):
         "2011_09_26/2011_09_26_drive_0001_sync/image_02/data/0000000005.png "
         "2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000005.png 721.5377"
     )
-    assert train[-1].endswith("2011_10_03_drive_0042_sync/proj_depth/groundtruth/image_02/"
-                              "0000000006.png 718.856")  # fmt: skip
+    assert train[-1].endswith(
+        "2011_10_03_drive_0042_sync/proj_depth/groundtruth/image_02/0000000006.png 718.856"
+    )
     data = DataConfig("kitti", tmp_path / "raw", 352, 1216, 80.0, tmp_path / "depth")
     pairs = read_list(tmp_path / "eigen_test_697_files_with_gt.txt")
     found = find_samples(data, layout_of(data), "test", pairs)

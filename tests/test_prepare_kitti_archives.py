@@ -54,9 +54,17 @@ def pack(folder: Path, drives: tuple[str, ...]) -> None:
 def test_archives_are_unpacked_in_part_and_gone_on_with(tmp_path):
     drive = "2011_09_26_drive_0001_sync"
     pack(tmp_path / "zips", (drive,))
-    arguments = ["--raw", tmp_path / "zips" / "raw_data", "--depth",
-             tmp_path / "zips" / "data_depth_annotated.zip", "--output", tmp_path / "out",
-             "--splits", "train", "--allow-missing"]  # fmt: skip
+    arguments = [
+        "--raw",
+        tmp_path / "zips" / "raw_data",
+        "--depth",
+        tmp_path / "zips" / "data_depth_annotated.zip",
+        "--output",
+        tmp_path / "out",
+        "--splits",
+        "train",
+        "--allow-missing",
+    ]
     assert prepare(*arguments).code == 0
     unpacked = {p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".txt"}
     assert {p.parent.parent.name for p in unpacked} == {"image_02", "groundtruth"}

@@ -81,8 +81,17 @@ def drive(tmp_path) -> Path:
 
 
 def velodyne_arguments(drive: Path, *arguments) -> list:
-    return ["--raw", drive / "raw", "--output", drive / "out", "--splits", "train",
-            "--allow-missing", "--from-velodyne", *arguments]  # fmt: skip
+    return [
+        "--raw",
+        drive / "raw",
+        "--output",
+        drive / "out",
+        "--splits",
+        "train",
+        "--allow-missing",
+        "--from-velodyne",
+        *arguments,
+    ]
 
 
 def test_frames_without_annotation_get_depth_from_the_laser(drive):
@@ -91,8 +100,13 @@ def test_frames_without_annotation_get_depth_from_the_laser(drive):
     assert "12 lines, 9 with depth from one laser sweep, 1 with none" in done.out
     pairs = read_list(drive / "out" / "eigen_train_with_velodyne_files.txt")
     kinds = ["none" if p.depth is None else p.depth.split("/")[0] for p in pairs]
-    assert kinds == [*["velodyne"] * 3, "none", "velodyne", *["2011_09_26_drive_0001_sync"] * 2,
-                     *["velodyne"] * 5]  # fmt: skip
+    assert kinds == [
+        *["velodyne"] * 3,
+        "none",
+        "velodyne",
+        *["2011_09_26_drive_0001_sync"] * 2,
+        *["velodyne"] * 5,
+    ]
     stored = read_depth(drive / "out" / "depth" / pairs[8].depth)
     expected = slow_projection(sweep(8), 375, 1242)
     np.testing.assert_allclose(stored / 256, expected, atol=0.5 / 256 + 1e-6)
