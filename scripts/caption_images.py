@@ -48,7 +48,7 @@ def main() -> None:
 
 def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
-    images = images_of_arguments(arguments, lambda text: _say(processes, text))
+    images = images_of_arguments(arguments, lambda text: _print_once(processes, text))
     output = _check_output(arguments.output)
     settings = _settings(arguments, processes)
     source = settings.provenance()
@@ -56,7 +56,7 @@ def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     todo = [key for key in images if key not in done]
     processes.barrier()  # everyone has read before anyone writes
     if not todo and not caption_parts.part_files(output):
-        _say(processes, f"{output}: already there, {len(images)} images")
+        _print_once(processes, f"{output}: already there, {len(images)} images")
         return
     share = {key: images[key] for key in todo[processes.rank :: processes.world_size]}
     left_out = _caption_share(share, output, settings, source, arguments, processes)
@@ -180,7 +180,7 @@ def _check_output(name: str) -> Path:
     return output
 
 
-def _say(processes: Processes, text: str) -> None:
+def _print_once(processes: Processes, text: str) -> None:
     if processes.is_main:
         print(text)
 

@@ -67,7 +67,7 @@ DEFAULT_OUTPUT = REPO_ROOT / "data" / "kitti"
 
 
 @dataclass(frozen=True)
-class AskedSplit:
+class RequestedSplit:
     """What a split is made of."""
 
     name: str  # train or test
@@ -89,7 +89,7 @@ def main() -> None:
     gather(arguments, output, tree, parts)
     for split in splits:
         prepare(split, output, tree, arguments.from_velodyne, arguments.allow_missing)
-    _say_next(output)
+    _print_next_steps(output)
 
 
 def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts) -> None:
@@ -107,7 +107,7 @@ def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts
 
 
 def prepare(
-    split: AskedSplit, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
+    split: RequestedSplit, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
 ) -> None:
     """Write the lists of a split, and its ground truth from the laser if asked."""
     frames = split.listed.frames if split.listed else scan_training(tree)
@@ -119,27 +119,27 @@ def prepare(
         expected = listed.num_with_gt if listed else annotated_of_whole_drives(rows)
         problems += missing_depth(rows, expected)
     if problems:
-        _tell_missing(split, problems, allow_missing)
+        _report_missing(split, problems, allow_missing)
     if annotated:
         _write_lists(split, rows, output, tree.raw)
     if velodyne:
         _write_velodyne_list(split, rows, output, tree, velodyne)
 
 
-def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> AskedSplit:
+def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> RequestedSplit:
     """The frames of a split: as typed, else from KITTI's own rule."""
     source = arguments.train_list if name == "train" else arguments.test_list
     if name == "train" and (source == "scan" or (source is None and not _is_full(output))):
-        return AskedSplit(name, frozenset(EIGEN_TRAIN_DRIVES), None)
+        return RequestedSplit(name, frozenset(EIGEN_TRAIN_DRIVES), None)
     if name == "test" and source is None:
         listed = FrameList(eigen_test_frames(), TEST_652.num_with_gt)
-        return AskedSplit(name, frozenset(EIGEN_TEST_DRIVES), listed)
+        return RequestedSplit(name, frozenset(EIGEN_TEST_DRIVES), listed)
     listed = read_frame_list(_fetch_list(source or str(output / TRAIN.file), output))
     drives = frozenset(frame.drive for frame in listed.frames)
     leaked = drives & set(EIGEN_TEST_DRIVES) if name == "train" else frozenset()
     if leaked:
         raise UserError(f"--train-list {source}: {min(leaked)} is a drive of the Eigen test set")
-    return AskedSplit(name, drives, listed)
+    return RequestedSplit(name, drives, listed)
 
 
 def _is_full(output: Path) -> bool:
@@ -157,11 +157,11 @@ def _fetch_list(source: str, output: Path) -> Path:
     return resolve_path(source, True)
 
 
-def _listed(split: AskedSplit) -> list:
+def _listed(split: RequestedSplit) -> list:
     return split.listed.frames if split.listed else []
 
 
-def _tell_missing(split: AskedSplit, problems: list[str], allow_missing: bool) -> None:
+def _report_missing(split: RequestedSplit, problems: list[str], allow_missing: bool) -> None:
     text = f"{split.name} split: {'; '.join(problems)}"
     if not allow_missing:
         raise UserError(
@@ -171,7 +171,7 @@ def _tell_missing(split: AskedSplit, problems: list[str], allow_missing: bool) -
     print(f"warning: {text}; the list is shorter, results are not those of the published split")
 
 
-def _write_lists(split: AskedSplit, rows: list[ListRow], output: Path, raw: Path) -> None:
+def _write_lists(split: RequestedSplit, rows: list[ListRow], output: Path, raw: Path) -> None:
     with_gt = [row for row in rows if row.depth]
     files = [(TRAIN if split.name == "train" else TEST_652, with_gt)]
     if split.name == "test" and len(rows) > len(with_gt):
@@ -182,7 +182,7 @@ def _write_lists(split: AskedSplit, rows: list[ListRow], output: Path, raw: Path
 
 
 def _write_velodyne_list(
-    split: AskedSplit, rows: list[ListRow], output: Path, tree: Tree, velodyne: str
+    split: RequestedSplit, rows: list[ListRow], output: Path, tree: Tree, velodyne: str
 ) -> None:
     made = project_sweeps(rows, tree, replace_annotated=velodyne == "all")
     laser = sum(row.depth == row.frame.projected for row in made)
@@ -200,7 +200,7 @@ def _write_velodyne_list(
     )
 
 
-def _say_next(output: Path) -> None:
+def _print_next_steps(output: Path) -> None:
     command = ["python", "scripts/doctor.py", "kitti"]
     if output != DEFAULT_OUTPUT:
         command += [

@@ -63,7 +63,7 @@ def main() -> None:
     write_list(output / LIST, samples)
     note = "" if len(samples) == NUM_TEST else f"; NOT the published {NUM_TEST:,}"
     print(f"{output / LIST}: {len(samples):,} images with {arguments.depth} depth{note}")
-    _say_next(output)
+    _print_next_steps(output)
 
 
 def get_split_file(places: list[Path], output: Path, server: str | None) -> Path:
@@ -163,7 +163,7 @@ def check_bits(output: Path, samples: list[RgbdFiles], num_checked: int = 20) ->
     plain = [s.depth for s in chosen if not has_rotated_bits(output / s.depth)]
     if len(plain) > len(chosen) / 2:
         raise UserError(
-            f"{output / plain[0]} and others do not have SUN RGB-D's turned bits: somebody "
+            f"{output / plain[0]} and others do not have SUN RGB-D's rotated bits: somebody "
             "converted them; take the published files, or use data.name=folder for yours"
         )
 
@@ -193,7 +193,7 @@ def _names(places: list[Path]) -> str:
     return " or ".join(map(str, places))
 
 
-def _say_next(output: Path) -> None:
+def _print_next_steps(output: Path) -> None:
     setting = "" if output == DEFAULT_OUTPUT else f" {shlex.quote(f'data.root={output}')}"
     print(
         f"next: python scripts/doctor.py sun_rgbd{setting}\n"

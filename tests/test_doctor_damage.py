@@ -45,7 +45,7 @@ def test_single_maps_of_another_unit(nyu):
     assert "another unit" in finding["cause"]
 
 
-def test_sun_rgbd_bits_turned_back_already(tmp_path):
+def test_sun_rgbd_bits_rotated_back_already(tmp_path):
     trees.write_folder(tmp_path)
     lines = [f"rgb/{i}.png depth/{i}.png" for i in range(6)]
     (tmp_path / "sun_rgbd_test.txt").write_text("\n".join(lines))

@@ -1,4 +1,4 @@
-"""SUN RGB-D in miniature: four sensors, turned bits, MATLAB splits old and new, archives."""
+"""SUN RGB-D in miniature: four sensors, rotated bits, MATLAB splits old and new, archives."""
 
 import functools
 import http.server
@@ -35,7 +35,7 @@ def prepare(*arguments) -> Outcome:
 
 
 def millimeters(index: int) -> np.ndarray:
-    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the turned bits wrap."""
+    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the rotated bits wrap."""
     depth = np.random.default_rng(index).integers(500, 10_000, (6, 8)).astype(np.uint16)
     depth[0, :3] = (0, 8191, 8193)
     return depth
@@ -160,7 +160,7 @@ def test_depth_that_somebody_converted_is_refused(sun, tmp_path):
     for index, folder in enumerate(TEST):
         write_sample(sun / "SUNRGBD", folder, index, rotate=False)
     done = prepare("--root", sun, "--output", tmp_path / "out")
-    assert done.code == 2 and "do not have SUN RGB-D's turned bits" in done.errors[0]
+    assert done.code == 2 and "do not have SUN RGB-D's rotated bits" in done.errors[0]
 
 
 def pack(sun: Path, folder: Path) -> None:

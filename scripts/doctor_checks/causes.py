@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from scripts.doctor_checks.findings import quoted, some_of
 
 _MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
-_NUM_ASKED = 20
+_NUM_SAMPLED = 20
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".npy", ".exr")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
 
@@ -48,7 +48,7 @@ class Explanation:
 
 
 class Search:
-    """Every file below some folders by its name; listed once, when first asked."""
+    """Every file below some folders by its name; listed once, when first needed."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = _without_nested(folders)
@@ -111,23 +111,25 @@ def explain_missing(
 
     other: where the other half of each pair is. command: what downloads or unpacks the data set.
     """
-    asked = some_of(missing, _NUM_ASKED)
-    if all("\\" in path for path in asked):
+    sample = some_of(missing, _NUM_SAMPLED)
+    if all("\\" in path for path in sample):
         fix = "write / in place of \\ in the list"
         return Explanation("list paths were written on Windows", fix)
     is_most = len(missing) > num_all / 2
-    if is_most and other.base != keys.base and keys.finds(asked, other.base):
+    if is_most and other.base != keys.base and keys.finds(sample, other.base):
         fix = f"data.root={quoted(other.root_dir)} data.gt_root={quoted(keys.root_dir)}"
         if keys.root == "data.gt_root":
             fix = f"data.root={quoted(keys.root_dir)} data.gt_root={quoted(other.root_dir)}"
         cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
         return Explanation(cause, fix, is_setting=True)
     for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
-        if keys.finds(asked, path / keys.below_dir):
+        if keys.finds(sample, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
             return Explanation(cause, f"{keys.root}={quoted(path)}", is_setting=True)
     is_shared = other.root_dir == keys.root_dir
-    guesses = Counter(filter(None, (_explain_one(path, keys, search, is_shared) for path in asked)))
+    guesses = Counter(
+        filter(None, (_explain_one(path, keys, search, is_shared) for path in sample))
+    )
     if guesses:
         return guesses.most_common(1)[0][0]
     return _not_there(missing, num_all, keys, command)

@@ -104,12 +104,12 @@ def _units(name: str, maps: list[Measured], expected: DepthRange) -> list[Findin
 
 
 def _not_rotated(name: str, maps: list[Measured]) -> list[Finding]:
-    """SUN RGB-D maps that somebody has turned back already."""
+    """SUN RGB-D maps whose bits somebody has rotated back already."""
     cases = _cases(maps, lambda depth: depth.rotated_share < 0.5)
     if not cases:
         return []
     text = f"{name}: {len(cases)} of {len(maps)} depth maps do not have SUN RGB-D's rotated bits"
-    cause = "they were converted to plain millimeters, and would be turned a second time"
+    cause = "they were converted to plain millimeters, and would be rotated a second time"
     fix = "unpack SUN RGB-D's own depth_bfx maps, or read these with data.name=folder and lists"
     return [problem("wrong_unit", text, cases, cause, fix)]
 
@@ -140,11 +140,11 @@ def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
 
 
 def _upside_down(name: str, maps: list[Measured], is_known: bool) -> list[Finding]:
-    told = [depth.is_far_at_top for _, depth in maps if depth.is_far_at_top is not None]
-    if len(told) < 8 or sum(told) > 0.25 * len(told):
+    known = [depth.is_far_at_top for _, depth in maps if depth.is_far_at_top is not None]
+    if len(known) < 8 or sum(known) > 0.25 * len(known):
         return []
-    num_inverted = len(told) - sum(told)
-    text = f"{name}: in {num_inverted} of {len(told)} maps the ground is farther than the top"
+    num_inverted = len(known) - sum(known)
+    text = f"{name}: in {num_inverted} of {len(known)} maps the ground is farther than the top"
     cause = "disparity or inverse depth instead of depth, or maps stored upside down"
     make = problem if is_known else note
     return [make("inverted_depth", text, cause=cause, fix="write the maps anew as depth")]

@@ -26,9 +26,9 @@ def judge_files(name: Split, probes: Sequence[Probe], data: DataConfig) -> list[
     ]
     if not any(f.level == "problem" for f in findings):
         sizes = Counter(p.image_size for p in probes if p.image_size)
-        told = ", ".join(_text(size) for size, _ in sizes.most_common(3))
+        listed = ", ".join(_text(size) for size, _ in sizes.most_common(3))
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-        findings.insert(0, fine("files", f"{name}: {len(probes)} pairs decoded, {told}{more}"))
+        findings.insert(0, fine("files", f"{name}: {len(probes)} pairs decoded, {listed}{more}"))
     return findings
 
 
@@ -128,8 +128,8 @@ def _is_turned(probe: Probe) -> bool:
 
 def _pair_text(probe: Probe) -> str:
     image, depth = probe.image_size, probe.depth_size
-    told = f"{probe.sample.key} {_text(image)}" if image else probe.sample.key
-    return f"{told}, depth {_text(depth)}" if depth and depth != image else told
+    text = f"{probe.sample.key} {_text(image)}" if image else probe.sample.key
+    return f"{text}, depth {_text(depth)}" if depth and depth != image else text
 
 
 def _text(size: Size | None) -> str:

@@ -33,7 +33,7 @@ def check_text(
     """Captions, text features and image features of all lists.
 
     commands: `caption`, `encode` and `encode_images`, what makes each of them.
-    flip: training mirrors images.
+    flip: training flips images.
     is_needed: a caption file that is not there is a problem, and not a note.
     """
     captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
@@ -147,7 +147,7 @@ def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Fin
         findings.append(note("caption_constant", text, cause="language can tell nothing apart"))
     sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
     if sided:
-        text = f"{len(sided):,} captions say left or right, and training mirrors images"
+        text = f"{len(sided):,} captions say left or right, and training flips images"
         findings.append(note("caption_side", text, sided, fix="data.flip=false"))
     return findings
 

@@ -36,7 +36,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def images_of_arguments(
-    arguments: argparse.Namespace, say: Callable[[str], None] = print
+    arguments: argparse.Namespace, log: Callable[[str], None] = print
 ) -> dict[str, Path]:
     """Image key -> file, in the order of the names or of the lists."""
     if (arguments.images is None) == (arguments.config is None):
@@ -46,11 +46,11 @@ def images_of_arguments(
     if arguments.overrides or arguments.split:
         extra = " ".join(arguments.overrides or ["--split"])
         raise UserError(f"command line: {extra} belongs to --config, not to --images")
-    return images_below(resolve_path(arguments.images, True), arguments.pattern, say)
+    return images_below(resolve_path(arguments.images, True), arguments.pattern, log)
 
 
 def images_below(
-    folder: Path, pattern: str = "**/*", say: Callable[[str], None] = print
+    folder: Path, pattern: str = "**/*", log: Callable[[str], None] = print
 ) -> dict[str, Path]:
     """The images below a folder by their path in it; depth maps are left out and counted."""
     if not folder.is_dir():
@@ -67,7 +67,7 @@ def images_below(
     if not images:
         raise UserError(f"--images: no images in {folder} that fit --pattern '{pattern}'")
     if len(images) < len(names):
-        say(f"left out {len(names) - len(images)} depth maps (16-bit PNG, one channel)")
+        log(f"left out {len(names) - len(images)} depth maps (16-bit PNG, one channel)")
     return images
 
 
@@ -108,4 +108,4 @@ def _is_depth(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(26)[24:26] == b"\x10\x00"
     except OSError:
-        return False  # told when the image is read
+        return False  # reported when the image is read

@@ -105,7 +105,7 @@ def _only_file(folder: Path, suffixes: tuple[str, ...]) -> str | None:
 
 
 def has_rotated_bits(depth_file: Path) -> bool:
-    """Whether a depth file still has SUN RGB-D's turned bits; the lowest three tell.
+    """Whether a depth file still has SUN RGB-D's rotated bits; the lowest three tell.
 
     They hold meters / 8.192, so they are 0 or 1 in a room; in plain millimeters they are anything.
     """
