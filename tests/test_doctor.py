@@ -128,7 +128,7 @@ def test_captions_that_say_left_or_nothing(nyu):
     assert "caption_side" not in trees.examine_nyu(nyu, "data.flip=false").codes("note")
 
 
-def test_problems_are_printed_last_with_cause_and_mend(nyu):
+def test_problems_are_printed_last_with_cause_and_fix(nyu):
     for path in trees.depths(nyu)[:4]:
         path.unlink()
     out = trees.examine_nyu(nyu).outcome.out

@@ -8,7 +8,7 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
 
 
 @pytest.mark.parametrize(
-    ("factor", "name", "mend"),
+    ("factor", "name", "fix"),
     [
         (0.256, "meters * 256, as KITTI stores it", "data.depth_scale=256"),
         (0.1, "centimeters", "data.depth_scale=100"),
@@ -17,11 +17,11 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
         (8, "rotated by 3, as SUN RGB-D stores it", "data.name=sun_rgbd"),
     ],
 )
-def test_a_wrong_unit(nyu, factor, name, mend):
+def test_a_wrong_unit(nyu, factor, name, fix):
     trees.rewrite(trees.depths(nyu), lambda d: (d * float(factor)).round().astype(np.uint16))
     health = trees.examine_nyu(nyu)
     findings = [f for f in health.content["findings"] if f["code"] == "wrong_unit"]
-    assert {f["mend"] for f in findings} == {mend}
+    assert {f["mend"] for f in findings} == {fix}
     assert all(f["text"].startswith("train") for f in findings)  # test is as it was
     assert f"stored as {name}, and is read as millimeters" in findings[0]["cause"].replace(
         "millimeters with the bits rotated", "rotated"
@@ -137,8 +137,8 @@ def test_inverse_depth(nyu):
 def test_depth_beyond_the_maximum(nyu):
     health = trees.examine_nyu(nyu, "data.max_depth=2")
     assert set(health.codes()) == {"beyond_max_depth"}
-    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
-    assert mends == {"data.max_depth=10 or more, if the unit is right"}
+    fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
+    assert fixes == {"data.max_depth=10 or more, if the unit is right"}
 
 
 def test_images_without_content(nyu):

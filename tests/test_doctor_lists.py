@@ -98,7 +98,7 @@ def test_captions_of_some_images_only(nyu):
 
 
 def run(command, program):
-    """What a `mend` line says, in this process: its exit code."""
+    """What a `fix` line says, in this process: its exit code."""
     arguments = shlex.split(command)
     assert arguments[:2] == ["python", f"scripts/{program}.py"]
     main = runpy.run_path(str(trees.REPO_ROOT / arguments[1]))["main"]
@@ -132,8 +132,8 @@ def test_the_commands_for_features_mend_them(nyu):
     assert run(command, "encode_text").code == 0
     assert trees.examine_nyu(nyu, encoder, cut).codes() == []
     (nyu / "text.safetensors").unlink()
-    mend = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
-    command, then = mend.split("\n")
+    fix = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
+    command, then = fix.split("\n")
     assert run(command, "encode_text").code == 0
     assert then == f"then {cut}"
     assert trees.examine_nyu(nyu, encoder, cut).codes() == []
@@ -141,8 +141,8 @@ def test_the_commands_for_features_mend_them(nyu):
 
 def test_the_command_for_image_features_encodes_images(nyu):
     arguments = "text.image_features=images.npz", "text.encoder=untrained:0"
-    mend = trees.examine_nyu(nyu, *arguments).finding("feature_missing")["mend"]
-    command, then = mend.split("\n")
+    fix = trees.examine_nyu(nyu, *arguments).finding("feature_missing")["mend"]
+    command, then = fix.split("\n")
     assert "--config configs/nyu/data.yaml" in command
     assert f"data.test_list={trees.NYU_TEST_LIST}" in shlex.split(command)
     assert "--captions" not in command
