@@ -44,26 +44,60 @@ EVAL_MAINS = {
     "stage2": stage2_sampler.eval.main,
     "stage3": stage3_depth.eval.main,
 }
-SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2,
-        "drop_path": 0.0}  # fmt: skip
+SWIN = {
+    "embed_dim": 8,
+    "depths": [1, 2, 1, 1],
+    "num_heads": [1, 2, 2, 4],
+    "window_size": 2,
+    "drop_path": 0.0,
+}
 SETTINGS = {
-    "stage1": {"model": {"text_dim": TEXT_DIM, "hidden_dims": [16], "latent_dim": 16,
-                         "code_channels": 8, "metric_hidden": 8}},
+    "stage1": {
+        "model": {
+            "text_dim": TEXT_DIM,
+            "hidden_dims": [16],
+            "latent_dim": 16,
+            "code_channels": 8,
+            "metric_hidden": 8,
+        }
+    },
     "stage2": {"model": {"evidence": "swin", "hidden_dims": [16], "encoder": SWIN}},
     "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
-    "joint": {"recipe": "joint",
-              "model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN,
-                        "text_dim": TEXT_DIM, "hidden_dims": [16], "code_channels": 8}},
+    "joint": {
+        "recipe": "joint",
+        "model": {
+            "decoder_channels": [16, 8, 8],
+            "metric_hidden": 8,
+            "encoder": SWIN,
+            "text_dim": TEXT_DIM,
+            "hidden_dims": [16],
+            "code_channels": 8,
+        },
+    },
     "llm_mde": {
         "prompt": {"depth_class": False, "caption": True},
         "model": {
-            "vision": {"name": "vit_tiny_patch16_224", "weights": None, "image_size": [64, 96],
-                       "embed_dim": 24, "depth": 1, "num_heads": 2, "lora_rank": 4},
+            "vision": {
+                "name": "vit_tiny_patch16_224",
+                "weights": None,
+                "image_size": [64, 96],
+                "embed_dim": 24,
+                "depth": 1,
+                "num_heads": 2,
+                "lora_rank": 4,
+            },
             "reprogramming": {"num_prototypes": 8, "num_heads": 2},
-            "language": {"name": "tiny-gpt2", "num_layers": 1, "hidden_size": 16, "num_heads": 2,
-                         "lora_rank": 4},
-            "head": {"channels": [8, 8]}}},
-}  # fmt: skip
+            "language": {
+                "name": "tiny-gpt2",
+                "num_layers": 1,
+                "hidden_size": 16,
+                "num_heads": 2,
+                "lora_rank": 4,
+            },
+            "head": {"channels": [8, 8]},
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -134,13 +168,25 @@ def workspace(tmp_path_factory) -> Workspace:
     place.configs.mkdir()
     base = {
         "experiment": "tiny",
-        "data": {"name": "nyu", "root": str(place.data), "height": 64, "width": 96,
-                 "max_depth": 10.0, **{f"{split}_list": f"{split}.txt" for split in COUNTS}},
+        "data": {
+            "name": "nyu",
+            "root": str(place.data),
+            "height": 64,
+            "width": 96,
+            "max_depth": 10.0,
+            **{f"{split}_list": f"{split}.txt" for split in COUNTS},
+        },
         "text": {"features": "text.safetensors", "captions": "captions.jsonl"},
-        "train": {"batch_size": 4, "max_steps": 2, "lr": 1e-3, "precision": "fp32",
-                  "num_workers": 0, "log_every": 1},
+        "train": {
+            "batch_size": 4,
+            "max_steps": 2,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "num_workers": 0,
+            "log_every": 1,
+        },
         "eval": {"every": 2, "protocol": "none", "batch_size": 4},
-    }  # fmt: skip
+    }
     write_yaml(place.configs / "base.yaml", base)
     for stage, settings in SETTINGS.items():
         write_yaml(place.configs / f"{stage}.yaml", {"base": "base.yaml", **settings})
@@ -223,9 +269,14 @@ def start_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> sub
     """A real process in a process group of its own, with nothing inherited from torchrun."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(
-        command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command,
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def run_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> Outcome:
