@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.frames import write_nyu
-from benchmarks.measure import Row, benchmark_parser, cpu_clock, repeat, report
+from benchmarks.measure import Measurement, benchmark_parser, cpu_clock, repeat, report
 from common.config import positive
 from common.data.dataset import build_dataset
 from common.errors import run_program
@@ -37,7 +37,7 @@ from common.runtime.processes import Processes
 
 NUM_STORED = 20  # different images; the set repeats them
 FRAMES = {"nyu": (480, 640), "kitti": (375, 1242), "none": (480, 640)}
-Batch = dict[str, Any]
+StoredBatch = dict[str, Any]
 
 
 def main() -> None:
@@ -55,14 +55,14 @@ def main() -> None:
         clock=cpu_clock,
     )
     label = f"{arguments.images} images, {arguments.protocol}{', flip' * arguments.flip}"
-    rows = [Row(f"{label}: {name}", "CPU s", values) for name, values in times.items()]
+    rows = [Measurement(f"{label}: {name}", "CPU s", values) for name, values in times.items()]
     for row in rows:
         row.facts["ms/image"] = 1e3 * row.median / arguments.images
         row.facts["times faster"] = rows[0].median / row.median
     report("evaluation", arguments, [*rows, loading_row(arguments)])
 
 
-def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
+def make_batches(arguments: argparse.Namespace) -> tuple[list[StoredBatch], Tensor]:
     """Batches of an evaluation loader, and predictions [N, 1, H, W], of which `rows` name some."""
     size = FRAMES[arguments.protocol.partition("_")[0]]
     is_kitti = arguments.protocol.startswith("kitti")
@@ -74,13 +74,15 @@ def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
     for first in range(0, arguments.images, arguments.batch):
         positions = range(first, min(first + arguments.batch, arguments.images))
         rows = [position % NUM_STORED for position in positions]
-        batches.append({
-            "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
-            "gt_depth": [truths[row] for row in rows],
-            "rows": rows,
-            "image_path": [f"{position}.jpg" for position in positions],
-            "position": torch.tensor(list(positions)),
-        })  # fmt: skip
+        batches.append(
+            {
+                "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
+                "gt_depth": [truths[row] for row in rows],
+                "rows": rows,
+                "image_path": [f"{position}.jpg" for position in positions],
+                "position": torch.tensor(list(positions)),
+            }
+        )
     return batches, predictions
 
 
@@ -92,17 +94,22 @@ def make_truth(rng: np.random.Generator, size: tuple[int, int], max_depth: float
     return torch.from_numpy(depth)[None]
 
 
-def score(batches: list[Batch], predictions: Tensor, arguments: argparse.Namespace) -> EvalResult:
+def score(
+    batches: list[StoredBatch], predictions: Tensor, arguments: argparse.Namespace
+) -> EvalResult:
     """All of this project's evaluation but the network and the loading."""
     return evaluate_depth(
-        lambda batch: predictions[batch["rows"]], batches, protocol=arguments.protocol,
-        max_depth=arguments.max_depth, flip=arguments.flip,
+        lambda batch: predictions[batch["rows"]],
+        batches,
+        protocol=arguments.protocol,
+        max_depth=arguments.max_depth,
+        flip=arguments.flip,
         is_kb_crop=arguments.protocol.startswith("kitti"),
-    )  # fmt: skip
+    )
 
 
 def score_plainly(
-    batches: list[Batch], predictions: Tensor, arguments: argparse.Namespace
+    batches: list[StoredBatch], predictions: Tensor, arguments: argparse.Namespace
 ) -> np.ndarray:
     """The published way: one image after the other, float64 numpy; the nine means."""
     rule = find_protocol(arguments.protocol)
@@ -116,7 +123,7 @@ def score_plainly(
 
 
 def pairs_of(
-    batches: list[Batch], predictions: Tensor, flip: bool
+    batches: list[StoredBatch], predictions: Tensor, flip: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Prediction and ground truth, [H, W] each."""
     for batch in batches:
@@ -143,7 +150,7 @@ def plain_metrics(pred: np.ndarray, gt: np.ndarray, max_depth: float) -> list[fl
     ]
 
 
-def loading_row(arguments: argparse.Namespace) -> Row:
+def loading_row(arguments: argparse.Namespace) -> Measurement:
     """Decoding and normalizing generated NYU frames, as `eval.py` does on this machine."""
     size = (96, 128) if arguments.quick else (480, 640)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +161,7 @@ def loading_row(arguments: argparse.Namespace) -> Row:
         load = partial(exhaust, dataset, config, processes)
         values = repeat({"load": load}, arguments.rounds, clock=cpu_clock)["load"]
     facts: dict[str, float | str] = {"ms/image": 1e3 * float(np.median(values)) / arguments.images}
-    return Row(f"{arguments.images} images: loading", "CPU s", values, facts)
+    return Measurement(f"{arguments.images} images: loading", "CPU s", values, facts)
 
 
 def exhaust(dataset: Any, config: EvalConfig, processes: Processes) -> None:

@@ -25,7 +25,7 @@ Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sizes:
+class NetworkSizes:
     """How large a network is; the rest of it is as published."""
 
     encoder: SwinConfig
@@ -37,13 +37,15 @@ TINY_VAE = TextVAEConfig(
     hidden_dims=(32, 16), latent_dim=16, code_channels=8, metric_hidden=8, text_dim=64
 )
 NETWORKS = {
-    "published": Sizes(SwinConfig(), TextVAEConfig()),  # Swin-L
-    "swin-t": Sizes(SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig()),
-    "tiny": Sizes(SwinConfig(8, (1, 2, 2, 1), (1, 2, 2, 4), 4, drop_path=0), TINY_VAE, (16, 8, 8)),
+    "published": NetworkSizes(SwinConfig(), TextVAEConfig()),  # Swin-L
+    "swin-t": NetworkSizes(SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig()),
+    "tiny": NetworkSizes(
+        SwinConfig(8, (1, 2, 2, 1), (1, 2, 2, 4), 4, drop_path=0), TINY_VAE, (16, 8, 8)
+    ),
 }
 
 
-def make_network(what: str, sizes: Sizes, image_size: tuple[int, int]) -> nn.Module:
+def make_network(what: str, sizes: NetworkSizes, image_size: tuple[int, int]) -> nn.Module:
     """The network of a stage with random weights: an untrained one costs the same."""
     if what == "stage1":
         return TextVAE(sizes.vae)
@@ -52,9 +54,11 @@ def make_network(what: str, sizes: Sizes, image_size: tuple[int, int]) -> nn.Mod
         sampler = SamplerConfig(image_dim=sizes.vae.text_dim)
         return LanguageDepth(config, sampler, sizes.vae, image_size)
     joint = JointConfig(
-        encoder=sizes.encoder, decoder_channels=sizes.decoder_channels,
-        code_channels=sizes.vae.code_channels, text_dim=sizes.vae.text_dim,
-    )  # fmt: skip
+        encoder=sizes.encoder,
+        decoder_channels=sizes.decoder_channels,
+        code_channels=sizes.vae.code_channels,
+        text_dim=sizes.vae.text_dim,
+    )
     return JointDepth(joint, image_size)
 
 
@@ -65,12 +69,15 @@ def make_step(what: str) -> Callable:
     if what == "stage3":
         return partial(stage3_step, silog_lambda=0.85, max_depth=MAX_DEPTH)
     coin = 1.0 if what == "joint-text" else 0.0
-    return partial(joint_step, loss=JointLossConfig(text_step_probability=coin),
-                   max_depth=MAX_DEPTH)  # fmt: skip
+    return partial(
+        joint_step, loss=JointLossConfig(text_step_probability=coin), max_depth=MAX_DEPTH
+    )
 
 
-def make_batch(count: int, size: tuple[int, int], sizes: Sizes, device: torch.device) -> Batch:
-    """Pictures, features and depths with three in ten pixels unmeasured, on the device."""
+def make_batch(
+    count: int, size: tuple[int, int], sizes: NetworkSizes, device: torch.device
+) -> Batch:
+    """Images, features and depths with three in ten pixels unmeasured, on the device."""
     g = torch.Generator().manual_seed(0)
     gt_depth = 0.5 + 9 * torch.rand(count, 1, *size, generator=g)
     gt_depth[torch.rand(gt_depth.shape, generator=g) < 0.3] = 0

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import MAX_DEPTH, Batch, Sizes
+from benchmarks.networks import MAX_DEPTH, Batch, NetworkSizes
 from common.networks.published.names import IDENTITY, Kind, published_name
 from common.runtime.randomness import StepRandom
 from tests.golden import plain_networks as plain
@@ -21,7 +21,7 @@ LossFn = Callable[[Batch, StepRandom], Tensor]
 
 
 def time_plain(
-    what: str, network: nn.Module, batch: Batch, sizes: Sizes, rounds: int, steps: int
+    what: str, network: nn.Module, batch: Batch, sizes: NetworkSizes, rounds: int, steps: int
 ) -> list[float]:
     """Seconds of a step, one mean over `steps` of them for each round."""
     device = batch["image"].device
@@ -37,7 +37,9 @@ def time_plain(
     return times
 
 
-def plain_step(what: str, network: nn.Module, batch: Batch, sizes: Sizes) -> Callable[[int], None]:
+def plain_step(
+    what: str, network: nn.Module, batch: Batch, sizes: NetworkSizes
+) -> Callable[[int], None]:
     """One step as published: zero_grad, loss, backward, clip at 1, PyTorch's Adam."""
     loss_of, parameters = plain_loss(what, network, sizes)
     optimizer = torch.optim.Adam(parameters, lr=1e-5)
@@ -52,7 +54,7 @@ def plain_step(what: str, network: nn.Module, batch: Batch, sizes: Sizes) -> Cal
     return step
 
 
-def plain_loss(what: str, network: nn.Module, sizes: Sizes) -> tuple[LossFn, list[Tensor]]:
+def plain_loss(what: str, network: nn.Module, sizes: NetworkSizes) -> tuple[LossFn, list[Tensor]]:
     """The loss as a function of batch and noise, and what is trained."""
     if what == "stage1":
         w = published_weights(network, "stage1")
@@ -81,7 +83,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _stage1(w: plain.Weights, sizes: Sizes, batch: Batch, rng: StepRandom) -> Tensor:
+def _stage1(w: plain.Weights, sizes: NetworkSizes, batch: Batch, rng: StepRandom) -> Tensor:
     eps = _noise(rng, batch, sizes.vae.latent_dim)
     size = tuple(batch["image"].shape[-2:])
     depth, std = plain.text_vae(batch["text_feature"], eps, w, size, PRIOR_MEAN)
@@ -89,9 +91,13 @@ def _stage1(w: plain.Weights, sizes: Sizes, batch: Batch, rng: StepRandom) -> Te
 
 
 def _stage3(
-    prior: plain.Weights, sampler: plain.Weights, w: plain.Weights, sizes: Sizes,
-    batch: Batch, rng: StepRandom,
-) -> Tensor:  # fmt: skip
+    prior: plain.Weights,
+    sampler: plain.Weights,
+    w: plain.Weights,
+    sizes: NetworkSizes,
+    batch: Batch,
+    rng: StepRandom,
+) -> Tensor:
     """Without stage 1's own depth, which the published code computes too."""
     eps = plain.mlp(batch["image_feature"], sampler, "eps_net")
     text = batch["text_feature"]
@@ -104,7 +110,7 @@ def _stage3(
 
 
 def _joint(
-    w: plain.Weights, sizes: Sizes, text_step: bool, batch: Batch, rng: StepRandom
+    w: plain.Weights, sizes: NetworkSizes, text_step: bool, batch: Batch, rng: StepRandom
 ) -> Tensor:
     height, width = batch["image"].shape[-2:]
     cells = (sizes.vae.code_channels, height // 16, width // 16)
@@ -122,5 +128,5 @@ def _noise(rng: StepRandom, batch: Batch, *shape: int) -> Tensor:
         return rng.normal(*shape, device=batch["image"].device)
 
 
-def _encoder(sizes: Sizes) -> tuple[tuple[int, ...], int]:
+def _encoder(sizes: NetworkSizes) -> tuple[tuple[int, ...], int]:
     return sizes.encoder.num_heads, sizes.encoder.window_size

@@ -6,7 +6,7 @@
   python scripts/doctor.py nyu --config configs/nyu/labeled_stage1.yaml --root PATH --json out.json
 
 Every finding is `ok`, a `note` (special, but training accepts it) or a `PROBLEM`, with the likely
-cause and what mends it. Lists, files, captions and features are checked in full, pixels on a
+cause and what fixes it. Lists, files, captions and features are checked in full, pixels on a
 sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: wrong use.
 """
 
@@ -48,7 +48,7 @@ from scripts.doctor_checks.files import (
     check_presence,
     check_whole,
     file_sizes,
-    locate,
+    locate_files,
 )
 from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
@@ -79,7 +79,7 @@ class DoctorConfig:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """What was found."""
 
     data: str
@@ -97,24 +97,25 @@ def main() -> None:
     arguments = _parse()
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
-    words = [word for word in arguments.overrides if word.startswith("data.")]
-    words = [word for word in words if not word.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *words]), arguments.sample)
+    given = [item for item in arguments.overrides if item.startswith("data.")]
+    given = [item for item in given if not item.startswith("data.root=")]
+    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
-        write_json(resolve_path(arguments.json, True), report)
+        write_doctor_report(resolve_path(arguments.json, True), report)
     sys.exit(1 if report.problems else 0)
 
 
 def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
-    """The data part of a config file, any stage's or a data file, with `key=value` words."""
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
-    words = [*overrides, *([f"data.root={resolve_path(root, True)}"] if root else [])]
-    apply_overrides(tree, sources, words)
+    if root:
+        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
+    apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
     height, width = SIZES.get(data, (480, 640))
     section = kept.setdefault("data", {})
@@ -126,13 +127,13 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
             f"{config.data.name}, or name another --config"
         )
     if not config.data.root.is_dir():
-        mend = commands_for(config.data, config.text, yaml_name)["prepare"]
-        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {mend}")
+        fix = commands_for(config.data, config.text, yaml_name)["prepare"]
+        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
     return config
 
 
-def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
-    """Every check, from the lists down to the pixels; given: the config and its words, as typed."""
+def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
+    """Every check, from the lists down to the pixels; given: config and overrides, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
         raise UserError("the config names no list; set data.train_list, data.test_list, data.split")
@@ -140,7 +141,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     lists, findings = read_lists(data, commands["prepare"])
     files: dict[str, ListedFiles] = {}
     for split, pairs in lists.items():
-        files[split] = locate(data, layout_of(data), split, pairs)
+        files[split] = locate_files(data, layout_of(data), split, pairs)
         findings += check_presence(files[split], data, commands["prepare"])
     sizes = file_sizes(_present_files(files.values()))
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
@@ -155,7 +156,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     if not any(finding.level == "problem" for finding in findings):
         findings += try_as_training(data)
     counts = {split: len(pairs) for split, pairs in lists.items()}
-    return Report(data.name, merged(findings), counts, time.monotonic() - start)
+    return DoctorReport(data.name, merged(findings), counts, time.monotonic() - start)
 
 
 def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
@@ -206,8 +207,8 @@ def try_as_training(data: DataConfig) -> list[Finding]:
         try:
             find_samples(data, layout_of(data), split, read_split(data, split)[0])
         except UserError as error:
-            text, _, mend = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", mend=mend))
+            text, _, fix = str(error).partition("; ")
+            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
     return findings
 
 
@@ -233,19 +234,23 @@ def describe(finding: Finding) -> str:
     if finding.level != "ok":
         for label, example in zip(("such as", "", ""), finding.examples, strict=False):
             lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("mend", finding.mend)):
+    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
         lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
     return "\n".join(lines)
 
 
 def _wrapped(start: str, text: str) -> str:
     return textwrap.fill(
-        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        text,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-def verdict(report: Report) -> str:
+def verdict(report: DoctorReport) -> str:
     """One line."""
     codes = sorted({finding.code for finding in report.problems})
     notes = sum(finding.level == "note" for finding in report.findings)
@@ -255,17 +260,23 @@ def verdict(report: Report) -> str:
     return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
 
 
-def write_json(path: Path, report: Report) -> None:
+def write_doctor_report(path: Path, report: DoctorReport) -> None:
     """The report for programs."""
     content = {
         "data": report.data,
         "healthy": not report.problems,
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [_as_json(finding) for finding in report.findings],
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
+    fields_of = asdict(finding)
+    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
 
 
 def _parse() -> argparse.Namespace:
@@ -277,8 +288,13 @@ def _parse() -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
     add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
     add("--root", metavar="DIR", help="the same as data.root=DIR")
-    add("--sample", type=positive, default=200, metavar="N",
-        help="pairs of each split to decode (default %(default)s)")  # fmt: skip
+    add(
+        "--sample",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="pairs of each split to decode (default %(default)s)",
+    )
     add("--json", metavar="FILE", help="write the findings there too")
     arguments = parser.parse_intermixed_args()
     arguments.config = arguments.config or CONFIGS[arguments.data]

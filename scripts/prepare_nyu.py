@@ -164,13 +164,28 @@ def _parse() -> argparse.Namespace:
     add("--labeled", type=_path, metavar="FILE", help="nyu_depth_v2_labeled.mat")
     add("--splits", type=_path, metavar="FILE", help="splits.mat")
     add("--sync", type=_path, metavar="PATH", help="sync.zip, or the folder it was unpacked to")
-    add("--depth", choices=["raw", "filled"], default="raw",
+    add(
+        "--depth",
+        choices=["raw", "filled"],
+        default="raw",
         help="depth of the official split: as measured, or with the holes painted in "
-        "(default raw, as published)")  # fmt: skip
-    add("--download", nargs="*", choices=list(SOURCES), metavar="WHAT",
-        help=f"fetch {', '.join(SOURCES)}, or everything (no WHAT)")  # fmt: skip
-    add("--url", type=_own_url, action="append", default=[], metavar="WHAT=URL",
-        help="an address to try before the known ones, for labeled, splits or sync")  # fmt: skip
+        "(default raw, as published)",
+    )
+    add(
+        "--download",
+        nargs="*",
+        choices=list(SOURCES),
+        metavar="WHAT",
+        help=f"fetch {', '.join(SOURCES)}, or everything (no WHAT)",
+    )
+    add(
+        "--url",
+        type=_own_url,
+        action="append",
+        default=[],
+        metavar="WHAT=URL",
+        help="an address to try before the known ones, for labeled, splits or sync",
+    )
     arguments = parser.parse_args()
     if arguments.download is None:
         arguments.download = []

@@ -59,11 +59,11 @@ class Model:
 
     def run(self, data_root: Path, earlier: Path | None, extra: tuple[str, ...]) -> StageRun:
         """The training. earlier: the run folder of the stage before."""
-        words = [f"experiment={self.experiment}", f"data.root={data_root / 'rooms'}"]
+        overrides = [f"experiment={self.experiment}", f"data.root={data_root / 'rooms'}"]
         if earlier is not None:
-            words.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
+            overrides.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
         config_file = ROOT / f"configs/demo/{self.program.stage}.yaml"
-        return StageRun(self.program, config_file, (*words, *self.overrides, *extra))
+        return StageRun(self.program, config_file, (*overrides, *self.overrides, *extra))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--rehearsal",
         action="store_true",
-        help="all of it in a minute on few pictures (runs/rehearsal)",
+        help="all of it in a minute on few images (runs/rehearsal)",
     )
     return parser.parse_args()
 
@@ -176,7 +176,7 @@ def mean_ratio(rows: list[dict[str, Any]]) -> float:
 
 
 def wrong_caption_ratios(result: EvalResult, data_root: Path) -> dict[str, float]:
-    """Predicted / true depth when every picture comes with the caption of the other scale."""
+    """Predicted / true depth when every image comes with the caption of the other scale."""
     lines = (data_root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     scale = {entry["image"]: entry["scale"] for entry in map(json.loads, lines)}
     full = [r for r in result.per_image if scale[r["image_path"]] == "full"]
@@ -207,9 +207,9 @@ def constant_guess_row(dataset: DepthDataset, config: RunConfig) -> dict[str, An
 
 
 def draw_twins(
-    rows: list[TrainedModel], folder: Path, processes: Processes, pictures: int = 3
+    rows: list[TrainedModel], folder: Path, processes: Processes, num_images: int = 3
 ) -> None:
-    """The same picture with both captions, as the control and as the full model see it."""
+    """The same image with both captions, as the control and as the full model see it."""
     shutil.rmtree(folder, ignore_errors=True)
     for row in rows:
         program = row.model.program
@@ -218,8 +218,10 @@ def draw_twins(
         dataset = load_split(
             build_config(program.config_type, saved["config"]), "test", network, processes
         )
-        for number in range(min(pictures, len(dataset) // 2)):
-            first = number * (len(dataset) // 2 // pictures) * 2  # twins are neighbors in the list
+        for number in range(min(num_images, len(dataset) // 2)):
+            first = (
+                number * (len(dataset) // 2 // num_images) * 2
+            )  # twins are neighbors in the list
             panels = [
                 draw_prediction_panel(network, program.predict, dataset, index, row.model.name)
                 for index in (first, first + 1)

@@ -43,9 +43,17 @@ def write_nyu(folder: Path) -> DataConfig:
                 lines.append(f"/{image} /{depth} 518.8579")
         (folder / f"{split}.txt").write_text("\n".join(lines))
     return DataConfig(
-        "nyu", folder, 64, 96, 10.0, train_list="train.txt", val_list="val.txt",
-        test_list="test.txt", train_dir="sync", test_dir="official_splits/test",
-    )  # fmt: skip
+        "nyu",
+        folder,
+        64,
+        96,
+        10.0,
+        train_list="train.txt",
+        val_list="val.txt",
+        test_list="test.txt",
+        train_dir="sync",
+        test_dir="official_splits/test",
+    )
 
 
 def write_kitti(folder: Path) -> DataConfig:
@@ -63,9 +71,16 @@ def write_kitti(folder: Path) -> DataConfig:
             lines.append(f"{image} {depth} 721.5377")
     (root / "list.txt").write_text("\r\n".join(lines))
     return DataConfig(
-        "kitti", root, 352, 704, 80.0, gt_root=gt_root, train_list="list.txt",
-        val_list="list.txt", test_list="list.txt",
-    )  # fmt: skip
+        "kitti",
+        root,
+        352,
+        704,
+        80.0,
+        gt_root=gt_root,
+        train_list="list.txt",
+        val_list="list.txt",
+        test_list="list.txt",
+    )
 
 
 def plain(data: DataConfig, split: SplitName = "train", **options) -> DepthDataset:

@@ -32,14 +32,25 @@ from common.networks.swin import SwinEncoder
 from common.runtime.randomness import StepRandom
 
 PROGRAMS = {
-    "data_loading": data_loading, "evaluation": evaluation, "scaling": scaling,
-    "startup": startup, "text_features": text_features, "train_step": train_step,
-}  # fmt: skip
+    "data_loading": data_loading,
+    "evaluation": evaluation,
+    "scaling": scaling,
+    "startup": startup,
+    "text_features": text_features,
+    "train_step": train_step,
+}
 TINY, SIZE, CPU = NETWORKS["tiny"], (64, 96), torch.device("cpu")
 QUICK = argparse.Namespace(
-    network="tiny", size=SIZE, rounds=2, batch=2, device="cpu", threads=1, steps=1,
-    checkpointing=False, compile=False,
-)  # fmt: skip
+    network="tiny",
+    size=SIZE,
+    rounds=2,
+    batch=2,
+    device="cpu",
+    threads=1,
+    steps=1,
+    checkpointing=False,
+    compile=False,
+)
 
 
 def loss_and_gradients(what, *left_out):
@@ -142,12 +153,16 @@ def test_measuring_gives_one_time_for_each_round():
 
 def test_lines_of_the_step_benchmark():
     assert train_step.lines(["plain", "bf16"], ["caches"]) == [
-        ("plain", None), ("bf16", None), ("bf16", "caches"),
-    ]  # fmt: skip
+        ("plain", None),
+        ("bf16", None),
+        ("bf16", "caches"),
+    ]
     assert [trick for _, trick in train_step.lines(["fp32"], ["all"])] == [None, *TRICKS]
     assert set(train_step.malloc_settings()) == {
-        "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_",
-    }  # fmt: skip
+        "MALLOC_ARENA_MAX",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TRIM_THRESHOLD_",
+    }
     assert all(value.isdigit() for value in train_step.malloc_settings().values())
     assert MALLOC not in REPLACEMENTS
 
@@ -159,8 +174,8 @@ def test_train_sh_sets_malloc_only_where_the_user_did_not():
         'exec "$python"', f'exec "$python" -c "{script}" #'
     )
     for given, expected in ((None, "2"), ("7", "7")):
-        words = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
-        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **words)
+        variables = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
+        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **variables)
         assert outcome.out.split() == [expected, "1"], outcome.err
 
 
@@ -192,9 +207,12 @@ def test_the_plain_preparation_is_the_same_work(tmp_path):
 @pytest.mark.parametrize("flip", [False, True])
 def test_plain_scores_equal_this_projects(protocol, flip):
     arguments = argparse.Namespace(
-        images=3, batch=2, protocol=protocol, flip=flip,
+        images=3,
+        batch=2,
+        protocol=protocol,
+        flip=flip,
         max_depth=80.0 if protocol.startswith("kitti") else 10.0,
-    )  # fmt: skip
+    )
     stored = evaluation.make_batches(arguments)
     result = evaluation.score(*stored, arguments)
     plain = evaluation.score_plainly(*stored, arguments)
@@ -204,12 +222,17 @@ def test_plain_scores_equal_this_projects(protocol, flip):
 
 
 def test_tables_and_spread():
-    row = measure.Row("a", "s", (3.0, 1.0, 2.0), {"GB": 1.5})
+    row = measure.Measurement("a", "s", (3.0, 1.0, 2.0), {"GB": 1.5})
     assert row.as_dict() == {
-        "name": "a", "unit": "s", "median": 2.0, "lowest": 1.0, "highest": 3.0,
-        "values": [3.0, 1.0, 2.0], "GB": 1.5,
-    }  # fmt: skip
-    other = measure.Row("b", "s", (1.0,), {"load": "low"})
+        "name": "a",
+        "unit": "s",
+        "median": 2.0,
+        "lowest": 1.0,
+        "highest": 3.0,
+        "values": [3.0, 1.0, 2.0],
+        "GB": 1.5,
+    }
+    other = measure.Measurement("b", "s", (1.0,), {"load": "low"})
     table = measure.markdown_table([row, other]).splitlines()
     assert table[0] == "| what | median | lowest | highest | unit | GB | load |"
     assert table[2:] == ["| a | 2 | 1 | 3 | s | 1.5 |  |", "| b | 1 | 1 | 1 | s |  | low |"]
@@ -278,13 +301,22 @@ def test_slurm_example_gives_every_machine_its_place(tmp_path):
     tools = tmp_path / "tools"
     program(tools / "scontrol", 'test "$*" = "show hostnames gpu[1-2]" && printf "gpu1\\ngpu2\\n"')
     program(tools / "srun", 'for i in 0 1; do SLURM_NODEID=$i "$@"; done')
-    program(tmp_path / "stage3_depth" / "train.sh",
-            'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"')  # fmt: skip
+    program(
+        tmp_path / "stage3_depth" / "train.sh",
+        'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"',
+    )
     outcome = run_process(
-        "sh", str(REPO_ROOT / "scripts" / "slurm_example.sh"), "stage3_depth", "a b.yaml",
-        cwd=tmp_path, PATH=f"{tools}:{os.environ['PATH']}", SLURM_JOB_NODELIST="gpu[1-2]",
-        SLURM_JOB_ID="123456", SLURM_NNODES="2", SLURM_GPUS_ON_NODE="4",
-    )  # fmt: skip
+        "sh",
+        str(REPO_ROOT / "scripts" / "slurm_example.sh"),
+        "stage3_depth",
+        "a b.yaml",
+        cwd=tmp_path,
+        PATH=f"{tools}:{os.environ['PATH']}",
+        SLURM_JOB_NODELIST="gpu[1-2]",
+        SLURM_JOB_ID="123456",
+        SLURM_NNODES="2",
+        SLURM_GPUS_ON_NODE="4",
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
         "0 of 2, 4 at gpu1:23456: a b.yaml",

@@ -19,9 +19,19 @@ CONTENT = {
     "best_metric": float("inf"),
 }
 KEYS = {
-    "format_version", "stage", "recipe", "model", "model_config", "config", "optimizer", "scaler",
-    "step", "sampler_position", "random_states", "best_metric",
-}  # fmt: skip
+    "format_version",
+    "stage",
+    "recipe",
+    "model",
+    "model_config",
+    "config",
+    "optimizer",
+    "scaler",
+    "step",
+    "sampler_position",
+    "random_states",
+    "best_metric",
+}
 
 
 @pytest.fixture

@@ -124,5 +124,13 @@ def test_a_bad_file_met_in_a_worker_is_one_line(nyu, num_workers):
 )
 def test_config_ranges(change, message):
     with pytest.raises(ValueError, match=message):
-        DataConfig(**{"name": "nyu", "root": Path(), "height": 64, "width": 96,
-                      "max_depth": 10.0, **change})  # fmt: skip
+        DataConfig(
+            **{
+                "name": "nyu",
+                "root": Path(),
+                "height": 64,
+                "width": 96,
+                "max_depth": 10.0,
+                **change,
+            }
+        )

@@ -56,12 +56,12 @@ def write_captions(path, captions):
     return path
 
 
-def encode(*words):
-    return run_script("encode_text.py", *words)
+def encode(*arguments):
+    return run_script("encode_text.py", *arguments)
 
 
-def run_import(published, output, *words):
-    return encode("--import-published", published, "--output", output, *words)
+def run_import(published, output, *arguments):
+    return encode("--import-published", published, "--output", output, *arguments)
 
 
 def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
@@ -76,8 +76,8 @@ def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     first = write_captions(tmp_path / "a.jsonl", {"/a.jpg": "A room.", "b.jpg": "A room."})
     second = write_captions(tmp_path / "b.jsonl", {"b.jpg": "A hall.", "c.jpg": "A room."})
     output = tmp_path / "new/text.safetensors"
-    words = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
-    outcome = encode(*words)
+    arguments = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
+    outcome = encode(*arguments)
     assert outcome.code == 0, outcome.err
     assert "3 images, 2 distinct features of 1024 numbers" in outcome.out
     assert encoded == ["A room.", "A hall."]
@@ -90,10 +90,10 @@ def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     assert list(output.parent.iterdir()) == [output]
 
     before = output.stat().st_mtime_ns
-    assert "already there" in encode(*words).out
+    assert "already there" in encode(*arguments).out
     assert (output.stat().st_mtime_ns, len(encoded)) == (before, 2)
     write_captions(second, {"b.jpg": "A cellar."})
-    assert "made anew" in encode(*words).out
+    assert "made anew" in encode(*arguments).out
     assert not FeatureStore.open(output).missing(["a.jpg", "b.jpg"])
     assert "c.jpg" not in FeatureStore.open(output)
 
@@ -103,7 +103,7 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
     captions = {f"{i}.jpg": f"A room with {i} chairs." for i in range(7)}
     file = write_captions(tmp_path / "captions.jsonl", captions)
     output = tmp_path / "text.safetensors"
-    words = ("--captions", file, "--encoder", "untrained:0", "--output", output)
+    arguments = ("--captions", file, "--encoder", "untrained:0", "--output", output)
     original, calls = ClipTextEncoder.encode, []
 
     def failing(self, batch, *options):
@@ -113,10 +113,10 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
         return original(self, batch, *options)
 
     monkeypatch.setattr(ClipTextEncoder, "encode", failing)
-    assert encode(*words).code == 130
+    assert encode(*arguments).code == 130
     assert not output.exists()
     assert len(list((tmp_path / "text.safetensors.parts").iterdir())) == 2
-    assert encode(*words).code == 0
+    assert encode(*arguments).code == 0
     assert [len(batch) for batch in calls] == [2, 2, 2, 2, 1]  # the third part twice, no other
     assert not (tmp_path / "text.safetensors.parts").exists()
     monkeypatch.setattr(ClipTextEncoder, "encode", original)
@@ -128,8 +128,8 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
 
 def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
     output = tmp_path / "images.safetensors"
-    words = ("--encoder", "untrained:0", "--output", output)
-    outcome = encode("--images", workspace.data / "val", *words)
+    arguments = ("--encoder", "untrained:0", "--output", output)
+    outcome = encode("--images", workspace.data / "val", *arguments)
     assert outcome.code == 0, outcome.err
     assert "left out 4 depth maps" in outcome.out
     store = FeatureStore.open(output)
@@ -138,7 +138,7 @@ def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
     torch.testing.assert_close(store["room_0000/rgb_00001.png"], direct, atol=1e-3, rtol=0)
 
     config = ("--config", workspace.configs / "stage1.yaml")
-    outcome = encode(*config, "--split", "val", *words)
+    outcome = encode(*config, "--split", "val", *arguments)
     assert outcome.code == 0, outcome.err
     assert "made anew" in outcome.out
     assert "4 images" in outcome.out
@@ -178,8 +178,8 @@ def test_published_folders_by_data_set_split_and_list(published, tmp_path):
     (tmp_path / "list.txt").write_bytes(
         b"/office_0003/rgb_00001.png /office_0003/d.png 5.0\r\n/new/rgb_1.jpg /new/d.png 5.0"
     )
-    words = ("--list", tmp_path / "list.txt", "--captions-output", tmp_path / "c.jsonl")
-    outcome = run_import(published, output, *words)
+    arguments = ("--list", tmp_path / "list.txt", "--captions-output", tmp_path / "c.jsonl")
+    outcome = run_import(published, output, *arguments)
     assert "1 of 2 images of the lists have a published feature" in outcome.out
     assert list(read_captions(tmp_path / "c.jsonl")) == ["office_0003/rgb_00001.png"]
     outcome = run_import(published, output, "--dataset", "kitti", "--split", "test")
@@ -274,16 +274,16 @@ def test_mistakes_are_one_line(published, tmp_path):
     before = captions.read_bytes()
     assert "holds other captions" in run_import(published, output).refusal
     assert captions.read_bytes() == before
-    words = ("--captions", captions, "--encoder", "untrained:0")
-    assert "must end in .safetensors" in encode(*words, "--output", tmp_path / "t.pt").refusal
+    arguments = ("--captions", captions, "--encoder", "untrained:0")
+    assert "must end in .safetensors" in encode(*arguments, "--output", tmp_path / "t.pt").refusal
     assert "no folder text_feat" in run_import(tmp_path, output).refusal
     encoder = f"untrained:{2**80}"
     outcome = encode("--captions", captions, "--encoder", encoder, "--output", output)
     assert "at most 18 digits" in outcome.refusal
     (tmp_path / "file").write_text("not a folder")
-    assert "cannot write" in encode(*words, "--output", tmp_path / "file/t.safetensors").refusal
+    assert "cannot write" in encode(*arguments, "--output", tmp_path / "file/t.safetensors").refusal
     output.write_text("something else")
-    assert "no packed feature file" in encode(*words, "--output", output).refusal
+    assert "no packed feature file" in encode(*arguments, "--output", output).refusal
     assert output.read_text() == "something else"
-    assert encode(*words, "--import-published", published, "--output", output).code == 2
+    assert encode(*arguments, "--import-published", published, "--output", output).code == 2
     assert not list(tmp_path.glob("*.parts"))

@@ -106,12 +106,21 @@ def train(
     """The trained model and what was logged."""
     model, logged = model or Toy(), {}
     fit(
-        model=model, step_fn=step_fn, optimizer=adam(trainable_parameters(model), settings),
-        micro_batches=parts_of(range(settings.max_steps), settings), config=settings,
-        total_steps=settings.max_steps, start_step=0, seed=seed, processes=ALONE,
-        log=logged.__setitem__, evaluate=evaluate, evaluate_every=every, save=save,
+        model=model,
+        step_fn=step_fn,
+        optimizer=adam(trainable_parameters(model), settings),
+        micro_batches=parts_of(range(settings.max_steps), settings),
+        config=settings,
+        total_steps=settings.max_steps,
+        start_step=0,
+        seed=seed,
+        processes=ALONE,
+        log=logged.__setitem__,
+        evaluate=evaluate,
+        evaluate_every=every,
+        save=save,
         batch_totals=count,
-    )  # fmt: skip
+    )
     return model, logged
 
 
@@ -180,8 +189,17 @@ def test_rhythm_of_logging_evaluation_and_saving():
     assert [s for what, s in seen if what == "evaluate"] == [2, 4, 6, 7]
     assert [s for what, s in seen if what == "save"] == [4, 7]
     assert seen.index(("evaluate", 4)) < seen.index(("save", 4))  # best metric is in the checkpoint
-    names = {"loss/total", "loss/mse", "grad_norm", "lr", "step_seconds", "data_seconds",
-             "images_per_s", "memory_gb", "skipped_updates"}  # fmt: skip
+    names = {
+        "loss/total",
+        "loss/mse",
+        "grad_norm",
+        "lr",
+        "step_seconds",
+        "data_seconds",
+        "images_per_s",
+        "memory_gb",
+        "skipped_updates",
+    }
     assert all(set(terms) == names for terms in logged.values())
 
 

@@ -22,8 +22,21 @@ from common.programs.training import seed_everything
 from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
-JSON_KEYS = ["checkpoint", "recipe", "stage", "data", "split", "protocol", "flip", "num_images",
-             "num_skipped", "num_missing", "num_clamped", "num_nonfinite", "metrics"]  # fmt: skip
+JSON_KEYS = [
+    "checkpoint",
+    "recipe",
+    "stage",
+    "data",
+    "split",
+    "protocol",
+    "flip",
+    "num_images",
+    "num_skipped",
+    "num_missing",
+    "num_clamped",
+    "num_nonfinite",
+    "metrics",
+]
 
 
 def score(stage, place, *words, folder):
@@ -59,10 +72,19 @@ def test_json_has_exactly_the_promised_keys(workspace, trained, tmp_path, stage)
     result = score(stage, run, folder=tmp_path)
     assert list(result) == JSON_KEYS
     assert list(result["metrics"]) == NINE
-    expected = {"checkpoint": str(run / "checkpoints/best.pt"), "recipe": "staged", "stage": stage,
-                "data": str(workspace.data), "split": "test", "protocol": "none", "flip": False,
-                "num_images": 4, "num_skipped": 0, "num_missing": 0,
-                "num_nonfinite": 0}  # fmt: skip
+    expected = {
+        "checkpoint": str(run / "checkpoints/best.pt"),
+        "recipe": "staged",
+        "stage": stage,
+        "data": str(workspace.data),
+        "split": "test",
+        "protocol": "none",
+        "flip": False,
+        "num_images": 4,
+        "num_skipped": 0,
+        "num_missing": 0,
+        "num_nonfinite": 0,
+    }
     assert {key: result[key] for key in expected} == expected
 
 
@@ -149,8 +171,11 @@ def test_images_without_any_ground_truth_are_counted(workspace, trained, tmp_pat
 
 def test_clip_evidence_and_the_control_are_evaluated(workspace, trained, tmp_path):
     init = f"init.stage1={trained / 'tiny/stage1'}"
-    clip = ["model.evidence=clip", f"model.image_dim={IMAGE_DIM}",
-            "text.image_features=image.safetensors"]  # fmt: skip
+    clip = [
+        "model.evidence=clip",
+        f"model.image_dim={IMAGE_DIM}",
+        "text.image_features=image.safetensors",
+    ]
     assert train("stage2", *workspace.words("stage2", tmp_path, init, *clip)).code == 0
     score("stage2", tmp_path / "tiny/stage2", folder=tmp_path)
     init = f"init.stage2={trained / 'tiny/stage2'}"
@@ -203,9 +228,13 @@ def test_from_the_repository_root_and_from_the_stage_folder(trained, tmp_path):
     words = ["--checkpoint", str(link / "tiny/stage3"), "--json"]
     root = start_process(sys.executable, "stage3_depth/eval.py", *words, str(tmp_path / "1.json"))
     inside = start_process(
-        sys.executable, "eval.py", *words, str(tmp_path / "2.json"), "eval.flip=false",
+        sys.executable,
+        "eval.py",
+        *words,
+        str(tmp_path / "2.json"),
+        "eval.flip=false",
         cwd=REPO_ROOT / "stage3_depth",
-    )  # fmt: skip
+    )
     tables = []
     for process in (root, inside):
         out, err = process.communicate(timeout=300)
@@ -247,9 +276,13 @@ def gt_as_prediction(data):
 def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, protocol):
     dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
     result = evaluate_dataset(
-        torch.nn.Identity(), gt_as_prediction(kitti), dataset, EvalConfig(protocol=protocol), 80.0,
+        torch.nn.Identity(),
+        gt_as_prediction(kitti),
+        dataset,
+        EvalConfig(protocol=protocol),
+        80.0,
         Processes(0, 1, torch.device("cpu")),
-    )  # fmt: skip
+    )
     assert (result.num_images, result.num_missing) == (2, 0)
     assert result.metrics["abs_rel"] < 1e-6
     assert result.metrics["d1"] == 1
@@ -259,9 +292,13 @@ def test_missing_files_are_counted_in_the_result(kitti):
     (kitti.root / "1.png").unlink()
     dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
     result = evaluate_dataset(
-        torch.nn.Identity(), gt_as_prediction(kitti), dataset, EvalConfig(protocol="none"), 80.0,
+        torch.nn.Identity(),
+        gt_as_prediction(kitti),
+        dataset,
+        EvalConfig(protocol="none"),
+        80.0,
         Processes(0, 1, torch.device("cpu")),
-    )  # fmt: skip
+    )
     assert (result.num_images, result.num_missing) == (1, 1)
     assert result_dict(result)["num_missing"] == 1
     assert format_table([("x", result)]).splitlines()[1].split()[-5:] == ["1", "0", "1", "0", "0"]

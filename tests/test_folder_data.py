@@ -252,12 +252,17 @@ def test_it_trains_and_scores_with_and_without_captions(data, tmp_path):
     config = {
         **SETTINGS["stage1"],
         "experiment": "own",
-        "data": {"name": "folder", "root": str(data.root), "height": 32, "width": 64,
-                 "max_depth": 10.0},
+        "data": {
+            "name": "folder",
+            "root": str(data.root),
+            "height": 32,
+            "width": 64,
+            "max_depth": 10.0,
+        },
         "text": {"captions": "captions.jsonl", "encoder": "untrained:0"},
         "train": {"batch_size": 4, "max_steps": 2, "precision": "fp32", "num_workers": 0},
         "eval": {"protocol": "none"},
-    }  # fmt: skip
+    }
     config["model"] = {**config["model"], "text_dim": 1024}
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump(config))

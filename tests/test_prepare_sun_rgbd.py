@@ -1,4 +1,4 @@
-"""SUN RGB-D in miniature: four sensors, turned bits, MATLAB splits old and new, archives."""
+"""SUN RGB-D in miniature: four sensors, rotated bits, MATLAB splits old and new, archives."""
 
 import functools
 import http.server
@@ -29,13 +29,13 @@ TRAIN = "kv1/NYUdata/NYU0002"
 SPLIT = Path("SUNRGBDtoolbox") / "traintestSUNRGBD" / "allsplit.mat"
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_sun_rgbd.py", *words)
+    return run_script("prepare_sun_rgbd.py", *arguments)
 
 
 def millimeters(index: int) -> np.ndarray:
-    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the turned bits wrap."""
+    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the rotated bits wrap."""
     depth = np.random.default_rng(index).integers(500, 10_000, (6, 8)).astype(np.uint16)
     depth[0, :3] = (0, 8191, 8193)
     return depth
@@ -160,7 +160,7 @@ def test_depth_that_somebody_converted_is_refused(sun, tmp_path):
     for index, folder in enumerate(TEST):
         write_sample(sun / "SUNRGBD", folder, index, rotate=False)
     done = prepare("--root", sun, "--output", tmp_path / "out")
-    assert done.code == 2 and "do not have SUN RGB-D's turned bits" in done.errors[0]
+    assert done.code == 2 and "do not have SUN RGB-D's rotated bits" in done.errors[0]
 
 
 def pack(sun: Path, folder: Path) -> None:
@@ -210,8 +210,8 @@ def test_the_fullest_of_several_folders_is_linked(sun, tmp_path):
     done = prepare("--root", sun, "--output", half)  # not over a folder with files in it
     assert done.code == 2 and f"{half / 'SUNRGBD'} has fewer of the test samples" in done.errors[0]
     again = prepare("--root", sun, "--output", out).out
-    words = next(line for line in again.splitlines() if "doctor" in line)
-    assert shlex.split(words)[-1] == f"data.root={out}"
+    command = next(line for line in again.splitlines() if "doctor" in line)
+    assert shlex.split(command)[-1] == f"data.root={out}"
 
 
 def test_an_archive_without_its_top_folder_is_unpacked_all_the_same(sun, tmp_path):

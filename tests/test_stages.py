@@ -22,11 +22,17 @@ from stage2_sampler.model import load_sampled_vae
 from stage3_depth.config import Stage3Config
 from stage3_depth.model import load_language_depth
 
-PROGRAMS = {"stage1": stage1_vae.train, "stage2": stage2_sampler.train,
-            "stage3": stage3_depth.train}  # fmt: skip
+PROGRAMS = {
+    "stage1": stage1_vae.train,
+    "stage2": stage2_sampler.train,
+    "stage3": stage3_depth.train,
+}
 CONFIG_TYPES = {"stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
-CLIP = ("model.evidence=clip", f"model.image_dim={IMAGE_DIM}",
-        "text.image_features=image.safetensors")  # fmt: skip
+CLIP = (
+    "model.evidence=clip",
+    f"model.image_dim={IMAGE_DIM}",
+    "text.image_features=image.safetensors",
+)
 TERMS = {
     "stage1": {"loss/total", "loss/l1", "loss/smoothness", "loss/std_floor"},
     "stage2": {"loss/total", "loss/l1", "loss/smoothness", "loss/std_floor"},
@@ -89,8 +95,13 @@ def backward(parts):
 def test_two_steps_leave_a_complete_run_folder(trained, stage):
     run = trained / "tiny" / stage
     assert {p.name for p in run.iterdir()} == {
-        "checkpoints", "config.yaml", "log.txt", "metrics.jsonl", "panels", "tensorboard"
-    }  # fmt: skip
+        "checkpoints",
+        "config.yaml",
+        "log.txt",
+        "metrics.jsonl",
+        "panels",
+        "tensorboard",
+    }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
     assert len(list((run / "panels").glob("val_*2_?.png"))) == 4
     board = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -104,15 +115,32 @@ def test_two_steps_leave_a_complete_run_folder(trained, stage):
 def test_metrics_are_named_terms_and_the_nine_metrics(trained, stage):
     lines = metrics_of(trained / "tiny" / stage, "train")
     assert [line["step"] for line in lines] == [1, 2]
-    others = {"step", "kind", "lr", "step_seconds", "data_seconds", "images_per_s", "grad_norm",
-              "memory_gb", "skipped_updates"}  # fmt: skip
+    others = {
+        "step",
+        "kind",
+        "lr",
+        "step_seconds",
+        "data_seconds",
+        "images_per_s",
+        "grad_norm",
+        "memory_gb",
+        "skipped_updates",
+    }
     assert all(set(line) == TERMS[stage] | others for line in lines)
     assert all(line["loss/total"] > 0 and line["grad_norm"] > 0 for line in lines)
     (val,) = metrics_of(trained / "tiny" / stage, "val")
     assert val["step"] == 2
     assert set(val) - {"step", "kind"} == {
-        "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"
-    }  # fmt: skip
+        "abs_rel",
+        "sq_rel",
+        "rmse",
+        "rmse_log",
+        "log10",
+        "d1",
+        "d2",
+        "d3",
+        "silog",
+    }
 
 
 @stages
@@ -122,8 +150,13 @@ def test_the_resolved_config_says_where_it_comes_from_and_starts_the_same_run(
     path = trained / "tiny" / stage / "config.yaml"
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
     assert [line.split(":")[0] for line in head] == [
-        "# command", "# processes", "# commit", "# versions", "# python", "# machine"
-    ]  # fmt: skip
+        "# command",
+        "# processes",
+        "# commit",
+        "# versions",
+        "# python",
+        "# machine",
+    ]
     again = load_config(CONFIG_TYPES[stage], path, [])
     assert again == load_config(
         CONFIG_TYPES[stage], workspace.configs / f"{stage}.yaml", [f"output_root={trained}"]
@@ -142,17 +175,30 @@ def test_help_explains_the_program(stage):
 
 @pytest.mark.parametrize(
     ("stage", "overrides"),
-    [("stage1", ()), ("stage2", ()), ("stage2", CLIP), ("stage3", ()),
-     ("stage3", ("language.mode=none",))],
-)  # fmt: skip
+    [
+        ("stage1", ()),
+        ("stage2", ()),
+        ("stage2", CLIP),
+        ("stage3", ()),
+        ("stage3", ("language.mode=none",)),
+    ],
+)
 def test_the_loss_falls_on_one_batch(workspace, trained, tmp_path, stage, overrides):
     lines = (workspace.data / "train.txt").read_text().splitlines()[:4]
     (tmp_path / "four.txt").write_text("\n".join(lines))
     words = workspace.words(
-        stage, tmp_path, f"data.train_list={tmp_path / 'four.txt'}", "data.rotate_degrees=0",
-        "data.flip=false", "data.jitter=false", "train.max_steps=30", "train.lr=1e-2",
-        "eval.every=100", "eval.max_images=1", *overrides,
-    )  # fmt: skip
+        stage,
+        tmp_path,
+        f"data.train_list={tmp_path / 'four.txt'}",
+        "data.rotate_degrees=0",
+        "data.flip=false",
+        "data.jitter=false",
+        "train.max_steps=30",
+        "train.lr=1e-2",
+        "eval.every=100",
+        "eval.max_images=1",
+        *overrides,
+    )
     if stage != "stage1":
         earlier = {"stage2": "stage1", "stage3": "stage2"}[stage]
         words.append(f"init.{earlier}={trained / 'tiny' / earlier}")

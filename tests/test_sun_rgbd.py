@@ -1,4 +1,4 @@
-"""SUN RGB-D: depth PNGs whose bits are turned by three, in the archive's own folders."""
+"""SUN RGB-D: depth PNGs whose bits are rotated by three, in the archive's own folders."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def turn(millimeters: np.ndarray) -> np.ndarray:
 def depth_of(name: str) -> np.ndarray:
     depth = np.random.default_rng(len(name)).integers(400, 12000, SIZES[name])
     depth[:20] = 0
-    depth[20, :3] = 8191, 8192, 60000  # the last two need the turned-in bits
+    depth[20, :3] = 8191, 8192, 60000  # the last two need the rotated-in bits
     return depth
 
 

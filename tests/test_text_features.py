@@ -146,9 +146,15 @@ def test_captions_are_read_and_hashed_by_content(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{not json", '["list"]', '{"image": "a.jpg"}', '{"image": "a.jpg", "caption": 3}',
-             '{"image": "a.jpg", "caption": " "}'],
-)  # fmt: skip
+    "line",
+    [
+        "{not json",
+        '["list"]',
+        '{"image": "a.jpg"}',
+        '{"image": "a.jpg", "caption": 3}',
+        '{"image": "a.jpg", "caption": " "}',
+    ],
+)
 def test_bad_caption_line_names_file_and_line(tmp_path, line):
     path = tmp_path / "captions.jsonl"
     path.write_text('{"image": "a.jpg", "caption": "A room."}\n\n' + line)

@@ -49,12 +49,15 @@ def batches() -> list[dict[str, Tensor]]:
     for _ in range(STEPS):
         gt = 0.05 + 11 * torch.rand(BATCH, 1, *SIZE, generator=g)
         gt[torch.rand(gt.shape, generator=g) < 0.3] = 0
-        made.append({
-            "image": torch.randn(BATCH, 3, *SIZE, generator=g), "gt_depth": gt,
-            "text_feature": torch.randn(BATCH, 12, generator=g),
-            "image_feature": torch.randn(BATCH, 12, generator=g),
-            "position": torch.arange(BATCH),
-        })  # fmt: skip
+        made.append(
+            {
+                "image": torch.randn(BATCH, 3, *SIZE, generator=g),
+                "gt_depth": gt,
+                "text_feature": torch.randn(BATCH, 12, generator=g),
+                "image_feature": torch.randn(BATCH, 12, generator=g),
+                "position": torch.arange(BATCH),
+            }
+        )
     return made
 
 
@@ -84,17 +87,32 @@ def losses_of_this_project(
     network: nn.Module, step_fn: Callable, weight_decay: float = 0.0
 ) -> list[float]:
     config = TrainConfig(
-        batch_size=BATCH, max_steps=STEPS, lr=LR, final_lr=FINAL_LR, clip_norm=1.0,
-        weight_decay=weight_decay, precision="fp32", log_every=1, schedule="polynomial",
-    )  # fmt: skip
+        batch_size=BATCH,
+        max_steps=STEPS,
+        lr=LR,
+        final_lr=FINAL_LR,
+        clip_norm=1.0,
+        weight_decay=weight_decay,
+        precision="fp32",
+        log_every=1,
+        schedule="polynomial",
+    )
     losses: list[float] = []
     fit(
-        model=network.train(), step_fn=step_fn, micro_batches=iter(batches()),
-        optimizer=adam(trainable_parameters(network), config), config=config, total_steps=STEPS,
-        start_step=0, seed=SEED, processes=Processes(0, 1, torch.device("cpu")),
-        evaluate=lambda step: None, evaluate_every=100, save=lambda step: None,
+        model=network.train(),
+        step_fn=step_fn,
+        micro_batches=iter(batches()),
+        optimizer=adam(trainable_parameters(network), config),
+        config=config,
+        total_steps=STEPS,
+        start_step=0,
+        seed=SEED,
+        processes=Processes(0, 1, torch.device("cpu")),
+        evaluate=lambda step: None,
+        evaluate_every=100,
+        save=lambda step: None,
         log=lambda step, values: losses.append(values["loss/total"]),
-    )  # fmt: skip
+    )
     return losses
 
 
@@ -187,9 +205,14 @@ def test_joint(skips):
         if coins[step]:
             eps = noise(step).normal(8, SIZE[0] // 16, SIZE[1] // 16, device=torch.device("cpu"))
         depth, mean, logvar, eps = plain.joint(
-            batch["image"], batch["text_feature"], eps, w, (HEADS, WINDOW), config.prior_mean,
+            batch["image"],
+            batch["text_feature"],
+            eps,
+            w,
+            (HEADS, WINDOW),
+            config.prior_mean,
             legacy=skips == "kept",
-        )  # fmt: skip
+        )
         kl = plain.text_kl(mean, logvar) if coins[step] else plain.image_kl(eps)
         return plain.silog(depth, batch["gt_depth"], MAX_DEPTH) + 1e-3 * kl
 

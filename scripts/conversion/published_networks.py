@@ -46,7 +46,7 @@ SIZES: dict[Kind, tuple[Callable[[State], dict], ...]] = {
     "joint": (sizes.encoder_sizes, sizes.joint_sizes),
     "backbone": (sizes.encoder_sizes,),
 }
-C = TypeVar("C", bound=RunConfig)
+AnyRunConfig = TypeVar("AnyRunConfig", bound=RunConfig)
 States = Mapping[Kind, State]
 
 
@@ -154,7 +154,7 @@ def _joint(states: States, dataset: str, recipe: str) -> Target:
     )
 
 
-def _settings(config_type: type[C], dataset: str, stage: str) -> C:
+def _settings(config_type: type[AnyRunConfig], dataset: str, stage: str) -> AnyRunConfig:
     return load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
 
 
@@ -179,5 +179,5 @@ def _image_size(state: State, config: RunConfig) -> tuple[int, int]:
     return size
 
 
-def _with_size(config: C, size: tuple[int, int]) -> C:
+def _with_size(config: AnyRunConfig, size: tuple[int, int]) -> AnyRunConfig:
     return replace(config, data=replace(config.data, height=size[0], width=size[1]))

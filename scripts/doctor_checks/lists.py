@@ -1,6 +1,6 @@
 """The lists of a data set: readable, whole, the published ones, without repetitions.
 
-Whatever `read_split` refuses is told as a finding, and the lines that can be read are still used.
+Whatever `read_split` refuses becomes a finding, and the lines that can be read are still used.
 """
 
 import hashlib
@@ -40,8 +40,8 @@ def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
     if lists:
         counts = ", ".join(f"{split} {len(pairs):,}" for split, pairs in lists.items())
         findings.insert(0, fine("lists", f"{counts} pairs listed"))
-    told = {example for finding in findings for example in finding.examples}
-    return lists, findings + _published(data, told)
+    reported = {example for finding in findings for example in finding.examples}
+    return lists, findings + _published(data, reported)
 
 
 def list_path(data: DataConfig, split: Split) -> Path | None:
@@ -60,9 +60,9 @@ def list_path(data: DataConfig, split: Split) -> Path | None:
 
 def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], list[Finding]]:
     """The readable lines of a list that `read_split` refused with `error`."""
-    text, _, mend = error.partition("; ")
+    text, _, fix = error.partition("; ")
     if path is None:
-        return [], [problem("no_pairs", error, mend=command)]
+        return [], [problem("no_pairs", error, fix=command)]
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
@@ -72,17 +72,17 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
         cause = "an archive or an editor's file under the list's name, or UTF-16"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):
-        told = f"{path} is a web page, not a list"
+        text = f"{path} is a web page, not a list"
         cause = "a download that got the server's error page in place of the file"
-        return [], [problem("list_unreadable", told, [str(path)], cause, command)]
+        return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     pairs, bad = _parse(path, lines)
     if bad:
-        told = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
+        text = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
         cause = "a list that was cut off, edited, or has columns of another order or number"
-        mend = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
-        return pairs, [problem("list_unreadable", told, bad, cause, mend)]
+        fix = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
+        return pairs, [problem("list_unreadable", text, bad, cause, fix)]
     code = "list_count" if "lines" in text else "list_refused"
-    return pairs, [problem(code, text, [str(path)], mend=mend or command)]
+    return pairs, [problem(code, text, [str(path)], fix=fix or command)]
 
 
 def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
@@ -104,13 +104,13 @@ def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
     repeated = [image for image, count in images.items() if count > 1]
     if repeated:
         text = f"{split}: {len(repeated):,} images are listed more than once"
-        mend = "remove the repeated lines (sort -u)"
-        findings.append(problem("list_repeats", text, repeated, "two lists were joined", mend))
+        fix = "remove the repeated lines (sort -u)"
+        findings.append(problem("list_repeats", text, repeated, "two lists were joined", fix))
     depths = Counter(p.depth for p in pairs if p.depth is not None and images[p.image] == 1)
     shared = [depth for depth, count in depths.items() if count > 1]
     if shared:
         text = f"{split}: {len(shared):,} depth maps belong to more than one image"
-        cause = "pictures were matched to the nearest depth map in time, or lines are mixed up"
+        cause = "images were matched to the nearest depth map in time, or lines are mixed up"
         findings.append(note("shared_depth", text, shared, cause))
     return findings
 
@@ -123,15 +123,15 @@ def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
     return [note("no_ground_truth", text, without)]
 
 
-def _published(data: DataConfig, told: set[str]) -> list[Finding]:
-    """Compare list files that bear a published list's name with it, but those told of already."""
+def _published(data: DataConfig, reported: set[str]) -> list[Finding]:
+    """Compare list files that bear a published list's name with it, but those reported already."""
     named = [split for split in NAMED_SPLITS.values() if split.data == data.name]
     published = {listed.file: listed for split in named for listed in (split.train, split.test)}
     splits = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
     paths = [list_path(data, split) for split in splits]
     findings = []
     for path in paths:
-        if path is None or str(path) in told or not path.is_file():
+        if path is None or str(path) in reported or not path.is_file():
             continue
         if path.name in published:
             findings.append(_compare(path, published[path.name]))

@@ -38,7 +38,7 @@ class DepthStatistics:
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """One picture."""
+    """One image."""
 
     is_gray: bool
     is_one_color: bool
@@ -147,7 +147,7 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
-    """A picture file's bits and channels in words, and its pixels; None if it has none."""
+    """An image file's bits and channels, in text, and its pixels; None if it has none."""
     if path.lower().endswith((".npy", ".exr")):
         return "float", None
     try:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from common.data.lists import read_list
 from common.errors import UserError
 
-Report = Callable[[int], object]
+Progress = Callable[[int], object]
 ENCODER = "RN50:openai"
 FEATURE_DIM = 1024
 READERS = 8  # threads: the time goes into opening small files
@@ -79,7 +79,7 @@ def keys_of_lists(paths: Iterable[Path]) -> dict[str, str]:
     return {str(PurePosixPath(image).with_suffix("")): image for image in images}
 
 
-def read_features(files: Sequence[Path], report: Report = lambda count: None) -> Tensor:
+def read_features(files: Sequence[Path], report: Progress = lambda count: None) -> Tensor:
     """fp16 [N, 1024]; a row of nan where a file cannot be used (`read_feature` says why)."""
     rows = []
     with ThreadPoolExecutor(READERS) as pool:
