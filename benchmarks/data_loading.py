@@ -40,10 +40,11 @@ from benchmarks.measure import (
     seconds_of,
 )
 from common.config import positive, resolve_path
+from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.nyu import LAYOUT
-from common.data.samples import DataConfig, Sample
+from common.data.samples import Sample
 from common.data.sampling import StepSampler, train_loader
+from common.data.sets.nyu import DATA_SET
 from common.errors import run_program
 from common.images import transforms
 from common.images.reading import read_depth, read_image
@@ -132,7 +133,7 @@ def part_rows(
     dataset = list(datasets.values())[-1]  # the cached one
     samples = dataset.samples[:16]
     pairs = [(read_image(s.image_file), read_depth(s.depth_file)) for s in samples]
-    jitter = transforms.draw_jitter(LAYOUT.brightness, np.random.default_rng(0))
+    jitter = transforms.draw_jitter(DATA_SET.brightness, np.random.default_rng(0))
 
     def ready(image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         size = dataset.size

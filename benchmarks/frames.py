@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.language.feature_files import write_features
 
 FRAMES_PER_SCENE = 100

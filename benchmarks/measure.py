@@ -20,7 +20,7 @@ import torch
 
 from common.config import positive, resolve_path
 from common.evaluation.scoring import write_json
-from common.programs.run import environment
+from common.runtime.machine import environment
 
 
 @dataclass(frozen=True)

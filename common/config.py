@@ -25,7 +25,7 @@ from common.errors import UserError
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
-_MAY_CHANGE, _OLD_VALUES = "may change on resume", "old values"
+_MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
 
 
@@ -126,6 +126,11 @@ def may_change(default: Any) -> Any:
     return dataclasses.field(default=default, metadata=MAY_CHANGE)
 
 
+def filled_in() -> Any:
+    """A field that is null until something else says it: the data set, or an earlier stage."""
+    return dataclasses.field(default=None, metadata={_FILLED_IN: True})
+
+
 def renamed(default: Any, old_values: dict[str, str]) -> Any:
     """A field some of whose values had another name once; the old name is still read."""
     return dataclasses.field(default=default, metadata={_OLD_VALUES: old_values})
@@ -150,14 +155,30 @@ def valid_keys(config_type: type, prefix: str = "") -> list[str]:
     return [key for key, _ in _all_fields(config_type, prefix)]
 
 
-def deciding_keys(config_type: type) -> list[str]:
-    """The dotted keys that decide what a run computes: those that no `may_change` covers."""
-    free = [key for key, f in _all_fields(config_type) if _MAY_CHANGE in f.metadata]
+def deciding_keys(config: Any) -> list[str]:
+    """The dotted keys that decide what a run of this config computes.
+
+    All but what a `may_change` covers, and what is still to be `filled_in`.
+    """
+    fields = dict(_all_fields(type(config)))
+    free = [
+        key
+        for key, field in fields.items()
+        if _MAY_CHANGE in field.metadata
+        or (_FILLED_IN in field.metadata and look_up(to_dict(config), key) is None)
+    ]
     return [
         key
-        for key in valid_keys(config_type)
+        for key in fields
         if not any(key == other or key.startswith(f"{other}.") for other in free)
     ]
+
+
+def look_up(tree: Any, key: str) -> Any:
+    """What stands at a dotted key of nested dicts; None: nothing."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
 
 
 def _all_fields(config_type: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:

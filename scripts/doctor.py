@@ -35,10 +35,12 @@ from common.config import (
     positive,
     resolve_path,
 )
-from common.data.samples import DataConfig, find_samples, layout_of
-from common.data.splits import read_split
+from common.data.data_config import DataConfig
+from common.data.sets import DATA_SETS
+from common.data.splits import find_split
 from common.errors import UserError, run_program
 from common.files import whole_file
+from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from scripts.doctor_checks.commands import commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
@@ -57,14 +59,6 @@ from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
 
-CONFIGS = {
-    "nyu": "configs/nyu/data.yaml",
-    "kitti": "configs/kitti/data.yaml",
-    "sun_rgbd": "configs/zero_shot/sun_rgbd.yaml",
-    "folder": "configs/zero_shot/folder.yaml",
-}
-# Files that change only the data of a run leave these out.
-SIZES = {"kitti": (352, 1216)}
 WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
 
@@ -117,7 +111,8 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
         overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
     apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
-    height, width = SIZES.get(data, (480, 640))
+    # Files that change only the data of a run leave the size out.
+    height, width = DATA_SETS[data].crop_size or NYU_SIZE
     section = kept.setdefault("data", {})
     kept["data"] = {"name": data, "height": height, "width": width, **section}
     config = build_config(DoctorConfig, kept, sources)
@@ -141,7 +136,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     lists, findings = read_lists(data, commands["prepare"])
     files: dict[str, ListedFiles] = {}
     for split, pairs in lists.items():
-        files[split] = locate_files(data, layout_of(data), split, pairs)
+        files[split] = locate_files(data, split, pairs)
         findings += check_presence(files[split], data, commands["prepare"])
     sizes = file_sizes(_present_files(files.values()))
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
@@ -161,14 +156,14 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
 
 def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
     """Decode a random sample of the pairs that are there; the same one each time."""
-    present, layout = listed.present, layout_of(data)
+    present, data_set = listed.present, data.data_set
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
-    probe = partial(probe_pair, layout=layout, max_depth=data.max_depth)
+    probe = partial(probe_pair, data_set=data_set, max_depth=data.max_depth)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []
     found = judge_files(listed.split, probes, data)
-    return found + judge_depth(listed.split, probes, data, layout)
+    return found + judge_depth(listed.split, probes, data, data_set)
 
 
 def examine_text(
@@ -182,7 +177,7 @@ def examine_text(
         partial(place_of, config.data.root),
         commands,
         flip=config.data.flip and "train" in files,
-        is_needed=config.data.name in ("nyu", "kitti"),
+        is_needed=config.data.data_set.needs_captions,
     )
 
 
@@ -205,7 +200,7 @@ def try_as_training(data: DataConfig) -> list[Finding]:
     findings = []
     for split in configured_splits(data):
         try:
-            find_samples(data, layout_of(data), split, read_split(data, split)[0])
+            find_split(data, split)
         except UserError as error:
             text, _, fix = str(error).partition("; ")
             findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
@@ -284,7 +279,7 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("data", choices=list(CONFIGS), help="the kind of data set")
+    add("data", choices=list(DATA_SETS), help="the kind of data set")
     add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
     add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
     add("--root", metavar="DIR", help="the same as data.root=DIR")
@@ -297,7 +292,7 @@ def _parse() -> argparse.Namespace:
     )
     add("--json", metavar="FILE", help="write the findings there too")
     arguments = parser.parse_intermixed_args()
-    arguments.config = arguments.config or CONFIGS[arguments.data]
+    arguments.config = arguments.config or DATA_SETS[arguments.data].config
     return arguments
 
 

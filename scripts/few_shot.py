@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import resolve_path
 from common.errors import UserError, run_program
-from common.programs.run import environment
+from common.runtime.machine import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
 from scripts.run_plans.few_shot_report import ResultRow, write_few_shot_report
 

@@ -30,7 +30,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT, resolve_path
-from common.data.named_splits import NAMED_SPLITS
+from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from scripts.preparation.archives import existing_places
 from scripts.preparation.download import download
@@ -57,8 +57,8 @@ from scripts.preparation.kitti_lists import (
 )
 from scripts.preparation.kitti_tree import Tree, link_depth, link_raw
 
-TRAIN, TEST_652 = NAMED_SPLITS["kitti_eigen"].train, NAMED_SPLITS["kitti_eigen"].test
-TEST_697 = NAMED_SPLITS["kitti_eigen697"].test
+TRAIN, TEST_652 = PUBLISHED_SPLITS["kitti_eigen"].train, PUBLISHED_SPLITS["kitti_eigen"].test
+TEST_697 = PUBLISHED_SPLITS["kitti_eigen697"].test
 PUBLISHED_TRAIN_URL = (
     "https://raw.githubusercontent.com/cleinc/bts/5e3406b35d1497b2e55d2dd600524d1f4efacaed/"
     f"train_test_inputs/{TRAIN.file}"

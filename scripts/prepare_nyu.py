@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from common.config import resolve_path
-from common.data.named_splits import NAMED_SPLITS
+from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
@@ -45,7 +45,7 @@ SOURCES = {
     "sync": [nyu_sources.SYNC],
 }
 BTS, LABELED, DENSE = (
-    NAMED_SPLITS[name] for name in ("nyu_bts24k", "nyu_labeled795", "nyu_dense36k")
+    PUBLISHED_SPLITS[name] for name in ("nyu_bts24k", "nyu_labeled795", "nyu_dense36k")
 )
 MADE_LIST_NOTE = """
 The training list was made from every pair in sync/; it is not the published list of 24,231 pairs,

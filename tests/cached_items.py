@@ -7,8 +7,8 @@ import torch
 from dataset_trees import plain
 
 from common.data import dataset as dataset_module
+from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset
-from common.data.samples import DataConfig
 
 
 def cached(data: DataConfig, folder: Path, **options) -> DepthDataset:

@@ -181,12 +181,12 @@ def test_train_sh_sets_malloc_only_where_the_user_did_not():
 
 def test_generated_frames_are_a_data_set_of_distinct_files(tmp_path):
     data = write_nyu(tmp_path, 250, num_frames=3, size=(96, 128), text_dim=8)
-    dataset = build_dataset(data, "train", None, None, None, seed=0, augment=True)
+    dataset = build_dataset(data, find_split(data, "train"), augment=True)
     assert len(dataset) == 250
     assert len({sample.image_file for sample in dataset.samples}) == 250
     item = dataset[7, 7]
-    assert item["image"].shape == (3, 96, 128)
-    gt = dataset[7]["gt_depth"]
+    assert item.image.shape == (3, 96, 128)
+    gt = dataset[7].gt_depth
     assert 0.3 < gt[gt > 0].min() < gt.max() < 10.1
     assert 0.001 < (gt == 0).float().mean() < 0.1
 
@@ -194,13 +194,13 @@ def test_generated_frames_are_a_data_set_of_distinct_files(tmp_path):
 def test_the_plain_preparation_is_the_same_work(tmp_path):
     """Without the random changes it gives what this project's loader gives."""
     data = write_nyu(tmp_path, 1, size=(480, 640), text_dim=8)
-    sample = build_dataset(data, "train", None, None, None, seed=0, augment=False)
+    sample = build_dataset(data, find_split(data, "train"))
     ours = sample[0, 0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_loading.random, "random", lambda: 0.5)  # no angle, no flip, no color
         image, depth = data_loading.plain_item(sample.samples[0])
-    torch.testing.assert_close(image, ours["image"], rtol=0, atol=0.02)  # two JPEG decoders
-    torch.testing.assert_close(depth, ours["gt_depth"])
+    torch.testing.assert_close(image, ours.image, rtol=0, atol=0.02)  # two JPEG decoders
+    torch.testing.assert_close(depth, ours.gt_depth)
 
 
 @pytest.mark.parametrize("protocol", ["nyu_eigen", "kitti_garg_kbcrop", "kitti_eigen_full", "none"])

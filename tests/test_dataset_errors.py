@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from dataset_trees import DRIVE, one_line, picture, plain, save, stored_depth
 
+from common.data.data_config import DataConfig
 from common.data.dataset import image_files
-from common.data.samples import DataConfig
 from common.data.sampling import StepSampler, train_loader
 from common.errors import UserError
 
@@ -35,14 +35,14 @@ def test_a_file_in_a_hundred_may_be_missing_and_is_reported(nyu):
     lost = lines[3].split()[0]
     (nyu.root / f"sync{lost}").unlink()
     dataset = plain(nyu)
-    assert (len(dataset), dataset.num_missing, dataset.num_without_gt) == (104, 1, 0)
+    assert (len(dataset), dataset.split.num_missing, dataset.split.num_without_gt) == (104, 1, 0)
     assert dataset.notes == (f"train: 1 of 105 pairs are missing, first {nyu.root}/sync{lost}",)
-    assert lost.strip("/") not in image_files(nyu, "train")
+    assert lost.strip("/") not in find_split(nyu, "train").files
     (nyu.root / "sync/kitchen_0004/sync_depth_00002.png").unlink()
     with pytest.raises(UserError, match="1 of 105 images are missing.*data.allow_missing=true"):
         plain(nyu)
     dataset = plain(replace(nyu, allow_missing=True))
-    assert (len(dataset), dataset.num_missing) == (103, 2)
+    assert (len(dataset), dataset.split.num_missing) == (103, 2)
     assert "sync_depth_00002.png" in dataset.notes[0]
 
 

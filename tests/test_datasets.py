@@ -17,29 +17,29 @@ from common.language.feature_files import FeatureStore, write_features
 
 def test_nyu_training_item(nyu):
     item = plain(nyu)[4, 11]
-    assert item["image"].shape == (3, 64, 96)
-    assert item["gt_depth"].shape == (1, 64, 96)
-    assert item["image"].dtype == item["gt_depth"].dtype == torch.float32
-    assert item["image_path"] == "kitchen_0001/rgb_00001.jpg"
-    assert item["position"] == 11
-    assert item["caption"] == ""
+    assert item.image.shape == (3, 64, 96)
+    assert item.gt_depth.shape == (1, 64, 96)
+    assert item.image.dtype == item.gt_depth.dtype == torch.float32
+    assert item.key == "kitchen_0001/rgb_00001.jpg"
+    assert item.position == 11
+    assert item.caption == ""
     stored = stored_depth(480, 640, 1)
     masked = np.zeros_like(stored)
     masked[45:472, 43:608] = stored[45:472, 43:608]
     expected = transforms.resize_depth(masked, 64, 96) / 1000
-    np.testing.assert_allclose(item["gt_depth"][0].numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(item.gt_depth[0].numpy(), expected, rtol=1e-6)
     unmasked = plain(replace(nyu, mask_border=False))[4, 11]["gt_depth"]
-    assert (unmasked > 0).sum() > 1.2 * (item["gt_depth"] > 0).sum()
+    assert (unmasked > 0).sum() > 1.2 * (item.gt_depth > 0).sum()
 
 
 def test_nyu_evaluation_item_keeps_the_depth_file_whole(nyu):
     dataset = plain(nyu, "test")
     item = dataset[1]
-    assert item["image"].shape == (3, 64, 96)
+    assert item.image.shape == (3, 64, 96)
     np.testing.assert_allclose(
-        item["gt_depth"][0].numpy(), stored_depth(480, 640, 1) / 1000, rtol=1e-6
+        item.gt_depth[0].numpy(), stored_depth(480, 640, 1) / 1000, rtol=1e-6
     )
-    assert (len(dataset), dataset.num_without_gt, item["position"]) == (2, 0, 1)
+    assert (len(dataset), dataset.split.num_without_gt, item.position) == (2, 0, 1)
 
 
 def test_rgb_order_and_normalization(nyu):
@@ -47,25 +47,25 @@ def test_rgb_order_and_normalization(nyu):
     color = np.zeros((480, 640, 3), np.uint8)
     color[:] = (10, 120, 240)  # BGR
     save(path, color)
-    mean = plain(nyu)[0]["image"].mean((1, 2)).numpy()
+    mean = plain(nyu)[0].image.mean((1, 2)).numpy()
     expected = (np.array([240, 120, 10]) / 255 - transforms.IMAGENET_MEAN) / transforms.IMAGENET_STD
     np.testing.assert_allclose(mean, expected, atol=0.02)
 
 
 def test_kitti_finds_depth_in_both_archive_folders_and_crops(kitti):
     dataset = plain(kitti, "test")
-    assert (len(dataset), dataset.num_without_gt) == (3, 1)
+    assert (len(dataset), dataset.split.num_without_gt) == (3, 1)
     for i in range(3):
         item = dataset[i]
-        assert item["image"].shape == (3, 352, 1216)
+        assert item.image.shape == (3, 352, 1216)
         expected = stored_depth(375, 1242 - i, i) / 256
-        np.testing.assert_allclose(item["gt_depth"][0].numpy(), expected, rtol=1e-6)
+        np.testing.assert_allclose(item.gt_depth[0].numpy(), expected, rtol=1e-6)
     item = plain(kitti)[1, 0]
     top, left = 375 - 352, int((1241 - 1216) / 2) + (1216 - 704) // 2
     expected = stored_depth(375, 1241, 1)[top:, left : left + 704] / 256
-    np.testing.assert_allclose(item["gt_depth"][0].numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(item.gt_depth[0].numpy(), expected, rtol=1e-6)
     full_image = transforms.normalize(read_image(dataset.samples[1].image_file))
-    np.testing.assert_array_equal(item["image"].numpy(), full_image[:, top:, left : left + 704])
+    np.testing.assert_array_equal(item.image.numpy(), full_image[:, top:, left : left + 704])
 
 
 def test_kitti_random_crop_moves_image_and_depth_together(kitti):
@@ -76,11 +76,11 @@ def test_kitti_random_crop_moves_image_and_depth_together(kitti):
     lefts = set()
     for position in range(6):
         item = dataset[0, position]
-        fits = (kb_depth[0, :513] == item["gt_depth"][0, 0, 0].item()).nonzero()[0]
+        fits = (kb_depth[0, :513] == item.gt_depth[0, 0, 0].item()).nonzero()[0]
         left = next(
-            x for x in fits if (kb_depth[:, x : x + 704] == item["gt_depth"][0].numpy()).all()
+            x for x in fits if (kb_depth[:, x : x + 704] == item.gt_depth[0].numpy()).all()
         )
-        assert torch.equal(item["image"], full["image"][:, :, left : left + 704])
+        assert torch.equal(item.image, full["image"][:, :, left : left + 704])
         lefts.add(left)
     assert len(lefts) > 2
 
@@ -107,22 +107,22 @@ def test_workers_do_not_change_batches_or_global_random_state(nyu):
     assert torch.equal(state, torch.get_rng_state())  # loading drew nothing from it
     assert len(here) == len(there) == 6
     for a, b in zip(here, there, strict=True):
-        assert torch.equal(a["image"], b["image"])
-        assert torch.equal(a["gt_depth"], b["gt_depth"])
-        assert torch.equal(a["position"], b["position"])
+        assert torch.equal(a.image, b.image)
+        assert torch.equal(a.gt_depth, b.gt_depth)
+        assert torch.equal(a.position, b.position)
         assert a["image_path"] == b["image_path"]
 
 
 def test_collation(kitti):
     dataset = plain(kitti)
     train = collate_train([dataset[0, 8], dataset[1, 9]])
-    assert train["image"].shape == (2, 3, 352, 704)
-    assert train["gt_depth"].shape == (2, 1, 352, 704)
-    assert train["position"].tolist() == [8, 9]
+    assert train.image.shape == (2, 3, 352, 704)
+    assert train.gt_depth.shape == (2, 1, 352, 704)
+    assert train.position.tolist() == [8, 9]
     evaluated = collate_eval([dataset[0], dataset[1]])
-    assert evaluated["image"].shape == (2, 3, 352, 1216)
-    assert [g.shape for g in evaluated["gt_depth"]] == [(1, 375, 1242), (1, 375, 1241)]
-    assert evaluated["caption"] == ["", ""]
+    assert evaluated.image.shape == (2, 3, 352, 1216)
+    assert [g.shape for g in evaluated.gt_depth] == [(1, 375, 1242), (1, 375, 1241)]
+    assert evaluated.caption == ["", ""]
 
 
 def test_eval_loader_shares_the_images_out(nyu):
@@ -131,7 +131,7 @@ def test_eval_loader_shares_the_images_out(nyu):
         path
         for rank in range(2)
         for batch in eval_loader(dataset, batch_size=4, rank=rank, world_size=2)
-        for path in batch["image_path"]
+        for path in batch.key
     ]
     assert sorted(seen) == sorted(s.key for s in dataset.samples)
 
@@ -147,13 +147,13 @@ def test_features_and_captions_come_with_the_item(nyu, tmp_path):
     captions = {key: f"caption of {key}" for key in keys}
     dataset = plain(nyu, text_features=text, image_features=image, captions=captions)
     item = dataset[4, 0]
-    assert torch.equal(item["text_feature"], torch.full((8,), 4.0))
-    assert item["image_feature"].shape == (6,)
-    assert item["caption"] == f"caption of {keys[4]}"
-    assert list(image_files(nyu, "train")) == keys
+    assert torch.equal(item.text_feature, torch.full((8,), 4.0))
+    assert item.image_feature.shape == (6,)
+    assert item.caption == f"caption of {keys[4]}"
+    assert list(find_split(nyu, "train").files) == keys
     sampler = StepSampler(15, batch_size=2, micro_batch_size=2)
     batch = next(iter(train_loader(dataset, sampler, num_workers=1)))
-    assert batch["text_feature"].shape == (2, 8)
+    assert batch.text_feature.shape == (2, 8)
 
     with pytest.raises(UserError) as caught:
         plain(nyu, "val", text_features=text)

@@ -12,8 +12,8 @@ import pytest
 from conftest import call
 
 from common.config import REPO_ROOT
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.samples import DataConfig
 from common.errors import UserError
 from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.commands import commands_for
@@ -257,10 +257,10 @@ def test_training_agrees(nyu, tmp_path, split):
     folders = {"train_dir": "sync", "test_dir": "official_splits/test"}
     data = DataConfig("nyu", nyu, 32, 64, 10.0, val_share=0.3, **lists, **folders)
     assert trees.examine_nyu(nyu).codes() == []
-    dataset = build_dataset(data, split, None, None, None, 0, augment=False)
-    assert dataset[0]["gt_depth"].max() > 1
+    dataset = build_dataset(data, find_split(data, split))
+    assert dataset[0].gt_depth.max() > 1
     for path in trees.depths(nyu, folders[f"{split}_dir"])[1:]:
         path.unlink()
     assert trees.examine_nyu(nyu).codes() == ["missing_depth"]
     with pytest.raises(UserError, match="depth maps are missing"):
-        build_dataset(data, split, None, None, None, 0, augment=False)
+        build_dataset(data, find_split(data, split))

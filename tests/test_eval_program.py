@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from common.programs.training import seed_everything
 from conftest import FOLDERS, IMAGE_DIM, evaluate, metrics_of, start_process, train
 
 from common.config import REPO_ROOT
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.samples import DataConfig
 from common.engine.loop import TrainConfig
 from common.evaluation.scoring import EvalConfig, format_table, result_dict
 from common.programs.inference import draw_prediction_panel, evaluate_dataset
-from common.programs.run import RunConfig
-from common.programs.training import seed_everything
+from common.programs.run_config import RunConfig
 from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
@@ -269,12 +269,12 @@ def gt_as_prediction(data):
     """The KB crops of the ground truth, as if a network had predicted them."""
     gts = [cv2.imread(str(data.root / f"depth_{i}.png"), cv2.IMREAD_UNCHANGED) for i in (0, 1)]
     crops = torch.from_numpy(np.stack([gt[23:, 13:1229] / 256 for gt in gts]))[:, None]
-    return lambda model, batch: crops[batch["position"]]
+    return lambda model, batch: crops[batch.position]
 
 
 @pytest.mark.parametrize("protocol", ["none", "kitti_garg_kbcrop", "kitti_eigen_full"])
 def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, protocol):
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     result = evaluate_dataset(
         torch.nn.Identity(),
         gt_as_prediction(kitti),
@@ -290,7 +290,7 @@ def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, proto
 
 def test_missing_files_are_counted_in_the_result(kitti):
     (kitti.root / "1.png").unlink()
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     result = evaluate_dataset(
         torch.nn.Identity(),
         gt_as_prediction(kitti),
@@ -309,7 +309,7 @@ def test_panels_show_kitti_ground_truth_in_the_frame_of_its_prediction(kitti, mo
     monkeypatch.setattr(
         "common.programs.inference.panel", lambda image, gt, *_, **__: shown.append(gt)
     )
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     draw_prediction_panel(torch.nn.Linear(1, 1), gt_as_prediction(kitti), dataset, 0)
     gt = cv2.imread(str(kitti.root / "depth_0.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(shown[0] * 256, gt[23:, 13:1229])

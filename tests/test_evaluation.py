@@ -198,10 +198,10 @@ def test_rows_of_all_processes_merge_in_list_order_and_count_once():
     def share(indices: list[int]) -> list[dict]:
         rows: list[dict] = []
         part = {
-            "image": batch["image"][indices],
-            "gt_depth": [batch["gt_depth"][i] for i in indices],
-            "image_path": [batch["image_path"][i] for i in indices],
-            "position": batch["position"][indices],
+            "image": batch.image[indices],
+            "gt_depth": [batch.gt_depth[i] for i in indices],
+            "image_path": [batch.key[i] for i in indices],
+            "position": batch.position[indices],
         }
         evaluate_depth(
             lambda _: torch.stack([torch.from_numpy(preds[i])[None] for i in indices]),
@@ -228,17 +228,17 @@ def test_rows_of_all_processes_merge_in_list_order_and_count_once():
 def test_flip_predicts_twice_and_averages():
     gts = torch.rand(2, 6, 32) * 5 + 1
     batch = make_batch(list(gts))
-    batch["image"] = torch.rand(2, 3, 6, 32) + 0.5
+    batch.image = torch.rand(2, 3, 6, 32) + 0.5
     seen = []
 
     def predict(batch):
-        seen.append((batch["image"], torch.is_grad_enabled()))
+        seen.append((batch.image, torch.is_grad_enabled()))
         column = torch.linspace(0, 1, 32)
-        return batch["image"].mean(1, keepdim=True) * 3 + column  # not equivariant on purpose
+        return batch.image.mean(1, keepdim=True) * 3 + column  # not equivariant on purpose
 
     result = evaluate_depth(predict, [batch], protocol="none", max_depth=10, flip=True)
     (plain, plain_grad), (mirrored, mirrored_grad) = seen
-    assert torch.equal(plain, batch["image"]) and torch.equal(mirrored, plain.flip(-1))
+    assert torch.equal(plain, batch.image) and torch.equal(mirrored, plain.flip(-1))
     assert not plain_grad and not mirrored_grad and result.flip
     averaged = flip_average(predict({"image": plain}), predict({"image": mirrored}))[:, 0]
     assert result.metrics == evaluate(list(averaged), list(gts), "none").metrics

@@ -14,8 +14,9 @@ from conftest import metrics_of, train
 from dataset_trees import one_line, picture, plain, save, stored_depth
 
 from common.data import frame_cache
+from common.data.data_config import DataConfig
 from common.data.frame_cache import FrameCache
-from common.data.samples import DataConfig, Sample
+from common.data.samples import Sample
 from common.errors import UserError
 
 SWITCHES = (

@@ -12,7 +12,7 @@ from cached_items import assert_same, cached, num_decoded
 from dataset_trees import plain, save
 
 from common.data import frame_cache
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.data.sampling import StepSampler, train_loader
 from common.errors import UserError
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from common.data.data_config import DataConfig
 from common.data.lists import read_list
-from common.data.samples import DataConfig, find_samples, layout_of
 from common.images.reading import read_depth
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
 from scripts.preparation.kitti_frames import KittiFrame, read_frame_list
@@ -69,7 +69,7 @@ def test_lists_are_the_published_ones_and_every_file_is_found(kitti, tmp_path):
     data = DataConfig("kitti", tmp_path / "raw", 352, 1216, 80.0, tmp_path / "depth")
     pairs = read_list(tmp_path / "eigen_test_697_files_with_gt.txt")
     found = find_samples(data, layout_of(data), "test", pairs)
-    assert (len(found.samples), found.num_without_gt, found.missing) == (652, 45, [])
+    assert (len(found.samples), found.num_without_gt, found.num_missing) == (652, 45, [])
     first = found.samples[0]
     assert first.depth_file.split("/")[-6] == "val"
     assert (read_depth(first.depth_file) == 256 + 69).all()

@@ -14,8 +14,8 @@ import pytest
 import scipy.io
 from conftest import Outcome, run_script
 
+from common.data.data_config import DataConfig
 from common.data.lists import read_list
-from common.data.samples import DataConfig, find_samples, layout_of
 from common.images.reading import read_depth
 from scripts.preparation.sun_rgbd_files import read_test_folders
 

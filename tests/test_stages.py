@@ -84,7 +84,7 @@ def backward(parts):
         total_steps=1,
     )
     batch = next(batches)
-    rng = StepRandom(0, 0, len(batch["position"]), 0, len(batch["position"]))
+    rng = StepRandom(0, 0, len(batch.position), 0, len(batch.position))
     parts.step_fn(parts.model.train(), batch, rng)["total"].backward()
 
 

@@ -156,8 +156,8 @@ def test_stage1():
 
     def loss_of(step: int, batch: dict) -> Tensor:
         eps = noise(step).normal(VAE.latent_dim, device=torch.device("cpu"))
-        depth, std = plain.text_vae(batch["text_feature"], eps, w, SIZE, VAE.prior_mean)
-        return plain.vae_loss(depth, std, batch["gt_depth"], batch["image"], MAX_DEPTH)
+        depth, std = plain.text_vae(batch.text_feature, eps, w, SIZE, VAE.prior_mean)
+        return plain.vae_loss(depth, std, batch.gt_depth, batch.image, MAX_DEPTH)
 
     assert_follows(losses_of_this_project(network, step_fn), losses_of_plain_steps(loss_of, [w]))
     assert_same_weights(network, w, "stage1")
@@ -174,13 +174,13 @@ def test_staged_stage3():
     step_fn = partial(stage3_depth.train.step_fn, silog_lambda=0.85, max_depth=MAX_DEPTH)
 
     def loss_of(step: int, batch: dict) -> Tensor:
-        eps = plain.mlp(batch["image_feature"], w["stage2"], "eps_net")
-        prior, text = w["prior"], batch["text_feature"]
+        eps = plain.mlp(batch.image_feature, w["stage2"], "eps_net")
+        prior, text = w["prior"], batch.text_feature
         std = torch.exp(plain.mlp(text, prior, "deviation") / 2)
         levels = plain.scene(plain.mlp(text, prior, "mean") + eps * std, prior, SIZE)
-        features = plain.swin(batch["image"], w["stage3"], HEADS, WINDOW)
+        features = plain.swin(batch.image, w["stage3"], HEADS, WINDOW)
         depth = plain.depth_estimator(features, levels, w["stage3"], config.prior_mean)
-        return plain.silog(depth, batch["gt_depth"], MAX_DEPTH)
+        return plain.silog(depth, batch.gt_depth, MAX_DEPTH)
 
     ours = losses_of_this_project(network, step_fn, weight_decay=1e-3)
     assert_follows(ours, losses_of_plain_steps(loss_of, list(w.values()), weight_decay=1e-3))
@@ -205,8 +205,8 @@ def test_joint(skips):
         if coins[step]:
             eps = noise(step).normal(8, SIZE[0] // 16, SIZE[1] // 16, device=torch.device("cpu"))
         depth, mean, logvar, eps = plain.joint(
-            batch["image"],
-            batch["text_feature"],
+            batch.image,
+            batch.text_feature,
             eps,
             w,
             (HEADS, WINDOW),
@@ -214,7 +214,7 @@ def test_joint(skips):
             legacy=skips == "kept",
         )
         kl = plain.text_kl(mean, logvar) if coins[step] else plain.image_kl(eps)
-        return plain.silog(depth, batch["gt_depth"], MAX_DEPTH) + 1e-3 * kl
+        return plain.silog(depth, batch.gt_depth, MAX_DEPTH) + 1e-3 * kl
 
     assert_follows(losses_of_this_project(network, step_fn), losses_of_plain_steps(loss_of, [w]))
     assert_same_weights(network, w, "joint")

@@ -12,8 +12,8 @@ import yaml
 from conftest import TEXT_DIM, Workspace, evaluate, train, write_yaml
 
 from common.config import REPO_ROOT, build_config, load_config, merge_yaml, to_dict
-from common.data.samples import DataConfig
-from common.images.transforms import KB_HEIGHT, KB_WIDTH
+from common.data.data_config import DataConfig
+from common.images.crops import KB_HEIGHT, KB_WIDTH
 from common.language.feature_files import write_features
 from llm_mde.config import LLMMDEConfig
 from stage1_vae.config import Stage1Config

@@ -57,7 +57,7 @@ class DataSet:
 
     name: str  # data.name
     config: str  # the YAML file with its usual settings
-    prepared_by: str  # the command that brings it into place
+    prepared_by: str  # what brings it into {root}, a folder below {parent}
     depth_scale: float
     mean_log_depth: float  # of its training ground truth: where a depth head starts from
     depth_range: DepthRange | None = None  # None: anybody's images
@@ -75,4 +75,5 @@ class DataSet:
     border_cols: tuple[int, int] | None = None
     border_size: tuple[int, int] | None = None  # ... in files of this (height, width)
     needs_captions: bool = False  # the doctor misses them
+    caption_pattern: str | None = None  # images to caption without a list: a glob below its root
     has_benchmark: bool = False  # KITTI's server takes predictions for its own test images

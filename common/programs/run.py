@@ -15,7 +15,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from common.config import build_config, deciding_keys, to_dict
+from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
 from common.evaluation.panels import write_png
 from common.programs.run_config import RunConfig
@@ -126,10 +126,16 @@ def _continues(config: RunConfig, folder: Path) -> bool:
     except (OSError, yaml.YAMLError, UserError):
         return False
     own = to_dict(config)
-    if any(_look_up(saved, k) != _look_up(own, k) for k in deciding_keys(type(config))):
+    if any(_value(saved, key) != _value(own, key) for key in deciding_keys(config)):
         return False
     lengths = [(t.get("max_steps"), t.get("epochs")) for t in (saved["train"], own["train"])]
     return lengths[0] == lengths[1] or _is_longer(*lengths)
+
+
+def _value(tree: dict, key: str) -> Any:
+    """A plain value; a section's are compared one by one."""
+    value = look_up(tree, key)
+    return None if isinstance(value, dict) else value
 
 
 def _is_longer(saved: tuple, own: tuple) -> bool:
@@ -137,12 +143,6 @@ def _is_longer(saved: tuple, own: tuple) -> bool:
         a == b or (a is not None and b is not None and b > a)
         for a, b in zip(saved, own, strict=True)
     )
-
-
-def _look_up(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return None if isinstance(tree, dict) else tree
 
 
 def _resolved(config: RunConfig, arguments: list[str], processes: Processes) -> str:

@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.networks.published import sizes as sizes
 from common.networks.published.names import Kind, State
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.config import Stage2Config

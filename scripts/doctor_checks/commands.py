@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.data.data_config import DataConfig
 from common.data.lists import find_file
-from common.data.samples import DataConfig
 from common.errors import UserError
 from common.language.captions import read_entries
 from common.language.features import TextConfig
@@ -61,28 +61,18 @@ def _features(data: DataConfig, text: TextConfig, names: Sequence[str], kind: st
 
 def _images(data: DataConfig, config: str) -> str:
     """Which images to caption."""
-    match data.name:
-        case "sun_rgbd":
-            return f"--images {quoted(data.root)} --pattern '**/image/*.jpg'"
-        case "folder":
-            return f"--images {quoted(data.root)}"
-        case _:
-            return f"--config {config} data.root={quoted(data.root)}"
+    pattern = data.data_set.caption_pattern
+    if pattern is None:
+        return f"--config {config} data.root={quoted(data.root)}"
+    of_these = "" if pattern == "**/*" else f" --pattern '{pattern}'"
+    return f"--images {quoted(data.root)}{of_these}"
 
 
 def _prepare(data: DataConfig) -> str:
-    root = quoted(data.root)
-    match data.name:
-        case "nyu":
-            return f"python scripts/prepare_nyu.py --root {root} --download"
-        case "kitti":
-            return f"python scripts/prepare_kitti.py --output {quoted(data.root.parent)} --download"
-        case "sun_rgbd":
-            return f"python scripts/prepare_sun_rgbd.py --output {root} --download"
-        case "folder" if data.root.name in ("rgb", "depth"):
-            return f"data.root={quoted(data.root.parent)}"
-        case "folder":
-            return f"put images into {root}/rgb and depth of the same names into {root}/depth"
+    if data.data_set.find_pairs is not None and data.root.name in ("rgb", "depth"):
+        return f"data.root={quoted(data.root.parent)}"
+    root, parent = quoted(data.root), quoted(data.root.parent)
+    return data.data_set.prepared_by.format(root=root, parent=parent)
 
 
 def names_of(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.data.layout import Layout
+from common.data.data_config import DataConfig
 from common.data.lists import Pair
-from common.data.samples import MIN_SHARE, DataConfig, Sample, Split, layout_of, name_files
+from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
 from common.images.reading import FolderIndex
 from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
@@ -20,16 +20,16 @@ _CHUNK = 2000
 class ListedFiles:
     """The pairs of a split that have ground truth."""
 
-    split: Split
+    split: SplitName
     pairs: list[Pair]  # as listed
     samples: list[Sample]  # their files, in the same order
     present: list[Sample]  # those of which both files are there
 
 
-def locate_files(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> ListedFiles:
+def locate_files(data: DataConfig, split: SplitName, pairs: list[Pair]) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
-    samples = name_files(data, layout, split, pairs, index)
+    samples = name_files(data, split, pairs, index)
     present = [s for s in samples if s.image_file in index and s.depth_file in index]
     return ListedFiles(split, [p for p in pairs if p.depth is not None], samples, present)
 
@@ -70,12 +70,12 @@ def _as_one(findings: list[Finding]) -> list[Finding]:
     return [replace(first, text=text, count=first.count + second.count)]
 
 
-def places(data: DataConfig, split: Split) -> tuple[RootKeys, RootKeys]:
+def places(data: DataConfig, split: SplitName) -> tuple[RootKeys, RootKeys]:
     """Where images and depth maps of a split start, and by which keys."""
     below = "data.test_dir" if split == "test" else "data.train_dir"
     folder = data.test_dir if split == "test" else data.train_dir
     gt_key = "data.root" if data.gt_root is None else "data.gt_root"
-    inner = layout_of(data).depth_dirs
+    inner = data.data_set.depth_dirs
     return (
         RootKeys("data.root", data.root, below, folder),
         RootKeys(gt_key, data.gt_root or data.root, below, folder, inner),

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from common.data.layout import Layout
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
+from common.data.data_set import DataSet
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 from scripts.doctor_checks.pixels import DepthStatistics, Probe
 from scripts.doctor_checks.units import ROTATED, DepthRange, guess_unit, range_of, unit_of
@@ -21,7 +21,7 @@ COARSE_METERS = 0.02
 
 
 def judge_depth(
-    name: str, probes: Sequence[Probe], data: DataConfig, layout: Layout
+    name: str, probes: Sequence[Probe], data: DataConfig, data_set: DataSet
 ) -> list[Finding]:
     """Everything about the depth values of list `name`."""
     all_maps = [(p.sample.depth_file, p.depth) for p in probes if p.depth is not None]
@@ -31,13 +31,13 @@ def judge_depth(
         return findings
     sizes = Counter(p.depth_size for p in probes if p.depth is not None)
     expected = range_of(data, sizes.most_common(1)[0][0])
-    units = _not_rotated(name, maps) if layout.rotated_bits else []
+    units = _not_rotated(name, maps) if data_set.rotated_bits else []
     units = units or _units(name, maps, expected)
     flat = _flat(name, maps)
     findings += flat + (units or _far_off(name, maps, expected))
     if not units:
         findings += _beyond(name, maps, data.max_depth)
-    findings += _upside_down(name, maps, is_known=data.name != "folder")
+    findings += _upside_down(name, maps, is_known=data.data_set.depth_range is not None)
     findings += _few_valid(name, maps) + _notes(name, maps)
     if not any(f.level == "problem" for f in findings):
         findings.insert(0, _summary(name, maps))

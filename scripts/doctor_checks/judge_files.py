@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from common.data.samples import DataConfig, Split
-from common.images.transforms import KB_HEIGHT, KB_WIDTH
+from common.data.data_config import DataConfig
+from common.data.data_set import DataSet
+from common.data.samples import SplitName
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 from scripts.doctor_checks.lists import list_path
 from scripts.doctor_checks.pixels import Probe, Size
@@ -13,7 +14,7 @@ _COLUMNS_FIX = "write each list line as 'IMAGE DEPTH FOCAL', the image first"
 _FOLDERS_SWAPPED = "rgb/ holds the depth maps", "images belong into rgb/, depth maps into depth/"
 
 
-def judge_files(name: Split, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
+def judge_files(name: SplitName, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
     """Everything about the files of list `name` but the depth values themselves."""
     swapped = [p for p in probes if _is_swapped(p)]
     others = [p for p in probes if p not in swapped]
@@ -37,7 +38,7 @@ def _is_swapped(probe: Probe) -> bool:
     return has_8_bit_depth and probe.image is not None and probe.image.is_depth_like
 
 
-def _has_list(data: DataConfig, name: Split) -> bool:
+def _has_list(data: DataConfig, name: SplitName) -> bool:
     """Whether the pairs come from a list file, and not from the folders rgb/ and depth/."""
     return list_path(data, name) is not None
 
@@ -102,22 +103,21 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
         cases = [_pair_text(p) for p in unequal]
         fix = "take image and depth map from the same release, neither of them resized"
         findings.append(problem("size_mismatch", text, cases, cause, fix))
-    if data.name == "kitti":
-        findings += _too_small(name, probes)
+    if data.data_set.crop_size is not None:
+        findings += _too_small(name, probes, data.data_set)
     return findings
 
 
-def _too_small(name: str, probes: list[Probe]) -> list[Finding]:
+def _too_small(name: str, probes: list[Probe], data_set: DataSet) -> list[Finding]:
+    height, width = data_set.crop_size or (0, 0)
     small = [
-        p
-        for p in probes
-        if p.image_size and (p.image_size[0] < KB_HEIGHT or p.image_size[1] < KB_WIDTH)
+        p for p in probes if p.image_size and (p.image_size[0] < height or p.image_size[1] < width)
     ]
     if not small:
         return []
-    text = f"{name}: {len(small)} of {len(probes)} images are below {KB_HEIGHT}x{KB_WIDTH}"
-    cause = "resized images, or not KITTI's: training cuts every frame to this size"
-    fix = "unpack KITTI's original frames (375x1242 and the like)"
+    text = f"{name}: {len(small)} of {len(probes)} images are below {height}x{width}"
+    cause = f"resized images, or not of {data_set.name}: training cuts every frame to this size"
+    fix = f"unpack the original frames: {data_set.name} is cut, never resized"
     return [problem("image_too_small", text, [_pair_text(p) for p in small], cause, fix)]
 
 

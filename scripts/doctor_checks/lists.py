@@ -1,20 +1,22 @@
 """The lists of a data set: readable, whole, the published ones, without repetitions.
 
-Whatever `read_split` refuses becomes a finding, and the lines that can be read are still used.
+Whatever the split finder refuses becomes a finding, and the lines that can be read are still used.
 """
 
 import hashlib
 from collections import Counter
 from pathlib import Path
 
+from common.data.data_config import DataConfig
+from common.data.data_set import ListFile
 from common.data.lists import Pair, find_file, parse_line
-from common.data.named_splits import NAMED_SPLITS, ListFile
-from common.data.samples import DataConfig, Split
-from common.data.splits import configured_splits, read_split
+from common.data.samples import SplitName
+from common.data.sets import PUBLISHED_SPLITS
+from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 
-Lists = dict[Split, list[Pair]]
+Lists = dict[SplitName, list[Pair]]
 
 
 def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
@@ -26,7 +28,7 @@ def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
     findings: list[Finding] = []
     for split in configured_splits(data):
         try:
-            lists[split] = read_split(data, split)[0]
+            lists[split] = SplitFinder(data).pairs(split)[0]
         except UserError as error:
             pairs, found = _salvage(list_path(data, split), str(error), command)
             if split != "val" or data.val_list is not None:
@@ -44,7 +46,7 @@ def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
     return lists, findings + _published(data, reported)
 
 
-def list_path(data: DataConfig, split: Split) -> Path | None:
+def list_path(data: DataConfig, split: SplitName) -> Path | None:
     """The list file that a split comes from; it may not exist. None: there is no list."""
     names = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
     name = names[split] or (names["train"] if split == "val" else None)
@@ -52,14 +54,14 @@ def list_path(data: DataConfig, split: Split) -> Path | None:
         return find_file(name, data.root)
     if data.split is None:
         return None
-    named = NAMED_SPLITS[data.split]
+    named = PUBLISHED_SPLITS[data.split]
     file = named.test.file if split == "test" else named.train.file
     places = [data.root / file, data.root.parent / file]
     return next((place for place in places if place.is_file()), places[0])
 
 
 def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], list[Finding]]:
-    """The readable lines of a list that `read_split` refused with `error`."""
+    """The readable lines of a list that the split finder refused with `error`."""
     text, _, fix = error.partition("; ")
     if path is None:
         return [], [problem("no_pairs", error, fix=command)]
@@ -97,7 +99,7 @@ def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
     return pairs, bad
 
 
-def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
+def _repeats(split: SplitName, pairs: list[Pair]) -> list[Finding]:
     """Images, and depth maps, that a list names more than once."""
     findings = []
     images = Counter(pair.image for pair in pairs)
@@ -115,7 +117,7 @@ def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
     return findings
 
 
-def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
+def _without_gt(split: SplitName, pairs: list[Pair]) -> list[Finding]:
     without = [pair.image for pair in pairs if pair.depth is None]
     if not without:
         return []
@@ -125,10 +127,10 @@ def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
 
 def _published(data: DataConfig, reported: set[str]) -> list[Finding]:
     """Compare list files that bear a published list's name with it, but those reported already."""
-    named = [split for split in NAMED_SPLITS.values() if split.data == data.name]
-    published = {listed.file: listed for split in named for listed in (split.train, split.test)}
-    splits = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
-    paths = [list_path(data, split) for split in splits]
+    splits = data.data_set.splits
+    published = {listed.file: listed for split in splits for listed in (split.train, split.test)}
+    names = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
+    paths = [list_path(data, name) for name in names]
     findings = []
     for path in paths:
         if path is None or str(path) in reported or not path.is_file():

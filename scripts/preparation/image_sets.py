@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
-from common.data.dataset import image_files
-from common.data.samples import DataConfig, Split
-from common.data.splits import configured_splits
+from common.data.data_config import DataConfig
+from common.data.samples import SplitName
+from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,18 @@ def images_below(
     return images
 
 
-def images_of_config(name: str, overrides: list[str], only: Split | None = None) -> dict[str, Path]:
+def images_of_config(
+    name: str, overrides: list[str], only: SplitName | None = None
+) -> dict[str, Path]:
     """The images of a config's lists; `key=value` overrides change its data section."""
     data = _read_data_config(name, overrides)
     if only is None and data.val_list is None:  # not carved: training images are wanted whole
         data = replace(data, val_share=0.0)
-    splits: list[Split] = [only] if only else configured_splits(data)
+    splits: list[SplitName] = [only] if only else configured_splits(data)
     images: dict[str, Path] = {}
+    finder = SplitFinder(data)
     for split in splits:
-        for key, file in image_files(data, split).items():
+        for key, file in finder.find(split).files.items():
             if images.setdefault(key, file) != file:
                 raise UserError(
                     f"{key} is {images[key]} in one split and {file} in another; run each split "

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.data.named_splits import ListFile
+from common.data.data_set import ListFile
 from common.errors import UserError
 from common.files import whole_file
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.data.kitti import LAYOUT
+from common.data.sets.kitti import DATA_SET
 from common.images.reading import FolderIndex
 from scripts.preparation.kitti_frames import DRIVE_NAME, KittiFrame
 from scripts.preparation.links import link
@@ -36,7 +36,7 @@ def link_raw(source: Path, raw: Path) -> None:
 def link_depth(source: Path, depth: Path) -> None:
     """Link the drives with annotated depth found below `source` into `depth`."""
     for folder, drives, _ in _search(source):
-        section = folder.name if folder.name in LAYOUT.depth_dirs else ""
+        section = folder.name if folder.name in DATA_SET.depth_dirs else ""
         for drive in drives:
             if (folder / drive / "proj_depth" / "groundtruth").is_dir():
                 link(folder / drive, depth / section / drive)
@@ -80,7 +80,7 @@ class Tree:
 
     def annotated(self, frame: KittiFrame) -> str | None:
         """Path of the annotated depth as in lists, below `depth` or one of its folders."""
-        paths = (f"{self.depth}/{folder}/{frame.annotated}" for folder in LAYOUT.depth_dirs)
+        paths = (f"{self.depth}/{folder}/{frame.annotated}" for folder in DATA_SET.depth_dirs)
         return frame.annotated if any(path in self._index for path in paths) else None
 
     def has_sweep(self, frame: KittiFrame) -> bool:

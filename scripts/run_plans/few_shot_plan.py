@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from common.config import REPO_ROOT, find_yaml, load_config, to_dict
-from common.data.dataset import image_files
+from common.data.splits import SplitFinder
 from common.data.subsets import check_subset, subset_size
 from common.errors import UserError
-from common.programs.evaluation import StageProgram
-from common.programs.run import RunConfig
-from common.runtime.checkpoints import TRAINED_BY
-from llm_mde.eval import PROGRAM as LLM_MDE
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage
+from llm_mde.stage import STAGE as LLM_MDE
 from scripts.run_plans.stage_runs import StageRun, run_command
-from stage1_vae.eval import PROGRAM as STAGE1
-from stage2_sampler.eval import PROGRAM as STAGE2
-from stage3_depth.eval import JOINT, JOINT_LEGACY
-from stage3_depth.eval import PROGRAM as STAGE3
+from stage1_vae.stage import STAGE as STAGE1
+from stage2_sampler.stage import STAGE as STAGE2
+from stage3_depth.stage import JOINT, JOINT_LEGACY, STAGED
 
-RecipeStage = tuple[str, StageProgram]  # name of the YAML file, and what trains and scores it
+RecipeStage = tuple[str, Stage]  # name of the YAML file, and what trains and scores it
 RECIPES: dict[str, tuple[RecipeStage, ...]] = {  # as trained; the last is scored
-    "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGE3)),
+    "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGED)),
     "joint": (("joint", JOINT),),
     "joint-legacy": (("joint_legacy", JOINT_LEGACY),),
     "llm-mde": (("llm_mde", LLM_MDE),),
@@ -106,7 +104,7 @@ class FewShotRun:
     def evaluate(self) -> None:
         """Score the last stage on the test split with its `eval.py`."""
         scored = self.stage_runs[-1]
-        program = REPO_ROOT / TRAINED_BY[scored.program.stage] / "eval.py"
+        program = REPO_ROOT / scored.stage.folder / "eval.py"
         overrides = [
             item
             for item in (*self.recipe.overrides, *self.recipe.own_overrides)
@@ -157,14 +155,14 @@ def plan_run(recipe: Recipe, subset: Subset, output: Path, checkpoint: str) -> F
     the recipe without overrides, in its experiment.
     """
     runs: list[StageRun] = []
-    for (_, program), config_file in zip(recipe.stages, recipe.config_files, strict=True):
+    for (_, stage), config_file in zip(recipe.stages, recipe.config_files, strict=True):
         is_last = len(runs) == len(recipe.stages) - 1
         overrides = subset_overrides(recipe.spec if is_last else recipe.name, subset, output)
         if runs:
             earlier = checkpoint_file(runs[-1], checkpoint)
-            overrides.append(f"init.{runs[-1].program.stage}={earlier}")
+            overrides.append(f"init.{runs[-1].stage.name}={earlier}")
         overrides += [*recipe.overrides, *(recipe.own_overrides if is_last else ())]
-        run = StageRun(program, config_file, tuple(overrides))
+        run = StageRun(stage, config_file, tuple(overrides))
         runs.append(with_steps(run, subset.available))
     return FewShotRun(recipe, subset, tuple(runs), checkpoint)
 
@@ -237,11 +235,12 @@ def survey_all(recipes: Sequence[Recipe]) -> Survey:
 
 def survey(recipe: Recipe) -> Survey:
     """The images of all splits, each checked to be there, and the protocol of the scored stage."""
-    program = recipe.stages[-1][1]
+    stage = recipe.stages[-1][1]
     overrides = [*recipe.overrides, *recipe.own_overrides]
-    config: RunConfig = load_config(program.config_type, recipe.config_files[-1], overrides)
+    config: RunConfig = load_config(stage.config_type, recipe.config_files[-1], overrides)
     data = replace(config.data, train_images=None)
-    train, _, test = (tuple(image_files(data, split)) for split in ("train", "val", "test"))
+    finder = SplitFinder(data)
+    train, _, test = (tuple(finder.find(name).files) for name in ("train", "val", "test"))
     return Survey(train, test, config.eval.protocol, data.max_depth)
 
 

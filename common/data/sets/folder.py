@@ -113,9 +113,10 @@ def _first(depths: dict[str, str]) -> str:
 DATA_SET = DataSet(
     name="folder",
     config="configs/zero_shot/folder.yaml",
-    prepared_by="see docs/your_own_data.md",
+    prepared_by="put images into {root}/rgb and depth of the same names into {root}/depth",
     depth_scale=1000.0,
     mean_log_depth=1.54,  # NYU's; data.mean_log_depth says what yours is
     find_pairs=find_pairs,
     carve=carve,
+    caption_pattern="**/*",
 )

@@ -21,7 +21,7 @@ def _category(key: str) -> str:
 DATA_SET = DataSet(
     name="kitti",
     config="configs/kitti/data.yaml",
-    prepared_by="python scripts/prepare_kitti.py",
+    prepared_by="python scripts/prepare_kitti.py --output {parent} --download",
     depth_scale=256.0,
     mean_log_depth=2.54,  # as WorDepth's released code has it
     depth_range=DepthRange(10.0, 6.0, 28.0, 2.0, 65.0, "streets"),

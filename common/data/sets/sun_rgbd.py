@@ -11,9 +11,10 @@ from common.data.data_set import DataSet, DepthRange
 DATA_SET = DataSet(
     name="sun_rgbd",
     config="configs/zero_shot/sun_rgbd.yaml",
-    prepared_by="python scripts/prepare_sun_rgbd.py",
+    prepared_by="python scripts/prepare_sun_rgbd.py --output {root} --download",
     depth_scale=1000.0,
     mean_log_depth=1.54,  # NYU's: rooms as well, and nobody trains on this set
     depth_range=DepthRange(2.4, 1.0, 7.0, 0.25, 20.0, "rooms"),  # some of them halls
     rotated_bits=True,
+    caption_pattern="**/image/*.jpg",
 )
