@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from common.engine.loop import adamw
 from common.errors import run_program
+from common.language.encoders import text_encoder
 from common.losses.depth import silog_loss, silog_valid
 from common.networks.layers import trainable_parameters
 from common.programs.assembly import Data, load_data
@@ -50,10 +51,8 @@ def prepare_prompt(model: LLMDepth, data: Data, clip: str) -> None:
     captions = [*data.train.captions.values(), *data.val.captions.values()]
     model.check_prompts(captions)
     if model.needs_image_feature:
-        # Imported here: only this part of the prompt needs CLIP.
-        from common.language.clip import ClipTextEncoder
-
-        model.prompt.set_class_features(ClipTextEncoder(clip).encode(model.prompt.clip_sentences()))
+        sentences = model.prompt.clip_sentences()
+        model.prompt.set_class_features(text_encoder(clip).encode(sentences))
 
 
 def main() -> None:

@@ -183,6 +183,10 @@ def _report(output: Path, what: str) -> None:
         f"{output}: {len(table.rows)} images, {num_rows} distinct features of {dim} numbers, "
         f"{output.stat().st_size / 1e6:.1f} MB; {what}"
     )
+    num_cut = (table.provenance or {}).get("num_cut", 0)
+    if num_cut:
+        print(f"{num_cut} distinct captions are longer than what the encoder reads: it read their "
+              "beginning")  # fmt: skip
 
 
 def _device() -> str:
@@ -209,8 +213,8 @@ def _parse() -> argparse.Namespace:
     add("--import-published", metavar="DIR", help="the authors' folder with text and text_feat")
     add("--output", required=True, metavar="FILE.safetensors")
     add("--encoder", default=TextConfig.encoder, metavar="MODEL:WEIGHTS",
-        help="an open_clip model with a tag or file of weights (default %(default)s), or "
-        "untrained:<seed>")  # fmt: skip
+        help="an open_clip model with a tag or file of weights (default %(default)s), "
+        "hf:NAME_OR_FOLDER[@REVISION] (captions only), or untrained:<seed>")  # fmt: skip
     add("--batch-size", type=positive, default=64)
     add_image_arguments(parser)
     _add_published_arguments(parser.add_argument_group("with --import-published"))

@@ -10,20 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from common.data.dataset import (
-    DepthDataset,
-    Split,
-    build_dataset,
-    check_captions,
-    image_files,
-)
+from common.data.dataset import DepthDataset, Split, build_dataset, image_files
 from common.data.lists import find_file
 from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
 from common.engine.loop import TrainConfig
-from common.errors import UserError
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
-from common.language.features import load_captions, load_image_features, load_text_features
+from common.language.features import FeaturePlace
+from common.language.language import Language, Needs, read_all_captions
+from common.language.language import load_language as load_words
 from common.programs.run import RunConfig
 from common.runtime.processes import Processes
 
@@ -42,15 +37,6 @@ class Data:
     def train_image_features(self) -> Tensor:
         """[N, E], one row per training image."""
         return _all_features(self.train, self.train.image_features)
-
-
-@dataclass(frozen=True)
-class Language:
-    """What goes with the images: captions, and the features that a model needs."""
-
-    captions: dict[str, str] | None
-    text_features: FeatureStore | None
-    image_features: FeatureStore | None
 
 
 def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
@@ -78,46 +64,32 @@ def load_split(
     by `text_dim` and `image_dim`, if it has them, how long these features are.
     """
     language = load_language(config, split, image_files(config.data, split), model, processes)
-    return build_dataset(
-        config.data, split, language.text_features, language.image_features, language.captions,
-        config.seed, augment=split == "train",
+    dataset = build_dataset(
+        config.data, split, language.text_features, language.image_features,
+        language.captions or None, config.seed, augment=split == "train",
     )  # fmt: skip
+    dataset.notes += language.notes
+    return dataset
 
 
 def load_language(
-    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, processes: Processes
+    config: RunConfig, label: str, files: dict[str, Path], model: Any, processes: Processes
 ) -> Language:
     """Captions and the features `model` needs of the images `files` (key -> file).
 
     label: names the split in the file of encoded captions.
     """
     resolve = partial(find_file, root=config.data.root)
-    captions = load_captions(config.text, resolve)
-    check_captions(files, captions)
-    cache: dict[str, Any] = {
-        "resolve": resolve,
-        "cache_dir": config.output_root / "features",
-        "is_main": processes.is_main,
-        "barrier": processes.barrier,
-        "device": processes.device,
-    }
-    text = image = None
-    if model.needs_text_feature:
-        text = load_text_features(config.text, keys=files, label=f"text_{label}", **cache)
-        _check_length("text", text, getattr(model, "text_dim", text.dim))
-    if model.needs_image_feature:
-        named, encoder = config.text.image_features, config.text.encoder
-        image = load_image_features(named, encoder, files, **cache)
-        _check_length("image", image, getattr(model, "image_dim", image.dim))
-    return Language(captions, text, image)
-
-
-def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
-    if store.dim != wanted:
-        raise UserError(
-            f"the {kind} features have {store.dim} numbers, the model reads {wanted}: "
-            f"check text.features, text.image_features, text.encoder and model.{kind}_dim"
-        )
+    needs = Needs(
+        text_dim=model.text_dim if model.needs_text_feature else None,
+        image_dim=model.image_dim if model.needs_image_feature else None,
+    )
+    place = FeaturePlace(
+        resolve, config.output_root / "features", processes.is_main, processes.barrier,
+        processes.device,
+    )  # fmt: skip
+    captions = read_all_captions(config.text, resolve)
+    return load_words(config.text, captions, label, files, needs, place)
 
 
 def training_batches(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,12 +13,10 @@ import torch
 from common.errors import UserError
 from common.language.captions import captions_sha256, parse_entry
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
-from common.language.features import TextConfig
-from scripts.doctor_checks.commands import names_of
+from common.language.features import Resolve, TextConfig, names_in
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
 
 Keys = dict[str, list[str]]  # list name -> image keys
-Resolve = Callable[[str], Path]
 _NUM_CHECKED_ROWS = 20_000
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
@@ -56,7 +54,7 @@ def check_captions(
     """All captions by key, and what is wrong with them."""
     captions: dict[str, str] = {}
     findings: list[Finding] = []
-    for name in names_of(text.captions):
+    for name in names_in(text.captions):
         path = resolve(name)
         if path.is_file():
             found, bad = _read_captions(path)
@@ -165,7 +163,7 @@ def _check_features(
     """The configured feature files of one kind."""
     tables: dict[Path, FeatureTable] = {}
     findings = []
-    for name in names_of(setting):
+    for name in names_in(setting):
         path = resolve(name)
         try:
             tables[path] = open_table(path)
@@ -235,6 +233,6 @@ def _origin(
 def text_feature_length(text: TextConfig, resolve: Resolve) -> int:
     """Numbers per feature of the first readable file; CLIP RN50's 1024 where there is none."""
     try:
-        return FeatureStore.open([resolve(name) for name in names_of(text.features)][:1]).dim
+        return FeatureStore.open([resolve(name) for name in names_in(text.features)][:1]).dim
     except (UserError, IndexError):
         return 1024
