@@ -69,7 +69,7 @@ def check_encoder(spec: str) -> None:
     """Raise a `UserError` with what is nearest unless the spec names an encoder."""
     match encoder_kind(spec):
         case "hf":
-            from common.language.sentence_files import find_model
+            from common.language.model_source import find_model
 
             find_model(spec)
         case "untrained":
@@ -89,7 +89,7 @@ def encoder_identity(spec: str) -> dict[str, str]:
     """
     if encoder_kind(spec) != "hf":
         return {}
-    from common.language.sentence_files import find_model, folder_sha256
+    from common.language.model_source import find_model, folder_sha256
 
     model = find_model(spec)
     return {"encoder_sha256": folder_sha256(model.name)} if model.is_folder else {}

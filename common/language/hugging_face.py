@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from common.errors import UserError
+from common.language.model_source import ModelSource, commit_of, find_model
 from common.language.sentence_files import (
-    ModelSource,
     PoolingMode,
     SentenceSettings,
-    find_model,
     load_dense,
     read_settings,
 )
@@ -45,12 +44,12 @@ def load_hugging_face(spec: str, device: torch.device) -> "HuggingFaceTextEncode
         tokenizer = _load_tokenizer(source, settings)
         model = _load_model(source, settings)
         dense = nn.Sequential(*(load_dense(source, path) for path in settings.dense))
+        commit = commit_of(source, settings.subfolder)
     if settings.pooling is not None and hasattr(model, "get_text_features"):
         raise UserError(
             f"encoder '{spec}': a model of text and images with a pooling of its own; take another"
         )
-    commit = getattr(model.config, "_commit_hash", None)
-    facts = {"encoder_commit": commit} if commit and not source.is_folder else {}
+    facts = {} if commit is None else {"encoder_commit": commit}
     return HuggingFaceTextEncoder(model, tokenizer, settings, dense, device, facts)
 
 
