@@ -42,9 +42,9 @@ def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
     model.check_prompts(c for split in splits for c in split.language.captions.values())
     if model.needs_image_feature:
         # Imported here: only this part of the prompt needs CLIP.
-        from common.language.clip import ClipTextEncoder
+        from common.language.encoders import text_encoder
 
-        features = ClipTextEncoder(config.text.encoder).encode(model.prompt.clip_sentences())
+        features = text_encoder(config.text.encoder).encode(model.prompt.clip_sentences())
         model.prompt.set_class_features(features)
     for line in model.size_lines():
         start.log(line)

@@ -190,6 +190,10 @@ def _report(output: Path, what: str) -> None:
         f"{output}: {len(table.rows)} images, {num_rows} distinct features of {dim} numbers, "
         f"{output.stat().st_size / 1e6:.1f} MB; {what}"
     )
+    num_cut = (table.provenance or {}).get("num_cut", 0)
+    if num_cut:
+        print(f"{num_cut} distinct captions are longer than what the encoder reads: it read their "
+              "beginning")  # fmt: skip
 
 
 def _device() -> str:
@@ -219,8 +223,8 @@ def _parse() -> argparse.Namespace:
         "--encoder",
         default=TextConfig.encoder,
         metavar="MODEL:WEIGHTS",
-        help="an open_clip model with a tag or file of weights (default %(default)s), or "
-        "untrained:<seed>",
+        help="an open_clip model with a tag or file of weights (default %(default)s), "
+        "hf:NAME_OR_FOLDER[@REVISION] (captions only), or untrained:<seed>",
     )
     add("--batch-size", type=positive, default=64)
     add_image_arguments(parser)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from common.programs.training import read_command_line
 from config_refusals import refusal
 
 from common.config import (
@@ -18,7 +19,6 @@ from common.config import (
     valid_keys,
 )
 from common.errors import UserError
-from common.programs.training import read_command_line
 from stage1_vae.config import Stage1Config
 
 

@@ -7,7 +7,6 @@ import pytest
 from dataset_trees import DRIVE, one_line, picture, plain, save, stored_depth
 
 from common.data.data_config import DataConfig
-from common.data.dataset import image_files
 from common.data.sampling import StepSampler, train_loader
 from common.errors import UserError
 

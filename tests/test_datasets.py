@@ -7,7 +7,7 @@ import pytest
 import torch
 from dataset_trees import one_line, plain, save, stored_depth
 
-from common.data.dataset import collate_eval, collate_train, image_files
+from common.data.dataset import collate_eval, collate_train
 from common.data.sampling import StepSampler, eval_loader, train_loader
 from common.errors import UserError
 from common.images import transforms
@@ -77,9 +77,7 @@ def test_kitti_random_crop_moves_image_and_depth_together(kitti):
     for position in range(6):
         item = dataset[0, position]
         fits = (kb_depth[0, :513] == item.gt_depth[0, 0, 0].item()).nonzero()[0]
-        left = next(
-            x for x in fits if (kb_depth[:, x : x + 704] == item.gt_depth[0].numpy()).all()
-        )
+        left = next(x for x in fits if (kb_depth[:, x : x + 704] == item.gt_depth[0].numpy()).all())
         assert torch.equal(item.image, full["image"][:, :, left : left + 704])
         lefts.add(left)
     assert len(lefts) > 2

@@ -12,8 +12,9 @@ from conftest import run_script
 
 from common.language import encoding
 from common.language.captions import captions_sha256, read_captions
-from common.language.clip import ClipImageEncoder, ClipTextEncoder
+from common.language.encoders import image_encoder, text_encoder
 from common.language.feature_files import FeatureStore
+from common.language.towers import TowerTextEncoder
 
 STEMS = {  # data set and split -> image path without suffix -> caption
     "nyu/train": {
@@ -66,13 +67,13 @@ def run_import(published, output, *arguments):
 
 def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     encoded = []
-    original = ClipTextEncoder.encode
+    original = TowerTextEncoder.encode
 
     def counted(self, captions, *options):
         encoded.extend(captions)
         return original(self, captions, *options)
 
-    monkeypatch.setattr(ClipTextEncoder, "encode", counted)
+    monkeypatch.setattr(TowerTextEncoder, "encode", counted)
     first = write_captions(tmp_path / "a.jsonl", {"/a.jpg": "A room.", "b.jpg": "A room."})
     second = write_captions(tmp_path / "b.jsonl", {"b.jpg": "A hall.", "c.jpg": "A room."})
     output = tmp_path / "new/text.safetensors"
@@ -82,7 +83,7 @@ def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     assert "3 images, 2 distinct features of 1024 numbers" in outcome.out
     assert encoded == ["A room.", "A hall."]
     store = FeatureStore.open(output)
-    expected = original(ClipTextEncoder("untrained:0"), ["A hall."])[0]
+    expected = original(text_encoder("untrained:0"), ["A hall."])[0]
     torch.testing.assert_close(store["b.jpg"], expected, atol=1e-3, rtol=0)
     assert torch.equal(store["a.jpg"], store["c.jpg"])
     captions = {"a.jpg": "A room.", "b.jpg": "A hall.", "c.jpg": "A room."}
@@ -104,7 +105,7 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
     file = write_captions(tmp_path / "captions.jsonl", captions)
     output = tmp_path / "text.safetensors"
     arguments = ("--captions", file, "--encoder", "untrained:0", "--output", output)
-    original, calls = ClipTextEncoder.encode, []
+    original, calls = TowerTextEncoder.encode, []
 
     def failing(self, batch, *options):
         calls.append(list(batch))
@@ -112,15 +113,15 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(self, batch, *options)
 
-    monkeypatch.setattr(ClipTextEncoder, "encode", failing)
+    monkeypatch.setattr(TowerTextEncoder, "encode", failing)
     assert encode(*arguments).code == 130
     assert not output.exists()
     assert len(list((tmp_path / "text.safetensors.parts").iterdir())) == 2
     assert encode(*arguments).code == 0
     assert [len(batch) for batch in calls] == [2, 2, 2, 2, 1]  # the third part twice, no other
     assert not (tmp_path / "text.safetensors.parts").exists()
-    monkeypatch.setattr(ClipTextEncoder, "encode", original)
-    straight = ClipTextEncoder("untrained:0").encode(list(captions.values()))
+    monkeypatch.setattr(TowerTextEncoder, "encode", original)
+    straight = text_encoder("untrained:0").encode(list(captions.values()))
     store = FeatureStore.open(output)
     for key, feature in zip(captions, straight, strict=True):
         torch.testing.assert_close(store[key], feature, atol=1e-3, rtol=0)
@@ -134,7 +135,7 @@ def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
     assert "left out 4 depth maps" in outcome.out
     store = FeatureStore.open(output)
     file = workspace.data / "val/room_0000/rgb_00001.png"
-    direct = ClipImageEncoder("untrained:0").encode([file])[0]
+    direct = image_encoder("untrained:0").encode([file])[0]
     torch.testing.assert_close(store["room_0000/rgb_00001.png"], direct, atol=1e-3, rtol=0)
 
     config = ("--config", workspace.configs / "stage1.yaml")

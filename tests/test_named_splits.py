@@ -9,7 +9,7 @@ from common.data.named_splits import PUBLISHED_SPLITS, SplitName
 from common.config import REPO_ROOT, load_config
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.splits import configured_splits, count_lost_lines, read_split
+from common.data.splits import configured_splits, count_lost_lines
 from common.errors import UserError
 from stage3_depth.config import Stage3Config
 

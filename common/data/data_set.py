@@ -1,11 +1,11 @@
 """What there is to say about a data set; each has one file in `sets/` that says all of it."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from common.data.lists import Pair, carve_by_scene
+from common.language.controls import folder_category
 
 Carve = Callable[[list[Pair], float, int], tuple[list[Pair], list[Pair]]]
 
@@ -39,12 +39,6 @@ class DepthRange:
     file_low: float  # and that of every single map between these
     file_high: float
     about: str
-
-
-def folder_category(key: str) -> str:
-    """The scene category in an image's path: `kitchen_0028b/rgb_00045.jpg` -> `kitchen`."""
-    folder = PurePosixPath(key).parent.name
-    return re.sub(r"[_ ]?\d+[a-z]?$", "", folder).replace("_", " ").strip()
 
 
 @dataclass(frozen=True)

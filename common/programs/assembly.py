@@ -22,9 +22,8 @@ from common.data.splits import Split, SplitFinder
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
-from common.language.features import TextConfig
+from common.language.features import FeaturePlace, TextConfig
 from common.language.language import (
-    FeaturePlace,
     Language,
     Needs,
     load_language,

@@ -7,7 +7,7 @@ from common.data.data_config import DataConfig
 from common.data.lists import find_file
 from common.errors import UserError
 from common.language.captions import read_entries
-from common.language.features import TextConfig
+from common.language.features import TextConfig, names_in
 from scripts.doctor_checks.findings import quoted
 
 
@@ -17,11 +17,11 @@ def commands_for(data: DataConfig, text: TextConfig, config: str) -> dict[str, s
     config: the YAML file and the overrides of its data section, as typed. A second line is the
     key to set where the command writes another file than the configured one.
     """
-    captions = [place_of(data.root, name) for name in names_of(text.captions)]
+    captions = [place_of(data.root, name) for name in names_in(text.captions)]
     captions = captions or [data.root / "captions.jsonl"]
     given = " ".join(map(quoted, captions))
     images = _images(data, config)
-    features, image_features = names_of(text.features), names_of(text.image_features)
+    features, image_features = names_in(text.features), names_in(text.image_features)
     return {
         "prepare": _prepare(data),
         "caption": f"python scripts/caption_images.py {images} "
@@ -73,11 +73,6 @@ def _prepare(data: DataConfig) -> str:
         return f"data.root={quoted(data.root.parent)}"
     root, parent = quoted(data.root), quoted(data.root.parent)
     return data.data_set.prepared_by.format(root=root, parent=parent)
-
-
-def names_of(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The files a config key names: none, one or several."""
-    return (setting,) if isinstance(setting, str) else setting or ()
 
 
 def place_of(root: Path, name: str) -> Path:

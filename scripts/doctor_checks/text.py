@@ -13,8 +13,7 @@ import torch
 from common.errors import UserError
 from common.language.captions import captions_sha256, parse_entry
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
-from common.language.features import Resolve, TextConfig
-from scripts.doctor_checks.commands import names_of
+from common.language.features import Resolve, TextConfig, names_in
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
 
 ImageKeys = dict[str, list[str]]  # list name -> image keys
@@ -55,7 +54,7 @@ def _check_captions(
     """All captions by key, and what is wrong with them."""
     captions: dict[str, str] = {}
     findings: list[Finding] = []
-    for name in names_of(text.captions):
+    for name in names_in(text.captions):
         path = resolve(name)
         if path.is_file():
             found, bad = _read_captions(path)
@@ -164,7 +163,7 @@ def _check_features(
     """The configured feature files of one kind."""
     tables: dict[Path, FeatureTable] = {}
     findings = []
-    for name in names_of(setting):
+    for name in names_in(setting):
         path = resolve(name)
         try:
             tables[path] = open_table(path)
@@ -234,6 +233,6 @@ def _origin(
 def text_feature_length(text: TextConfig, resolve: Resolve) -> int:
     """Numbers per feature of the first readable file; CLIP RN50's 1024 where there is none."""
     try:
-        return FeatureStore.open([resolve(name) for name in names_of(text.features)][:1]).dim
+        return FeatureStore.open([resolve(name) for name in names_in(text.features)][:1]).dim
     except (UserError, IndexError):
         return 1024
