@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from common.engine.loop import adam
 from common.errors import run_program
 from common.losses.vae import VAELossConfig, vae_loss, vae_totals
+from common.networks.encoder_weights import start_from
 from common.networks.layers import trainable_parameters
-from common.networks.swin_weights import start_from
 from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train

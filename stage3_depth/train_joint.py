@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from common.engine.loop import adam
 from common.losses.depth import channel_kl, channel_sums, gaussian_kl, silog_loss, silog_valid
+from common.networks.encoder_weights import start_from
 from common.networks.layers import trainable_parameters
-from common.networks.swin_weights import start_from
 from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train

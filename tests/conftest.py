@@ -49,7 +49,7 @@ SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "wind
 SETTINGS = {
     "stage1": {"model": {"text_dim": TEXT_DIM, "hidden_dims": [16], "latent_dim": 16,
                          "code_channels": 8, "metric_hidden": 8}},
-    "stage2": {"model": {"evidence": "swin", "hidden_dims": [16], "encoder": SWIN}},
+    "stage2": {"model": {"evidence": "encoder", "hidden_dims": [16], "encoder": SWIN}},
     "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
     "joint": {"recipe": "joint",
               "model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN,
