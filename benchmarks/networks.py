@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from common.losses.vae import VAELossConfig
-from common.networks.swin import SwinConfig
+from common.networks.encoder import EncoderConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage1_vae.train import step_fn as stage1_step
 from stage2_sampler.model import SamplerConfig
@@ -28,7 +28,7 @@ Batch = dict[str, Any]
 class NetworkSizes:
     """How large a network is; the rest of it is as published."""
 
-    encoder: SwinConfig
+    encoder: EncoderConfig
     vae: TextVAEConfig
     decoder_channels: tuple[int, ...] = (512, 256, 64)
 
@@ -37,10 +37,10 @@ TINY_VAE = TextVAEConfig(
     hidden_dims=(32, 16), latent_dim=16, code_channels=8, metric_hidden=8, text_dim=64
 )
 NETWORKS = {
-    "published": NetworkSizes(SwinConfig(), TextVAEConfig()),  # Swin-L
-    "swin-t": NetworkSizes(SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig()),
+    "published": NetworkSizes(EncoderConfig(), TextVAEConfig()),  # Swin-L
+    "swin-t": NetworkSizes(EncoderConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig()),
     "tiny": NetworkSizes(
-        SwinConfig(8, (1, 2, 2, 1), (1, 2, 2, 4), 4, drop_path=0), TINY_VAE, (16, 8, 8)
+        EncoderConfig(8, (1, 2, 2, 1), (1, 2, 2, 4), 4, drop_path=0), TINY_VAE, (16, 8, 8)
     ),
 }
 

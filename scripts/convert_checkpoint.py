@@ -229,7 +229,11 @@ def _layout_of(content: dict[str, Any], path: Path) -> str:
     if layout not in PARTS:
         raise UserError(f"{path}: a {layout} checkpoint has no published form")
     if settings.get("sampler", {}).get("evidence", "clip") != "clip":
-        raise UserError(f"{path}: a sampler with evidence 'swin' has no published form")
+        raise UserError(f"{path}: a sampler with evidence 'encoder' has no published form")
+    network = settings.get("joint" if layout == "joint" else "estimator", {})
+    encoder = network.get("encoder", {}).get("name", "swin")
+    if encoder != "swin":
+        raise UserError(f"{path}: a network with the encoder {encoder} has no published form")
     if settings.get("language", "caption") != "caption":
         raise UserError(f"{path}: the control without language has no published form")
     return layout

@@ -2,7 +2,7 @@
 
 Data flow: evidence [B, E] -> MLP -> eps [B, L], which takes the place of stage 1's random draw; the
 frozen text-VAE turns (text feature, eps) into depth. The evidence is a CLIP image feature
-(`clip`, published) or the pooled last features of this project's Swin encoder (`swin`).
+(`clip`, published) or the pooled last features of an encoder that is trained here (`encoder`).
 """
 
 from dataclasses import dataclass, field
@@ -10,26 +10,28 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
+from common.config import build_config, renamed, require_at_least, to_dict
+from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.layers import Standardize, mlp, pad_to_stride
-from common.networks.swin import SwinConfig, SwinEncoder
 from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """`image_dim`: size of a CLIP image feature; `swin` takes it from the encoder."""
+    """`image_dim`: size of a CLIP image feature; `encoder` takes it from the encoder."""
 
-    evidence: Literal["clip", "swin"] = "clip"
+    evidence: Literal["clip", "encoder"] = renamed("clip", {"swin": "encoder"})
     image_dim: int = 1024
     hidden_dims: tuple[int, ...] = (512, 256)
     standardize_image: bool = False
-    encoder: SwinConfig = field(default_factory=SwinConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "image_dim", "hidden_dims")
         if self.standardize_image and self.evidence != "clip":
-            raise ValueError("standardize_image: only for evidence clip; swin has norms of its own")
+            raise ValueError(
+                "standardize_image: only for evidence clip; an encoder has norms of its own"
+            )
 
 
 class ConditionalSampler(nn.Module):
@@ -45,7 +47,7 @@ class ConditionalSampler(nn.Module):
 
 
 class SampledVAE(nn.Module):
-    """The whole of stage 2: frozen text-VAE, sampler, and a Swin encoder if evidence is `swin`."""
+    """The whole of stage 2: frozen text-VAE, sampler, and an encoder if evidence is `encoder`."""
 
     needs_text_feature = True
 
@@ -60,11 +62,11 @@ class SampledVAE(nn.Module):
         self.needs_image_feature = config.evidence == "clip"
         self.text_dim, self.image_dim = vae_config.text_dim, config.image_dim
         self.vae = TextVAE(vae_config).requires_grad_(False)
-        self.encoder: SwinEncoder | None = None
+        self.encoder = None
         evidence_dim = config.image_dim
-        if config.evidence == "swin":
-            self.encoder = SwinEncoder(config.encoder, image_size)
-            self.encoder.norms[:3].requires_grad_(False)  # only the last features are read
+        if config.evidence == "encoder":
+            self.encoder = build_encoder(config.encoder, image_size)
+            self.encoder.train_last_only()
             evidence_dim = self.encoder.channels[-1]
         self.sampler = ConditionalSampler(config, vae_config.latent_dim, evidence_dim)
 

@@ -1,6 +1,7 @@
 """What stage 2 is: name, config, earlier stage, network, training step, prediction."""
 
 from common.language.language import Needs
+from common.networks.encoder import parameter_groups
 from common.networks.layers import trainable_parameters
 from common.programs.stage import EarlierStage, Stage
 from stage1_vae.model import load_text_vae
@@ -17,6 +18,13 @@ def needs(model: SampledVAE) -> Needs:
     return Needs(model.vae.config.text_dim, image_dim)
 
 
+def parameters(model: SampledVAE, config: Stage2Config) -> list:
+    """The sampler, and the encoder at its own rate if it is the evidence."""
+    if model.encoder is None:
+        return trainable_parameters(model)
+    return parameter_groups(model, model.encoder, config.model.encoder)
+
+
 STAGE = Stage(
     name="stage2",
     folder="stage2_sampler",
@@ -29,7 +37,7 @@ STAGE = Stage(
     step_fn=step_fn,
     totals_fn=totals_fn,
     predict=predict,
-    parameters=lambda model, config: trainable_parameters(model),
+    parameters=parameters,
     start=start,
     earlier=EarlierStage(
         name="stage1",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.vae import VAELossConfig, vae_terms, vae_totals
-from common.networks.swin_weights import start_from
+from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.processes import unwrap

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
+from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
+from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
 from common.networks.scene_decoder import LEVEL_SCALES
-from common.networks.swin import SwinConfig, SwinEncoder
 from common.networks.upsampling import folded_conv3x3, upsample
-from stage3_depth.model import Refine, Up
 
 Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 
@@ -43,17 +43,12 @@ class JointConfig:
     prior_mean: float = 1.54
     standardize_text: bool = False
     skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
-    encoder: SwinConfig = field(default_factory=SwinConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
     def __post_init__(self) -> None:
-        if len(self.decoder_channels) != 3:
-            raise ValueError("decoder_channels: give three sizes, for strides 16, 8 and 4")
         require_at_least(1, self, "decoder_channels", "code_channels", "text_dim")
         require_at_least(1, self, "hidden_dims", "metric_hidden")
-        if any(size % 4 for size in (*self.decoder_channels, self.encoder.embed_dim)):
-            raise ValueError(
-                "decoder_channels: each, and encoder.embed_dim, must be divisible by 4 (groups)"
-            )
+        check_decoder_channels(self.decoder_channels, self.encoder)
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,8 @@ class JointDepth(nn.Module):
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()
         self.config, self.image_size, self.text_dim = config, image_size, config.text_dim
-        self.encoder = SwinEncoder(config.encoder, image_size)
+        self.encoder = build_encoder(config.encoder, image_size)
+        check_encoder(self.encoder, config.encoder)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels
         code = config.code_channels

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
+from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, check_encoder
+from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.layers import conv3x3, metric_depth, mlp, pad_to_stride
-from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures, refine
-from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures
 from common.networks.upsampling import folded_conv3x3, upsample
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
@@ -30,64 +30,11 @@ class EstimatorConfig:
     decoder_channels: tuple[int, ...] = (512, 256, 64)
     metric_hidden: int = 384
     prior_mean: float = 1.54
-    encoder: SwinConfig = field(default_factory=SwinConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
     def __post_init__(self) -> None:
-        if len(self.decoder_channels) != 3:
-            raise ValueError("decoder_channels: give three sizes, for strides 16, 8 and 4")
         require_at_least(1, self, "decoder_channels", "metric_hidden")
-        if any(size % 4 for size in (*self.decoder_channels, self.encoder.embed_dim)):
-            raise ValueError(
-                "decoder_channels: each, and encoder.embed_dim, must be divisible by 4 (groups)"
-            )
-
-
-class Up(nn.Module):
-    """Up-sample x2, concatenate [skip, up], then a direct and a shuffled-group path, added."""
-
-    def __init__(self, skip_channels: int, up_channels: int, out_channels: int):
-        super().__init__()
-        both = skip_channels + up_channels
-        self.direct = conv3x3(both, out_channels)
-        self.mix = nn.Sequential(
-            nn.ChannelShuffle(4),
-            conv3x3(both, both, groups=4),
-            nn.InstanceNorm2d(both),
-            nn.LeakyReLU(),
-            conv3x3(both, out_channels),
-            nn.InstanceNorm2d(out_channels),
-            nn.LeakyReLU(),
-        )
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        both = torch.cat((skip, upsample(x, 2).to(skip.dtype)), dim=1)
-        return self.direct(both) + self.mix(both)
-
-
-class Refine(nn.Module):
-    """cat[x, d] -> a new d, and a new x unless this is the last one (nothing reads it there)."""
-
-    def __init__(self, x_channels: int, code_channels: int, new_x: bool = True):
-        super().__init__()
-        both = x_channels + code_channels
-        self.to_code = refine(both, code_channels)
-        self.to_x = refine(both, x_channels) if new_x else None
-
-    def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        both = torch.cat((x, d.to(x.dtype)), dim=1)
-        return (self.to_x(both) if self.to_x is not None else x), self.to_code(both)
-
-
-class Fuse(nn.Conv2d):
-    """1x1 convolution of cat[d, f] to the code's channels; without f, the same with f = 0."""
-
-    def __init__(self, code_channels: int, scene_channels: int):
-        super().__init__(code_channels + scene_channels, code_channels, 1)
-
-    def forward(self, d: Tensor, f: Tensor | None) -> Tensor:
-        if f is None:
-            return F.conv2d(d, self.weight[:, : d.shape[1]], self.bias)
-        return super().forward(torch.cat((d, f.to(d.dtype)), dim=1))
+        check_decoder_channels(self.decoder_channels, self.encoder)
 
 
 class DepthEstimator(nn.Module):
@@ -102,7 +49,8 @@ class DepthEstimator(nn.Module):
     ):
         super().__init__()
         self.prior_mean = config.prior_mean
-        self.encoder = SwinEncoder(config.encoder, image_size)
+        self.encoder = build_encoder(config.encoder, image_size)
+        check_encoder(self.encoder, config.encoder)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels
         code = code_channels
@@ -150,7 +98,7 @@ class LanguageDepth(nn.Module):
     """The whole of stage 3: prior (stages 1 and 2) and estimator, trained together.
 
     `language="none"` is the same network without the prior's features: the control.
-    With evidence `swin` the sampler reads the estimator's own encoder, which starts from stage 2's.
+    With evidence `encoder` the sampler reads the estimator's encoder, which starts from stage 2's.
     """
 
     def __init__(
@@ -171,8 +119,8 @@ class LanguageDepth(nn.Module):
         self.estimator = DepthEstimator(
             config, vae_config.latent_dim, vae_config.code_channels, image_size
         )
-        swin = self.evidence == "swin"
-        evidence_dim = self.estimator.encoder.channels[-1] if swin else sampler_config.image_dim
+        own = self.evidence == "encoder"
+        evidence_dim = self.estimator.encoder.channels[-1] if own else sampler_config.image_dim
         self.scenes = SceneDistribution(vae_config)
         self.sampler = ConditionalSampler(sampler_config, vae_config.latent_dim, evidence_dim)
         if language == "none":
@@ -180,7 +128,7 @@ class LanguageDepth(nn.Module):
             self.sampler.requires_grad_(False)
 
     def take_prior(self, stage2: SampledVAE) -> None:
-        """Start from stage 2's weights; its Swin encoder, if any, starts the estimator's."""
+        """Start from stage 2's weights; its encoder, if any, starts the estimator's."""
         self.scenes.load_state_dict(stage2.vae.scenes.state_dict())
         self.sampler.load_state_dict(stage2.sampler.state_dict())
         if stage2.encoder is not None:
@@ -206,7 +154,7 @@ class LanguageDepth(nn.Module):
         features = self.estimator.encoder(image)
         scene = None
         if self.language == "caption":
-            evidence = pool_evidence(features[-1]) if self.evidence == "swin" else image_feature
+            evidence = pool_evidence(features[-1]) if self.evidence == "encoder" else image_feature
             if evidence is None or text_feature is None:
                 raise ValueError("the prior needs text_feature, and image_feature for 'clip'")
             scene = self.scenes(text_feature, self.sampler(evidence), tuple(image.shape[-2:]))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from common.errors import UserError
 from common.language.language import Needs
-from common.networks.layers import trainable_parameters
+from common.networks.encoder import parameter_groups
 from common.programs.stage import EarlierStage, Stage, with_mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
@@ -39,7 +39,7 @@ def resolve(config: Stage3Config, stage2: SampledVAE) -> Stage3Config:
     ours, theirs = config.model.encoder, stage2.encoder.config
     if ours is None:
         return replace(config, model=replace(config.model, encoder=theirs))
-    keys = ("embed_dim", "depths", "num_heads", "window_size", "absolute_position")
+    keys = ("name", "embed_dim", "depths", "num_heads", "window_size", "absolute_position")
     differing = [f"model.encoder.{k}" for k in keys if getattr(ours, k) != getattr(theirs, k)]
     if config.data.size != stage2.image_size:
         differing += ["data.height", "data.width"]
@@ -61,7 +61,9 @@ STAGED = Stage(
     needs=needs,
     step_fn=train.step_fn,
     predict=predict,
-    parameters=lambda model, config: trainable_parameters(model),
+    parameters=lambda model, config: parameter_groups(
+        model, model.estimator.encoder, config.model.encoder
+    ),
     start=train.start,
     earlier=EarlierStage(
         name="stage2",
@@ -84,7 +86,7 @@ JOINT = Stage(
     step_fn=train_joint.step_fn,
     totals_fn=train_joint.totals_fn,
     predict=predict_joint,
-    parameters=lambda model, config: trainable_parameters(model),
+    parameters=lambda model, config: parameter_groups(model, model.encoder, config.model.encoder),
     start=train_joint.start,
     earlier=EarlierStage(
         name="stage1",

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
-from common.networks.swin_weights import start_from
+from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.losses.depth import silog_loss, silog_valid
 from common.losses.vae import channel_kl, channel_sums, gaussian_kl
-from common.networks.swin_weights import start_from
+from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom

@@ -65,7 +65,7 @@ SETTINGS = {
             "metric_hidden": 8,
         }
     },
-    "stage2": {"model": {"evidence": "swin", "hidden_dims": [16], "encoder": SWIN}},
+    "stage2": {"model": {"evidence": "encoder", "hidden_dims": [16], "encoder": SWIN}},
     "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
     "joint": {
         "recipe": "joint",

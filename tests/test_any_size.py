@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from common.networks.swin import SwinConfig
+from common.networks.encoder import EncoderConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SampledVAE, SamplerConfig
 from stage3_depth.joint_model import JointConfig, JointDepth
 from stage3_depth.model import EstimatorConfig, LanguageDepth
 
-ENCODER = SwinConfig(8, (1, 2, 1, 1), (1, 2, 2, 4), window_size=2)
+ENCODER = EncoderConfig(8, (1, 2, 1, 1), (1, 2, 2, 4), window_size=2)
 VAE = TextVAEConfig(text_dim=16, hidden_dims=(16,), latent_dim=16, code_channels=8, metric_hidden=8)
 SIZES = [(61, 90), (33, 100), (64, 65), (31, 7)]
 TEXT = torch.randn(2, 16, generator=torch.Generator().manual_seed(5))
@@ -27,7 +27,7 @@ def predictors():
     """Name -> function from images [2, 3, H, W] to depths [2, 1, H, W]."""
     torch.manual_seed(0)
     vae = TextVAE(VAE).eval()
-    evidence = SamplerConfig(evidence="swin", hidden_dims=(16,), encoder=ENCODER)
+    evidence = SamplerConfig(evidence="encoder", hidden_dims=(16,), encoder=ENCODER)
     sampled = SampledVAE(evidence, VAE, (64, 96)).eval()
     estimator = EstimatorConfig(decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER)
     language = LanguageDepth(estimator, evidence, VAE, (64, 96)).eval()

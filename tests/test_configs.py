@@ -80,7 +80,7 @@ def test_the_promised_files_are_there():
 
 @pytest.mark.parametrize("folder", sorted({path.parent for path in CONFIGS}), ids=lambda p: p.name)
 def test_the_stages_of_a_data_set_fit_each_other(folder):
-    """The same data and experiment; with `swin` evidence stage 3 starts from stage 2's encoder."""
+    """The same data and experiment; with an encoder as evidence stage 3 starts from stage 2's."""
     for prefix in ("", "labeled_"):
         paths = [folder / f"{prefix}stage{k}.yaml" for k in (1, 2, 3)]
         if not all(path.is_file() for path in paths):
@@ -89,7 +89,7 @@ def test_the_stages_of_a_data_set_fit_each_other(folder):
         assert one.data == two.data == three.data
         assert one.experiment == two.experiment == three.experiment
         assert one.text == two.text == three.text
-        if two.model.evidence == "swin":
+        if two.model.evidence == "encoder":
             for name in ("embed_dim", "depths", "num_heads", "window_size", "absolute_position"):
                 ours, theirs = (getattr(c.model.encoder, name) for c in (two, three))
                 assert ours == theirs, name

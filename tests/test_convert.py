@@ -9,9 +9,9 @@ import torch
 from conftest import evaluate
 from published_files import GRID, STAGED, convert, save, tiny_weights, write_published
 
+from common.networks.encoder_weights import start_from
 from common.networks.published.names import published_file, read_safely
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.networks.swin_weights import start_from
 from common.runtime.checkpoints import load_checkpoint, save_checkpoint
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.model import load_sampled_vae

@@ -204,7 +204,7 @@ def test_published_files_do_not_overwrite_the_checkpoint(tmp_path):
 
 
 def test_own_networks_without_a_published_form(trained, tmp_path):
-    for stage, message in (("stage2", "evidence 'swin'"), ("stage3", "evidence 'swin'")):
+    for stage, message in (("stage2", "evidence 'encoder'"), ("stage3", "evidence 'encoder'")):
         file = trained / "tiny" / stage / "checkpoints" / "last.pt"
         done = convert("--to", "published", "--from", file, "--output", tmp_path / "out")
         assert message in done.refusal

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer
 
 from common.errors import UserError
+from common.networks.encoder_weights import start_from
 from common.networks.published.names import published_name
 from common.networks.swin import SwinConfig, SwinEncoder, WindowBlock
-from common.networks.swin_weights import start_from
 
 SMALL = {
     "embed_dim": 8,

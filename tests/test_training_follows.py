@@ -18,9 +18,9 @@ import stage3_depth.train
 import stage3_depth.train_joint
 from common.engine.loop import TrainConfig, adam, fit
 from common.losses.vae import VAELossConfig
+from common.networks.encoder import EncoderConfig
 from common.networks.layers import trainable_parameters
 from common.networks.published.names import IDENTITY, Kind, published_name
-from common.networks.swin import SwinConfig
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, TextVAEConfig
@@ -33,7 +33,9 @@ from tests.golden.plain_networks import Weights
 
 STEPS, SIZE, BATCH, SEED, MAX_DEPTH = 5, (64, 96), 2, 3, 10.0
 HEADS, WINDOW = (1, 2, 2, 4), 4
-ENCODER = SwinConfig(8, (1, 2, 2, 1), HEADS, WINDOW, drop_path=0.0)  # 4 does not divide 2x3 cells
+ENCODER = EncoderConfig(
+    8, (1, 2, 2, 1), HEADS, WINDOW, drop_path=0.0
+)  # 4 does not divide 2x3 cells
 VAE = TextVAEConfig(
     text_dim=12, hidden_dims=(16, 8), latent_dim=8, code_channels=8, metric_hidden=8
 )

@@ -1,11 +1,12 @@
 """Small building blocks shared by the networks."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -79,6 +80,29 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+
+class Freezable(nn.Module):
+    """A network of which all, or only the batch normalization, can be frozen."""
+
+    is_frozen = False
+    has_frozen_batch_norm = False
+
+    def freeze(self, everything: bool, batch_norm: bool) -> None:
+        """everything: no gradients, always evaluation mode. batch_norm: stored statistics."""
+        self.is_frozen, self.has_frozen_batch_norm = everything, batch_norm
+        if everything:
+            self.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """What is frozen stays in evaluation mode while the parent trains."""
+        super().train(mode and not self.is_frozen)
+        if self.has_frozen_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
 
 def trainable_parameters(*modules: nn.Module) -> list[nn.Parameter]:

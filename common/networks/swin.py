@@ -25,14 +25,12 @@ from torch.utils.checkpoint import checkpoint
 from common.config import require_at_least
 from common.networks.fast.swin_attention import attend
 from common.networks.fast.swin_windows import Windows, from_windows, to_windows, windows_of
-from common.networks.layers import FastLinear, padded_size
-
-STRIDES = (4, 8, 16, 32)
+from common.networks.layers import FastLinear, Freezable, padded_size
 
 
 @dataclass(frozen=True)
 class SwinConfig:
-    """Swin-L by default. `weights`: what to start from (null: random), see `swin_weights.py`."""
+    """Swin-L by default. `weights`: what to start from (null: random), see `encoder_weights.py`."""
 
     embed_dim: int = 192
     depths: tuple[int, ...] = (2, 2, 18, 2)
@@ -53,7 +51,7 @@ class SwinConfig:
             raise ValueError(f"drop_path: must be in [0, 1), not {self.drop_path}")
 
 
-class SwinEncoder(nn.Module):
+class SwinEncoder(Freezable):
     """Image features at strides 4, 8, 16 and 32; `channels` tells their sizes."""
 
     def __init__(self, config: SwinConfig, image_size: tuple[int, int]):
@@ -80,7 +78,12 @@ class SwinEncoder(nn.Module):
             for block in stage.blocks:  # type: ignore[union-attr]
                 x = self._run_block(block, x)
             features.append(norm(x).permute(0, 3, 1, 2))  # [B, C_i, H_i, W_i]
-        return tuple(features)
+        x2, x3, x4, x5 = features
+        return x2, x3, x4, x5
+
+    def train_last_only(self) -> None:
+        """Only x5 will be read: the norms of the other outputs are not trained."""
+        self.norms[:3].requires_grad_(False)
 
     def _position_for(self, grid: torch.Size) -> Tensor:
         assert self.position is not None

@@ -11,6 +11,7 @@ from torch import nn
 
 from common.config import REPO_ROOT, build_config, load_config, to_dict
 from common.errors import UserError
+from common.networks.encoder import EncoderConfig
 from common.networks.published import sizes as sizes
 from common.networks.published.names import Kind, State
 from common.networks.swin import SwinConfig, SwinEncoder
@@ -162,7 +163,7 @@ def _vae_settings(dataset: str) -> TextVAEConfig:
     return _settings(Stage1Config, dataset, "stage1").model
 
 
-def _encoder_config(settings: SwinConfig, state: State) -> SwinConfig:
+def _encoder_config(settings: EncoderConfig, state: State) -> EncoderConfig:
     return replace(settings, weights=None, **sizes.encoder_sizes(state))
 
 

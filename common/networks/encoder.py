@@ -1,0 +1,89 @@
+"""What gives the decoders their image features: any network with maps at strides 4, 8, 16 and 32.
+
+`model.encoder.name` chooses it: `swin` is the published one (`swin.py`), `timm:NAME` any network of
+timm with features at these strides (`timm_encoder.py`). `model.encoder.weights` says what it starts
+from (`encoder_weights.py`). Decoders take their channel sizes from the encoder object alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor, nn
+
+from common.networks.layers import trainable_parameters
+from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.timm_encoder import PREFIX, TimmEncoder
+
+Features = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Encoder(Protocol):
+    """Image features at strides 4, 8, 16 and 32, for any height and width that 32 divides.
+
+    channels: sizes of x2, x3, x4, x5.
+    """
+
+    channels: tuple[int, ...]
+
+    def forward(self, image: Tensor) -> Features:
+        """image: [B, 3, H, W] ImageNet-normalized -> x2, x3, x4, x5: [B, C_i, H/2^i, W/2^i]."""
+        ...
+
+    def train_last_only(self) -> None:
+        """Only x5 will be read: what leads to another output alone is not trained."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderConfig(SwinConfig):
+    """`name`: swin (published), or timm:NAME. Swin's sizes are read for `swin` alone.
+
+    lr_factor: times the learning rate of everything else. frozen: keeps its weights, and stays in
+    evaluation mode. batch_norm: `frozen` normalizes with the stored statistics in training, too
+    (small batches); its scales and shifts are trained all the same.
+    """
+
+    name: str = "swin"
+    lr_factor: float = 1.0
+    frozen: bool = False
+    batch_norm: Literal["train", "frozen"] = "train"
+
+    def __post_init__(self) -> None:
+        if self.name == "swin":
+            super().__post_init__()
+        elif not self.name.startswith(PREFIX) or self.name == PREFIX:
+            raise ValueError(f"name: must be swin or timm:NAME, not {self.name}")
+        if not self.lr_factor > 0:
+            raise ValueError("lr_factor: must be above 0; to keep the weights set frozen")
+
+
+def build_encoder(config: EncoderConfig, image_size: tuple[int, int]) -> SwinEncoder | TimmEncoder:
+    """The encoder that the config names, with random weights; image_size: the data set's (H, W)."""
+    encoder: SwinEncoder | TimmEncoder
+    if config.name == "swin":
+        encoder = SwinEncoder(config, image_size)
+    else:
+        encoder = TimmEncoder(
+            config.name.removeprefix(PREFIX),
+            image_size,
+            drop_path=config.drop_path,
+            activation_checkpointing=config.activation_checkpointing,
+        )
+    encoder.freeze(config.frozen, batch_norm=config.batch_norm == "frozen")
+    return encoder
+
+
+def parameter_groups(model: nn.Module, encoder: nn.Module, config: EncoderConfig) -> list[dict]:
+    """The optimizer's groups of what `model` trains: one, or the encoder's apart.
+
+    The encoder's has the key `lr_factor`, by which its learning rate is to be multiplied.
+    """
+    parameters = trainable_parameters(model)
+    if config.lr_factor == 1:
+        return [{"params": parameters}]
+    inside = {id(p) for p in encoder.parameters()}
+    groups: list[dict] = [
+        {"params": [p for p in parameters if id(p) not in inside]},
+        {"params": [p for p in parameters if id(p) in inside], "lr_factor": config.lr_factor},
+    ]
+    return [group for group in groups if group["params"]]
