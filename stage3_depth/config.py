@@ -12,7 +12,7 @@ from stage3_depth.model import EstimatorConfig
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageModeConfig:
     """`caption`: the prior guides the estimator. `none`: the control, the same without it."""
 
     mode: Literal["caption", "none"] = "caption"
@@ -35,7 +35,7 @@ class Stage3Config(RunConfig):
 
     recipe: Literal["staged"] = "staged"
     model: EstimatorConfig = field(default_factory=EstimatorConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
+    language: LanguageModeConfig = field(default_factory=LanguageModeConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)
     init: Stage3InitConfig = field(default_factory=Stage3InitConfig)
 
