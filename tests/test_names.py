@@ -4,6 +4,8 @@ import ast
 import re
 from collections import defaultdict
 
+import pytest
+
 from common.config import REPO_ROOT
 
 STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/stage.py"))
