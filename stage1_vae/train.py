@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from common.engine.loop import adam
 from common.errors import run_program
 from common.losses.vae import VAELossConfig, vae_loss, vae_totals
-from common.networks.layers import trainable_parameters
+from common.networks.layers import std_of, trainable_parameters
 from common.programs.assembly import load_data
 from common.programs.run import open_run
 from common.programs.training import read_command_line, seed_everything, train
@@ -47,7 +47,7 @@ def batch_totals(
 ) -> dict[str, Tensor]:
     """The normalizers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).scenes.encode(batch["text_feature"])
-    return vae_totals((logvar / 2).exp(), batch, max_depth)
+    return vae_totals(std_of(logvar), batch, max_depth)
 
 
 def main() -> None:
