@@ -10,11 +10,18 @@ Legend: L latent size (256), C code size (128).
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
-from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, padded_size
+from common.networks.layers import (
+    Standardize,
+    conv3x3,
+    metric_depth,
+    mlp,
+    padded_size,
+    reparameterize,
+    std_of,
+)
 from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
 from common.networks.upsampling import folded_conv3x3
 
@@ -48,7 +55,7 @@ class TextVAEOutput:
 
     @property
     def std(self) -> Tensor:
-        return torch.exp(self.logvar / 2)
+        return std_of(self.logvar)
 
 
 class SceneDistribution(nn.Module):
@@ -70,7 +77,7 @@ class SceneDistribution(nn.Module):
     def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> SceneFeatures:
         """The scene at mean + eps * std; eps: [B, L]."""
         mean, logvar = self.encode(text_feature)
-        return self.decoder(mean + eps * torch.exp(logvar / 2), size)
+        return self.decoder(reparameterize(mean, logvar, eps), size)
 
 
 class TextVAE(nn.Module):
@@ -89,7 +96,7 @@ class TextVAE(nn.Module):
     def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> TextVAEOutput:
         """text_feature: [B, text_dim], eps: [B, L] (zeros: the mean scene), size: (H, W)."""
         mean, logvar = self.scenes.encode(text_feature)
-        z = mean + eps * torch.exp(logvar / 2)
+        z = reparameterize(mean, logvar, eps)
         levels = self.scenes.decoder(z, padded_size(size)).levels
         logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
         depth = metric_depth(self.metric(z), logit, self.config.prior_mean)

@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from common.config import build_config, require_at_least, to_dict
 from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
-from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
+from common.networks.layers import (
+    Standardize,
+    conv3x3,
+    metric_depth,
+    mlp,
+    pad_to_stride,
+    reparameterize,
+    std_of,
+)
 from common.networks.scene_decoder import LEVEL_SCALES
 from common.networks.upsampling import folded_conv3x3, upsample
 
@@ -136,11 +144,10 @@ class JointDepth(nn.Module):
     def image_step(self, image: Tensor, mean: Tensor, logvar: Tensor) -> JointOutput:
         """The image chooses eps and scales the depth; shapes as in `forward`, mean [B, C]."""
         skips, x5 = self.see(image)
-        std = torch.exp(logvar / 2)
-        eps = self.sampler(skips[0], mean, std)
+        eps = self.sampler(skips[0], mean, std_of(logvar))
         if self.config.skips == "dropped":
             skips = self.no_skips(image)
-        logit = self.decode(code_of(mean, std, eps), skips)
+        logit = self.decode(reparameterize(mean, logvar, eps), skips)
         metric = self.metric(x5.amax(dim=(-2, -1)))
         return JointOutput(metric_depth(metric, logit, self.config.prior_mean), mean, logvar, eps)
 
@@ -148,7 +155,7 @@ class JointDepth(nn.Module):
         """A scene drawn from the words' distribution; no metric head."""
         kept = self.config.skips == "kept"
         skips = self.see(image)[0] if kept else self.no_skips(image)
-        logit = self.decode(code_of(mean, torch.exp(logvar / 2), eps), skips)
+        logit = self.decode(reparameterize(mean, logvar, eps), skips)
         depth = torch.exp(logit.float() + self.config.prior_mean)
         return JointOutput(depth, mean, logvar, eps)
 
@@ -188,11 +195,6 @@ class JointDepth(nn.Module):
     def describe(self) -> dict[str, Any]:
         """What `load_joint` needs to rebuild this network."""
         return {"joint": to_dict(self.config), "image_size": list(self.image_size)}
-
-
-def code_of(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
-    """mean + std * eps in every cell: [B, C], [B, C], [B, C, h, w] -> [B, C, h, w]."""
-    return mean[:, :, None, None] + std[:, :, None, None] * eps
 
 
 def load_joint(checkpoint: dict) -> JointDepth:

@@ -43,6 +43,20 @@ def mkl_is_slow() -> bool:
 _MKL_IS_SLOW = mkl_is_slow()
 
 
+def std_of(logvar: Tensor) -> Tensor:
+    """Standard deviation of a Gaussian whose networks give the logarithm of its variance."""
+    return torch.exp(logvar / 2)
+
+
+def reparameterize(mean: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    """mean + std * eps (Figure 2 of the paper): gradients reach mean and std, eps is given.
+
+    mean, logvar: [B, C]. eps: [B, C], or [B, C, h, w] for a draw in every cell; so is the result.
+    """
+    shape = (*mean.shape, *(1,) * (eps.ndim - mean.ndim))
+    return mean.view(shape) + std_of(logvar).view(shape) * eps
+
+
 def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = False) -> nn.Conv2d:
     """3x3 convolution, stride 1, padding 1 (zeros, or replicated borders)."""
     mode: Literal["replicate", "zeros"] = "replicate" if replicate else "zeros"
@@ -56,6 +70,11 @@ def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> T
     """
     scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
     return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))
+
+
+def two_convs(fan_in: int, fan_out: int) -> nn.Sequential:
+    """3x3 convolution, LeakyReLU, 3x3 convolution: what every refinement is made of."""
+    return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))
 
 
 class Standardize(nn.Module):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.layers import check_divisible, conv3x3
+from common.networks.layers import check_divisible, conv3x3, two_convs
 from common.networks.upsampling import position_code, sum_upsampled, upsample, upsample_to
 
 LEVEL_SCALES = (16, 8, 4)  # how much smaller f1, f2, f3 are than the image
@@ -35,9 +35,9 @@ class SceneDecoder(nn.Module):
         super().__init__()
         self.latent_dim, self.code_channels = latent_dim, code_channels
         self.grid = nn.ModuleList(conv3x3(latent_dim, latent_dim, replicate=True) for _ in range(3))
-        self.refine4 = refine(latent_dim, code_channels)
-        self.refine3 = refine(code_channels, code_channels)
-        self.refine2 = refine(code_channels, code_channels)
+        self.refine4 = two_convs(latent_dim, code_channels)
+        self.refine3 = two_convs(code_channels, code_channels)
+        self.refine2 = two_convs(code_channels, code_channels)
         self.activation = nn.LeakyReLU()
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> SceneFeatures:
@@ -57,8 +57,3 @@ class SceneDecoder(nn.Module):
         """Add the position code, then convolution `index` of the grid and LeakyReLU."""
         code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
         return self.activation(self.grid[index](x + code))
-
-
-def refine(fan_in: int, fan_out: int) -> nn.Sequential:
-    """3x3 convolution, LeakyReLU, 3x3 convolution (R of the paper)."""
-    return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))
