@@ -39,7 +39,7 @@ from benchmarks.measure import (
     report,
     seconds_of,
 )
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.samples import Sample

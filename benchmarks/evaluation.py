@@ -27,7 +27,7 @@ from torch import Tensor
 
 from benchmarks.frames import write_nyu
 from benchmarks.measure import Measurement, benchmark_parser, cpu_clock, repeat, report
-from common.config import positive
+from common.config_values import positive
 from common.data.dataset import build_dataset
 from common.errors import run_program
 from common.evaluation.protocols import PROTOCOLS, find_protocol, valid_mask

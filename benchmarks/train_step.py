@@ -40,7 +40,8 @@ from benchmarks.networks import (
 )
 from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
-from common.config import REPO_ROOT, positive
+from common.config import REPO_ROOT
+from common.config_values import positive
 from common.engine.log_window import memory_gb
 from common.engine.loop import TrainConfig, adam, fit
 from common.errors import UserError, run_program

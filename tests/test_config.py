@@ -9,15 +9,8 @@ import pytest
 from common.programs.training import read_command_line
 from config_refusals import refusal
 
-from common.config import (
-    REPO_ROOT,
-    build_config,
-    find_yaml,
-    load_config,
-    resolve_path,
-    to_dict,
-    valid_keys,
-)
+from common.config import REPO_ROOT, build_config, find_yaml, load_config, to_dict, valid_keys
+from common.config_values import resolve_path
 from common.errors import UserError
 from stage1_vae.config import Stage1Config
 
