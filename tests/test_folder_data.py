@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from common.data.folder import find_pairs
 from conftest import SETTINGS, evaluate, train
 
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.splits import read_split
+from common.data.sets.folder import find_pairs
+from common.data.splits import SplitFinder, find_split
 from common.errors import UserError
 from scripts.preparation.image_sets import images_of_config
 
@@ -98,10 +98,7 @@ def test_rgb_may_lie_in_each_scene_and_depth_in_another_root(tmp_path):
 def test_depth_is_meters_in_every_format(data):
     dataset = build(replace(data, test_share=1), "test")
     assert len(dataset) == 20
-    found = {
-        item.key: item.gt_depth[0].numpy()
-        for item in map(dataset.__getitem__, range(20))
-    }
+    found = {item.key: item.gt_depth[0].numpy() for item in map(dataset.__getitem__, range(20))}
     index = 0
     for scene, count in SCENES.items():
         for number in range(count):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from joint_networks import TINY_JOINT
 
-from common.losses.depth import channel_kl, gaussian_kl, silog_loss, silog_valid
+from common.losses.depth import silog_loss, silog_valid
+from common.losses.vae import channel_kl, gaussian_kl
 from common.networks.published.names import IDENTITY, published_name
 from common.networks.swin import SwinConfig
 from stage3_depth.joint_model import JointConfig, JointDepth, JointOutput
