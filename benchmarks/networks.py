@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
+from common.data.batch import Batch
+from common.losses.depth import DepthLossConfig
 from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
@@ -21,7 +22,6 @@ from stage3_depth.train_joint import step_fn as joint_step
 
 WHAT = ("stage1", "stage3", "joint-image", "joint-text")
 MAX_DEPTH = 10.0
-Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def make_step(what: str) -> Callable:
     if what == "stage1":
         return partial(stage1_step, loss=VAELossConfig(), max_depth=MAX_DEPTH)
     if what == "stage3":
-        return partial(stage3_step, silog_lambda=0.85, max_depth=MAX_DEPTH)
+        return partial(stage3_step, loss=DepthLossConfig(), max_depth=MAX_DEPTH)
     coin = 1.0 if what == "joint-text" else 0.0
     return partial(
         joint_step, loss=JointLossConfig(text_step_probability=coin), max_depth=MAX_DEPTH
@@ -81,11 +81,13 @@ def make_batch(
     g = torch.Generator().manual_seed(0)
     gt_depth = 0.5 + 9 * torch.rand(count, 1, *size, generator=g)
     gt_depth[torch.rand(gt_depth.shape, generator=g) < 0.3] = 0
-    batch = {
-        "image": torch.randn(count, 3, *size, generator=g),
-        "gt_depth": gt_depth,
-        "text_feature": torch.randn(count, sizes.vae.text_dim, generator=g),
-        "image_feature": torch.randn(count, sizes.vae.text_dim, generator=g),
-    }
-    on_device = {name: value.to(device) for name, value in batch.items()}
-    return {**on_device, "position": torch.arange(count)}
+    batch = Batch(
+        image=torch.randn(count, 3, *size, generator=g),
+        gt_depth=gt_depth,
+        text_feature=torch.randn(count, sizes.vae.text_dim, generator=g),
+        image_feature=torch.randn(count, sizes.vae.text_dim, generator=g),
+        caption=[""] * count,
+        key=[f"{position}.jpg" for position in range(count)],
+        position=torch.arange(count),
+    )
+    return batch.to(device)

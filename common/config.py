@@ -1,10 +1,11 @@
 """One YAML file and `key=value` words become one tree of frozen dataclasses.
 
 Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
-names it) starts from another file. `replace: [data, text.features]` puts these sections and keys
-back to their defaults before the file's own are read, but for those in `keep: [data.height]`.
-Unknown keys, wrong types and values out of range are a `UserError` that names the file (or the
-command line), the key and the nearest valid key.
+names it) starts from another file, `base: [a.yaml, b.yaml]` from several, a later one winning.
+`replace: [data, text.features]` puts these sections and keys back to their defaults before the
+file's own are read, but for those in `keep: [data.height]`. Unknown keys, wrong types and values
+out of range are a `UserError` that names the file (or the command line), the key and the nearest
+valid key.
 
 Relative paths: in a YAML file they start at the repository root; typed on the command line they
 start at the current folder, or at the repository root when they exist only there.
@@ -49,10 +50,10 @@ def merge_yaml(
     if path.resolve() in named_by:
         raise UserError(f"{path}: base: the files name each other in a circle")
     new = _read_yaml(path)
-    base = new.pop("base", None)
+    base = new.pop("base", [])
     replaced, kept = (_read_keys(new, name, path) for name in ("replace", "keep"))
-    if base is not None:
-        merge_yaml(tree, sources, path.parent / str(base), (*named_by, path.resolve()))
+    for name in base if isinstance(base, list) else [base]:
+        merge_yaml(tree, sources, path.parent / str(name), (*named_by, path.resolve()))
     before = [(key, look_up(tree, key), _where(key, sources)) for key in kept]
     for key in replaced:
         _forget(tree, sources, key)

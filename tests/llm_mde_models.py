@@ -4,7 +4,7 @@ from conftest import SETTINGS
 from torch import nn
 
 from common.config import build_config
-from llm_mde.language_model import LanguageModelConfig, LanguageModel
+from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.language_sources import load_language_model
 from llm_mde.model import LLMDepth, LLMDepthConfig, Setting, build_llm_depth
 from llm_mde.prompt import PromptConfig

@@ -26,7 +26,9 @@ from benchmarks.plain_steps import plain_loss
 from benchmarks.tricks import MALLOC, REPLACEMENTS, TRICKS, without
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
-from common.engine.loop import TrainConfig, adam
+from common.data.splits import find_split
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
 from common.evaluation.metrics import METRIC_NAMES
 from common.networks.swin import SwinEncoder
 from common.runtime.randomness import StepRandom
@@ -59,7 +61,7 @@ def loss_and_gradients(what, *left_out):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     with without(*left_out):
-        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2))["total"]
+        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2), {})["total"]
         loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     return loss.item(), gradients
@@ -88,10 +90,11 @@ def test_the_plain_forms_are_really_used():
             inside = [getattr(owner, name) for owner, name, _ in replacements]
         assert all(a is not b for a, b in zip(before, inside, strict=True)), trick
         assert before == [getattr(owner, name) for owner, name, _ in replacements]
+    network, rng = make_network("stage1", TINY, SIZE), StepRandom(0, 0, 1, 0, 1)
     with without("folded-head"), torch.profiler.profile() as profiler:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     with torch.profiler.profile() as folded:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     counts = [{e.key: e.count for e in p.key_averages()} for p in (folded, profiler)]
     assert counts[0]["aten::conv2d"] > counts[1]["aten::conv2d"]  # one for each of its maps
 
@@ -138,7 +141,7 @@ def test_the_plain_step_computes_the_same_loss(what):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     rng = StepRandom(0, 0, 2, 0, 2)
-    ours = make_step(what)(network, batch, rng)["total"].item()
+    ours = make_step(what)(network, batch, rng, {})["total"].item()
     theirs = plain_loss(what, network, TINY)[0](batch, rng).item()
     assert ours == pytest.approx(theirs, rel=1e-4)
 
