@@ -123,7 +123,7 @@ def test_new_sentences():
     assert describe_sentences("constant", constant).endswith(
         "all 2 images have the words 'A photo.'"
     )
-    assert "(2 of them: a kitchen, ...)" in describe_sentences("category", words)
+    assert "(2 categories: a kitchen, ...)" in describe_sentences("category", words)
     with pytest.raises(ValueError, match="shuffled writes no sentences"):
         write_sentences("shuffled", keys, folder_category)
     with pytest.raises(ValueError, match="category lends nothing"):
