@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from common.config import build_config, filled_in, require_at_least, to_dict
+from common.networks.fast.depth_head import depth_head
 from common.networks.layers import (
     Standardize,
     conv3x3,
@@ -24,7 +25,6 @@ from common.networks.layers import (
     std_of,
 )
 from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
-from common.networks.upsampling import folded_conv3x3
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class TextVAE(nn.Module):
         mean, logvar = self.scenes.encode(text_feature)
         z = reparameterize(mean, logvar, eps)
         levels = self.scenes.decoder(z, padded_size(size)).levels
-        logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
+        logit = depth_head(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
         depth = metric_depth(self.metric(z), logit, self.prior_mean)
         return TextVAEOutput(depth[..., : size[0], : size[1]], mean, logvar)
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
+from common.networks.fast.depth_head import depth_head
+from common.networks.fast.upsampling import upsample
 from common.networks.layers import (
     Standardize,
     conv3x3,
@@ -32,7 +34,6 @@ from common.networks.layers import (
     std_of,
 )
 from common.networks.scene_decoder import LEVEL_SCALES
-from common.networks.upsampling import folded_conv3x3, upsample
 
 Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 
@@ -182,7 +183,7 @@ class JointDepth(nn.Module):
         x, d3 = self.refine3(x, upsample(d4, 2))
         x = self.up2(x, x2)  # [B, u2, H/4, W/4]
         _, d2 = self.refine2(x, upsample(d3, 2))
-        return folded_conv3x3(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
+        return depth_head(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
 
     def check_noise(self, eps: Tensor, image: Tensor) -> None:
         """Raise ValueError unless eps has one value per image, code channel and cell."""

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
+from common.networks.fast.depth_head import depth_head
+from common.networks.fast.upsampling import upsample
 from common.networks.layers import conv3x3, known_mean, metric_depth, mlp, pad_to_stride
 from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures
-from common.networks.upsampling import folded_conv3x3, upsample
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
 
@@ -96,7 +97,7 @@ class DepthEstimator(nn.Module):
         both = tuple(
             torch.cat((d.float(), f.float()), dim=1) for d, f in zip(codes, levels, strict=True)
         )
-        return folded_conv3x3(self.depth_conv, both, LEVEL_SCALES, mix=self.fuse4)
+        return depth_head(self.depth_conv, both, LEVEL_SCALES, mix=self.fuse4)
 
 
 class LanguageDepth(nn.Module):

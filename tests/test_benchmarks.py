@@ -30,6 +30,7 @@ from common.data.splits import find_split
 from common.engine.optimization import adam
 from common.engine.train_config import TrainConfig
 from common.evaluation.metrics import METRIC_NAMES
+from common.networks.fast import FAST_FORMS, takes_plain
 from common.networks.swin import SwinEncoder
 from common.runtime.randomness import StepRandom
 
@@ -67,7 +68,7 @@ def loss_and_gradients(what, *left_out):
     return loss.item(), gradients
 
 
-@pytest.mark.parametrize("trick", [name for name in REPLACEMENTS if name != "fused-adam"])
+@pytest.mark.parametrize("trick", [name for name in TRICKS if name not in ("fused-adam", MALLOC)])
 @pytest.mark.parametrize("what", WHAT)
 def test_every_trick_equals_its_plain_form(what, trick):
     loss, gradients = loss_and_gradients(what)
@@ -84,6 +85,10 @@ def test_every_trick_equals_its_plain_form(what, trick):
 def test_the_plain_forms_are_really_used():
     """Else the comparison above would say nothing."""
     batch = make_batch(1, SIZE, TINY, CPU)
+    for form in FAST_FORMS:
+        with without(form):
+            assert [takes_plain(name) for name in FAST_FORMS] == [n == form for n in FAST_FORMS]
+        assert not takes_plain(form)
     for trick, replacements in REPLACEMENTS.items():
         before = [getattr(owner, name) for owner, name, _ in replacements]
         with without(trick):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.networks.encoder import Encoder, EncoderConfig
+from common.networks.fast.upsampling import upsample
 from common.networks.layers import conv3x3, two_convs
-from common.networks.upsampling import upsample
 
 GROUPS = 4  # of the shuffled path of `Up`
 

@@ -17,32 +17,6 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class FastLinear(nn.Linear):
-    """`nn.Linear` that takes the faster of PyTorch's two float32 libraries on a CPU.
-
-    `nn.Linear` asks MKL, which uses half of what a processor that is not Intel's can do; a 1x1
-    convolution is the same product by oneDNN. Numbers agree to rounding.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [..., C] -> [..., C']."""
-        is_fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if x.device.type != "cpu" or not is_fp32 or not x.numel() or not _MKL_IS_SLOW:
-            return super().forward(x)
-        pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # [1, C, 1, pixels]
-        y = F.conv2d(pixels, self.weight[:, :, None, None], self.bias)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
-
-
-def mkl_is_slow() -> bool:
-    """Whether this processor has wide registers that MKL leaves unused: it is not Intel's."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
-
-
-_MKL_IS_SLOW = mkl_is_slow()
-
-
 def std_of(logvar: Tensor) -> Tensor:
     """Standard deviation of a Gaussian whose networks give the logarithm of its variance."""
     return torch.exp(logvar / 2)

@@ -6,12 +6,15 @@ when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `ups
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.networks.fast.depth_head import sum_upsampled
+from common.networks.fast.upsampling import upsample, upsample_to
 from common.networks.layers import check_divisible, conv3x3, two_convs
-from common.networks.upsampling import position_code, sum_upsampled, upsample, upsample_to
 
 LEVEL_SCALES = (16, 8, 4)  # how much smaller f1, f2, f3 are than the image
 
@@ -57,3 +60,24 @@ class SceneDecoder(nn.Module):
         """Add the position code, then convolution `index` of the grid and LeakyReLU."""
         code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
         return self.activation(self.grid[index](x + code))
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def position_code(
+    channels: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """[1, C, H, W] sine code: the first half of the channels encodes the column, the rest the row.
+
+    Within a half, channel 2k is sin(p w_k) and 2k+1 is cos(p w_k), w_k = 10000^(-2k / (C/2)).
+    """
+    half = channels // 2
+    frequency = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(0, half, 2) / half)
+
+    def encode(count: int) -> Tensor:
+        angle = torch.arange(count)[None, :] * frequency[:, None]
+        return torch.stack((angle.sin(), angle.cos()), dim=1).flatten(0, 1)  # [C/2, count]
+
+    columns = encode(width)[:, None, :].expand(half, height, width)
+    rows = encode(height)[:, :, None].expand(half, height, width)
+    return torch.cat((columns, rows))[None].to(device)
