@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
-Item = TypeVar("Item")
+Entry = TypeVar("Entry")
 R = TypeVar("R")
 
 
@@ -74,7 +74,7 @@ def quoted(value: object) -> str:
     return shlex.quote(str(value))
 
 
-def some_of(items: Sequence[Item], most: int) -> list[Item]:
+def some_of(items: Sequence[Entry], most: int) -> list[Entry]:
     """At most `most` items, spread evenly over the sequence, the first and the last among them."""
     if len(items) <= most:
         return list(items)
@@ -82,7 +82,7 @@ def some_of(items: Sequence[Item], most: int) -> list[Item]:
     return [items[round(i * step)] for i in range(most)]
 
 
-def in_threads(work: Callable[[Item], R], items: Sequence[Item], label: str) -> list[R]:
+def in_threads(work: Callable[[Entry], R], items: Sequence[Entry], label: str) -> list[R]:
     """`work` on every item, in order; reading and decoding files leaves Python's lock free."""
     size = min(max(len(items) // 64, 1), 64)  # of a chunk: a task for each file costs more than it
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
