@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.runtime.processor import processor_features
+
 
 def mlp(*sizes: int) -> nn.Sequential:
     """Linear layers of the given sizes with LeakyReLU (0.01) between and none after the last."""
@@ -35,8 +37,8 @@ class FastLinear(nn.Linear):
 
 def mkl_is_slow() -> bool:
     """Whether this processor has wide registers that MKL leaves unused: it is not Intel's."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
+    features = processor_features()
+    return "avx512f" in features and "GenuineIntel" not in features
 
 
 _MKL_IS_SLOW = mkl_is_slow()
