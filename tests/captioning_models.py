@@ -37,7 +37,7 @@ def word_tokenizer(**special) -> hf.PreTrainedTokenizerFast:
 def make_blip(folder: Path) -> None:
     """Image tower, cross-attending text decoder; repeats its prompt."""
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    tokenizer = hf.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]")
+    tokenizer = hf.BertTokenizer.from_pretrained(folder, bos_token="[DEC]")
     text = {**TOWER, **IDS, "encoder_hidden_size": 16, "projection_dim": 8, "sep_token_id": 3,
             "eos_token_id": 2}  # fmt: skip
     config = hf.BlipConfig(text_config=text, vision_config={**EYE, "projection_dim": 8})
