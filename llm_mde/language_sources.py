@@ -18,7 +18,7 @@ from transformers import (
     GPT2Model,
     LlamaConfig,
     LlamaModel,
-    PreTrainedConfig,
+    PretrainedConfig,
     PreTrainedModel,
 )  # fmt: skip
 
@@ -96,7 +96,7 @@ def portable_name(name: str) -> str:
     return portable_path(source) if source.is_absolute() else name
 
 
-def first_layers(config: LanguageModelConfig, source: str) -> PreTrainedConfig:
+def first_layers(config: LanguageModelConfig, source: str) -> PretrainedConfig:
     """The architecture, cut to `num_layers` and checked."""
     if config.is_tiny:
         return tiny_architecture(config)
@@ -117,7 +117,7 @@ def first_layers(config: LanguageModelConfig, source: str) -> PreTrainedConfig:
     return architecture
 
 
-def _check_heads(architecture: PreTrainedConfig, name: str) -> None:
+def _check_heads(architecture: PretrainedConfig, name: str) -> None:
     size, heads = architecture.hidden_size, architecture.num_attention_heads
     groups = getattr(architecture, "num_key_value_heads", heads)  # LLaMA: heads that share a key
     if heads < 1 or size % heads:
@@ -129,7 +129,7 @@ def _check_heads(architecture: PreTrainedConfig, name: str) -> None:
     raise UserError(f"model.language.name: {name}: {problem}; check its config.json")
 
 
-def tiny_architecture(config: LanguageModelConfig) -> PreTrainedConfig:
+def tiny_architecture(config: LanguageModelConfig) -> PretrainedConfig:
     """A small model of the named family; random weights of this size keep signals alive."""
     size, heads = config.tiny_size
     shared = {
@@ -146,13 +146,13 @@ def tiny_architecture(config: LanguageModelConfig) -> PreTrainedConfig:
     return CONFIGS[family](**shared, **own[family])
 
 
-def build_body(architecture: PreTrainedConfig) -> PreTrainedModel:
+def build_body(architecture: PretrainedConfig) -> PreTrainedModel:
     """The network without pretrained weights, float32."""
     kind = architecture.model_type
     return MODELS[kind](architecture, **OPTIONS.get(kind, {}))
 
 
-def _pretrained_body(architecture: PreTrainedConfig, source: str) -> PreTrainedModel:
+def _pretrained_body(architecture: PretrainedConfig, source: str) -> PreTrainedModel:
     kind = architecture.model_type
     transformers.utils.logging.disable_progress_bar()
     with one_line_failure(f"the weights of {source}", ADVICE):

@@ -35,13 +35,16 @@ def word_tokenizer(**special) -> hf.PreTrainedTokenizerFast:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "bos_token": "[DEC]", "eos_token": "[SEP]"}
-    return hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names, **special)
+    inputs = ["input_ids", "attention_mask"]
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_input_names=inputs, **names, **special
+    )
 
 
 def make_blip(folder: Path) -> None:
     """Image tower, cross-attending text decoder; repeats its prompt."""
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    tokenizer = hf.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]")
+    tokenizer = hf.BertTokenizer.from_pretrained(folder, bos_token="[DEC]")
     text = {
         **TOWER,
         **IDS,

@@ -143,6 +143,12 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_python():
+    """Programs started by `launch.sh` run in the environment of the tests, not in `.venv`."""
+    os.environ["LANGDEPTH_PYTHON"] = sys.executable
+
+
 @pytest.fixture(scope="module")
 def all_cores():
     """For the networks of full size."""

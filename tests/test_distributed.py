@@ -166,6 +166,14 @@ def test_the_launcher_says_how_it_is_used():
         assert outcome.code == 2 and expected in outcome.err
 
 
+def test_the_launcher_takes_the_python_it_is_told_of():
+    outcome = train_process("stage1", LANGDEPTH_PYTHON="/nowhere/python")
+    assert outcome.code == 2
+    assert outcome.errors == [
+        "error: LANGDEPTH_PYTHON: no program /nowhere/python; name the Python of an environment"
+    ]
+
+
 def test_nproc_must_be_a_number():
     outcome = train_process("stage1", NPROC="two")
     assert outcome.code == 2

@@ -9,7 +9,7 @@ import numpy as np
 from common.errors import UserError
 
 # Training pairs share one pixel grid, so an EXIF rotation must not turn the image alone.
-_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
 _NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
 
@@ -37,7 +37,7 @@ class FolderIndex:
 
 def read_image(path: str | Path) -> np.ndarray:
     """RGB, uint8 [H, W, 3]."""
-    return _decode(path, _RGB)
+    return cv2.cvtColor(_decode(path, _COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:

@@ -87,10 +87,15 @@ class Captioner:
     def _inputs(self, images: list[Image.Image]) -> transformers.BatchFeature:
         prompt = self.settings.prompt
         if self._is_chat:
-            return self._processor.apply_chat_template(
-                [_question(image, prompt or CHAT_PROMPT) for image in images],
-                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-                processor_kwargs={"padding": True},
+            text = self._processor.apply_chat_template(
+                _question(prompt or CHAT_PROMPT), add_generation_prompt=True
+            )
+            start = self._processor.tokenizer.bos_token
+            has_start = start is not None and text.startswith(start)
+            return self._processor(
+                images=[[image] for image in images], text=[text] * len(images),
+                return_tensors="pt", padding=True,
+                **({"add_special_tokens": False} if has_start else {}),
             )  # fmt: skip
         if prompt is None:
             return self._processor(images=images, return_tensors="pt")
@@ -186,8 +191,8 @@ def _load_processor(settings: CaptionSettings) -> Any:
     return processor
 
 
-def _question(image: Image.Image, prompt: str) -> list[dict[str, Any]]:
-    content = [{"type": "image", "image": image}, {"type": "text", "text": prompt}]
+def _question(prompt: str) -> list[dict[str, Any]]:
+    content = [{"type": "image"}, {"type": "text", "text": prompt}]
     return [{"role": "user", "content": content}]
 
 

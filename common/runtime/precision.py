@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from common.errors import UserError
+from common.runtime.processor import processor_features
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,8 +19,7 @@ def choose_precision(precision: Precision, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    able = torch.cpu.get_capabilities()
-    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+    return "bf16" if processor_features() & {"amx_bf16", "avx512_bf16"} else "fp32"
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

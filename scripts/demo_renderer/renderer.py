@@ -209,11 +209,11 @@ def _hit(solid: Solid, rays: Rays, window: tuple[slice, slice]) -> np.ndarray:
     directions, inverse = rays.turned(solid.yaw)
     start = rays.start(solid.center, solid.yaw)
     if solid.shape == "box":
-        near, far = _box_span(inverse[:, *window], start, solid.half)
+        near, far = _box_span(inverse[(..., *window)], start, solid.half)
         near[near >= far] = np.inf
         return near
     half = np.asarray(solid.half, np.float32)
-    unit = directions[:, *window] / half[:, None, None]
+    unit = directions[(..., *window)] / half[:, None, None]
     return (_hit_cylinder if solid.shape == "cylinder" else _hit_ellipsoid)(unit, start / half)
 
 

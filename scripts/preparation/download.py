@@ -65,11 +65,14 @@ def part_file(path: Path, url: str) -> Path:
 
 def sha256_of(path: Path) -> str:
     """The checksum of a file's content, 64 hex digits."""
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while part := file.read(1 << 20):
+                digest.update(part)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()
 
 
 def _check_present(path: Path, sha256: str | None) -> None:

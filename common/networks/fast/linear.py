@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.networks.fast import takes_plain
+from common.runtime.processor import processor_features
 
 
 def linear_plainly(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -50,8 +51,8 @@ def use_fast_linears(module: nn.Module) -> None:
 
 def mkl_is_slow() -> bool:
     """Whether this processor has wide registers that MKL leaves unused: it is not Intel's."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
+    features = processor_features()
+    return "avx512f" in features and "GenuineIntel" not in features
 
 
 _MKL_IS_SLOW = mkl_is_slow()
