@@ -1,8 +1,9 @@
 """Decoder parts that the staged and the joint network share.
 
 Where they stand: inside the depth decoder of WorDepth (Zeng et al., CVPR 2024); every layer here is
-from the released code. Two streams run through the decoder side by side: image features x, and the depth code d, which starts from the latent of the words. `Up` brings x one scale
-up, `Refine` lets both read each other, `Fuse` (staged only) adds the prior's features to d.
+from the released code. Two streams run through the decoder side by side: image features x, and the
+depth code d, which starts from the latent of the words (joint) or from x (staged). `Up` brings x
+one scale up, `Refine` lets both read each other, `Fuse` (staged only) adds the prior's features.
 
 Legend: x image features, d depth code, f scene features of the language prior.
 """
