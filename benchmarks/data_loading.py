@@ -32,22 +32,26 @@ from torch import Tensor
 
 from benchmarks.frames import write_nyu
 from benchmarks.measure import (
-    Row,
+    Measurement,
     benchmark_parser,
     cpu_clock,
     repeat,
     report,
     seconds_of,
 )
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
+from common.data.batch import Batch
+from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.nyu import LAYOUT
-from common.data.samples import DataConfig, Sample
+from common.data.samples import Sample
 from common.data.sampling import StepSampler, train_loader
+from common.data.sets.nyu import DATA_SET
+from common.data.splits import find_split
 from common.errors import run_program
 from common.images import transforms
 from common.images.reading import read_depth, read_image
 from common.language.feature_files import FeatureStore
+from common.language.language import Language
 
 BATCH = 4
 SHORT, LONG = 100, 24_000
@@ -90,18 +94,26 @@ def open_datasets(arguments: argparse.Namespace, folder: Path) -> dict[str, Dept
 def real_data(arguments: argparse.Namespace) -> DataConfig:
     """What `--root`, `--list` and `--dir` name."""
     return DataConfig(
-        "nyu", resolve_path(str(arguments.root), typed_by_hand=True), *arguments.size, 10.0,
-        train_list=arguments.list, train_dir=arguments.dir, val_share=0,
-    )  # fmt: skip
+        "nyu",
+        resolve_path(str(arguments.root), typed_by_hand=True),
+        *arguments.size,
+        10.0,
+        train_list=arguments.list,
+        train_dir=arguments.dir,
+        val_share=0,
+    )
 
 
 def open_dataset(data: DataConfig, generated: bool) -> DepthDataset:
     """For training; generated frames come with text features."""
     features = FeatureStore.open(data.root / "text.safetensors") if generated else None
-    return build_dataset(data, "train", features, None, None, seed=0, augment=True)
+    language = Language(text_features=features)
+    return build_dataset(data, find_split(data, "train"), language, augment=True)
 
 
-def loader_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def loader_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """The plain preparation and this project's loader, in turn; ratios are to the plain one."""
     count = arguments.images
     samples = itertools.cycle(next(iter(datasets.values())).samples)
@@ -112,21 +124,23 @@ def loader_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace
         batches = endless(dataset)
         actions[name] = partial(take, batches, count // BATCH)
     times = repeat(actions, arguments.rounds, scale=1e3 / count, clock=cpu_clock)
-    rows = [Row(name, "CPU ms/image", values) for name, values in times.items()]
+    rows = [Measurement(name, "CPU ms/image", values) for name, values in times.items()]
     for row in rows:
         row.facts["times faster"] = rows[0].median / row.median
     return rows
 
 
-def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def part_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """What each part of this project's loading costs."""
     dataset = list(datasets.values())[-1]  # the cached one
     samples = dataset.samples[:16]
     pairs = [(read_image(s.image_file), read_depth(s.depth_file)) for s in samples]
-    jitter = transforms.draw_jitter(LAYOUT.brightness, np.random.default_rng(0))
+    jitter = transforms.draw_jitter(DATA_SET.brightness, np.random.default_rng(0))
 
     def ready(image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = dataset.size
+        size = dataset.reader.size
         return transforms.resize_image(image, *size), transforms.resize_depth(depth, *size)
 
     parts: dict[str, Callable[[], object]] = {
@@ -140,10 +154,12 @@ def part_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) 
         "part: to meters": lambda: [transforms.to_meters(d, 1000.0) for _, d in pairs],
     }
     times = repeat(parts, arguments.rounds, scale=1e3 / len(samples), clock=cpu_clock)
-    return [Row(name, "CPU ms/image", values) for name, values in times.items()]
+    return [Measurement(name, "CPU ms/image", values) for name, values in times.items()]
 
 
-def worker_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace) -> list[Row]:
+def worker_rows(
+    datasets: dict[str, DepthDataset], arguments: argparse.Namespace
+) -> list[Measurement]:
     """Images per second of a loader with worker processes, after they have started."""
     rows = []
     for name, dataset in datasets.items():
@@ -153,17 +169,17 @@ def worker_rows(datasets: dict[str, DepthDataset], arguments: argparse.Namespace
         fetch = partial(take, batches, num_batches)
         times = [seconds_of(fetch) for _ in range(arguments.rounds)]
         values = tuple(num_batches * BATCH / seconds for seconds in times)
-        rows.append(Row(f"{name}, {arguments.workers} workers", "images/s", values))
+        rows.append(Measurement(f"{name}, {arguments.workers} workers", "images/s", values))
     return rows
 
 
-def endless(dataset: DepthDataset, num_workers: int = 0) -> Iterator[dict]:
+def endless(dataset: DepthDataset, num_workers: int = 0) -> Iterator[Batch]:
     """Training batches without end, as a run gets them."""
     sampler = StepSampler(len(dataset), BATCH, BATCH, num_steps=10**9)
     return iter(train_loader(dataset, sampler, num_workers))
 
 
-def take(batches: Iterator[dict], count: int) -> None:
+def take(batches: Iterator[Batch], count: int) -> None:
     """Fetch so many batches."""
     for _ in range(count):
         next(batches)
@@ -172,9 +188,9 @@ def take(batches: Iterator[dict], count: int) -> None:
 def plain_item(sample: Sample) -> tuple[Tensor, Tensor]:
     """The published preparation of an NYU pair: image [3, H, W], depth [1, H, W] in meters."""
     angle = (random.random() - 0.5) * 2 * 2.5
-    picture = Image.open(sample.image_file).rotate(angle, resample=Image.BILINEAR)
+    opened = Image.open(sample.image_file).rotate(angle, resample=Image.BILINEAR)
     stored = Image.open(sample.depth_file).rotate(angle, resample=Image.NEAREST)
-    image = np.asarray(picture, dtype=np.float32) / 255.0
+    image = np.asarray(opened, dtype=np.float32) / 255.0
     depth = np.asarray(stored, dtype=np.float32)[:, :, None] / 1000.0
     inside = np.zeros_like(depth)
     inside[45:472, 43:608] = depth[45:472, 43:608]

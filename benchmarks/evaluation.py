@@ -26,18 +26,25 @@ import torch
 from torch import Tensor
 
 from benchmarks.frames import write_nyu
-from benchmarks.measure import Row, benchmark_parser, cpu_clock, repeat, report
-from common.config import positive
+from benchmarks.measure import Measurement, benchmark_parser, cpu_clock, repeat, report
+from common.config_values import positive
+from common.data.batch import Batch
 from common.data.dataset import build_dataset
+from common.data.splits import find_split
 from common.errors import run_program
 from common.evaluation.protocols import PROTOCOLS, find_protocol, valid_mask
-from common.evaluation.scoring import EvalConfig, EvalResult, evaluate_depth, flip_average
+from common.evaluation.scoring import (
+    EvalConfig,
+    EvalResult,
+    ScoringRule,
+    evaluate_depth,
+    flip_average,
+)
 from common.programs.assembly import evaluation_batches
 from common.runtime.processes import Processes
 
 NUM_STORED = 20  # different images; the set repeats them
 FRAMES = {"nyu": (480, 640), "kitti": (375, 1242), "none": (480, 640)}
-Batch = dict[str, Any]
 
 
 def main() -> None:
@@ -55,7 +62,7 @@ def main() -> None:
         clock=cpu_clock,
     )
     label = f"{arguments.images} images, {arguments.protocol}{', flip' * arguments.flip}"
-    rows = [Row(f"{label}: {name}", "CPU s", values) for name, values in times.items()]
+    rows = [Measurement(f"{label}: {name}", "CPU s", values) for name, values in times.items()]
     for row in rows:
         row.facts["ms/image"] = 1e3 * row.median / arguments.images
         row.facts["times faster"] = rows[0].median / row.median
@@ -63,7 +70,7 @@ def main() -> None:
 
 
 def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
-    """Batches of an evaluation loader, and predictions [N, 1, H, W], of which `rows` name some."""
+    """Batches of an evaluation loader, and predictions [N, 1, H, W] that they take in turn."""
     size = FRAMES[arguments.protocol.partition("_")[0]]
     is_kitti = arguments.protocol.startswith("kitti")
     predicted = (352, 1216) if is_kitti else size
@@ -73,14 +80,17 @@ def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
     batches = []
     for first in range(0, arguments.images, arguments.batch):
         positions = range(first, min(first + arguments.batch, arguments.images))
-        rows = [position % NUM_STORED for position in positions]
-        batches.append({
-            "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
-            "gt_depth": [truths[row] for row in rows],
-            "rows": rows,
-            "image_path": [f"{position}.jpg" for position in positions],
-            "position": torch.tensor(list(positions)),
-        })  # fmt: skip
+        batches.append(
+            Batch(
+                image=torch.zeros(1, 1, 1, 1).expand(len(positions), 3, *predicted),
+                gt_depth=[truths[position % NUM_STORED] for position in positions],
+                text_feature=None,
+                image_feature=None,
+                caption=[""] * len(positions),
+                key=[f"{position}.jpg" for position in positions],
+                position=torch.tensor(list(positions)),
+            )
+        )
     return batches, predictions
 
 
@@ -95,10 +105,15 @@ def make_truth(rng: np.random.Generator, size: tuple[int, int], max_depth: float
 def score(batches: list[Batch], predictions: Tensor, arguments: argparse.Namespace) -> EvalResult:
     """All of this project's evaluation but the network and the loading."""
     return evaluate_depth(
-        lambda batch: predictions[batch["rows"]], batches, protocol=arguments.protocol,
-        max_depth=arguments.max_depth, flip=arguments.flip,
-        is_kb_crop=arguments.protocol.startswith("kitti"),
-    )  # fmt: skip
+        lambda batch: predictions[batch.position % NUM_STORED],
+        batches,
+        ScoringRule(
+            arguments.protocol,
+            arguments.max_depth,
+            arguments.flip,
+            is_cropped=arguments.protocol.startswith("kitti"),
+        ),
+    )
 
 
 def score_plainly(
@@ -120,10 +135,10 @@ def pairs_of(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Prediction and ground truth, [H, W] each."""
     for batch in batches:
-        pred = predictions[batch["rows"]]
+        pred = predictions[batch.position % NUM_STORED]
         if flip:
             pred = flip_average(pred, pred)
-        for single, gt in zip(pred, batch["gt_depth"], strict=True):
+        for single, gt in zip(pred, batch.gt_depth, strict=True):
             yield single[0], gt[0]
 
 
@@ -143,18 +158,18 @@ def plain_metrics(pred: np.ndarray, gt: np.ndarray, max_depth: float) -> list[fl
     ]
 
 
-def loading_row(arguments: argparse.Namespace) -> Row:
+def loading_row(arguments: argparse.Namespace) -> Measurement:
     """Decoding and normalizing generated NYU frames, as `eval.py` does on this machine."""
     size = (96, 128) if arguments.quick else (480, 640)
     with tempfile.TemporaryDirectory() as folder:
         data = write_nyu(Path(folder), arguments.images, size=size)
-        dataset = build_dataset(data, "train", None, None, None, seed=0, augment=False)
+        dataset = build_dataset(data, find_split(data, "train"))
         processes = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         config = EvalConfig(batch_size=arguments.batch)
         load = partial(exhaust, dataset, config, processes)
         values = repeat({"load": load}, arguments.rounds, clock=cpu_clock)["load"]
     facts: dict[str, float | str] = {"ms/image": 1e3 * float(np.median(values)) / arguments.images}
-    return Row(f"{arguments.images} images: loading", "CPU s", values, facts)
+    return Measurement(f"{arguments.images} images: loading", "CPU s", values, facts)
 
 
 def exhaust(dataset: Any, config: EvalConfig, processes: Processes) -> None:

@@ -1,4 +1,4 @@
-"""A generated data root in the NYU layout: JPEG pictures and 16-bit PNG depth maps.
+"""A generated data root in the NYU layout: JPEG images and 16-bit PNG depth maps.
 
 A few different frames are written; further list entries are hard links to them, so that a list of
 24,000 costs no disk space, and every entry is a file of its own to the loader all the same.
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.language.feature_files import write_features
 
 FRAMES_PER_SCENE = 100
@@ -53,16 +53,16 @@ def _link(folder: Path, index: int, image_file: Path, depth_file: Path) -> tuple
 
 
 def _write_frame(folder: Path, index: int, size: tuple[int, int]) -> tuple[Path, Path]:
-    """A picture of about 35 kB and a depth map of about 150 kB at 480x640, as NYU's files are."""
+    """An image of about 35 kB and a depth map of about 150 kB at 480x640, as NYU's files are."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(index)
-    picture = 128 + 400 * _clouds(rng, size, 3)
+    image = 128 + 400 * _clouds(rng, size, 3)
     meters = np.clip(3.5 + 9 * _clouds(rng, size, 1)[..., 0], 0.5, 9.5)
     levels = np.round(2000 / meters + rng.normal(0, 0.4, size))  # the sensor measures disparity
     millimeters = 1000 * 2000 / levels
     millimeters[rng.random(size) < 0.005] = 0
     image_file, depth_file = folder / f"rgb_{index}.jpg", folder / f"depth_{index}.png"
-    cv2.imwrite(str(image_file), np.clip(picture, 0, 255).astype(np.uint8))
+    cv2.imwrite(str(image_file), np.clip(image, 0, 255).astype(np.uint8))
     cv2.imwrite(str(depth_file), millimeters.astype(np.uint16))
     return image_file, depth_file
 

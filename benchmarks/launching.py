@@ -50,7 +50,7 @@ def write_config(
     return path
 
 
-def run_stage1(config: Path, words: Sequence[str], **variables: str) -> Outcome:
+def run_stage1(config: Path, arguments: Sequence[str], **variables: str) -> Outcome:
     """Start stage 1 as `train.sh` does, wait for its end, and note when its lines appear.
 
     variables: of the environment; NPROC is the number of processes.
@@ -59,7 +59,7 @@ def run_stage1(config: Path, words: Sequence[str], **variables: str) -> Outcome:
         REPO_ROOT / "common" / "runtime" / "launcher.py",
         REPO_ROOT / "stage1_vae" / "train.py",
     ]
-    command = [sys.executable, *map(str, program), str(config), *words]
+    command = [sys.executable, *map(str, program), str(config), *arguments]
     lines = config.parent / "runs" / "benchmark" / "stage1" / "metrics.jsonl"
     lines.unlink(missing_ok=True)
     log = config.parent / "output.txt"

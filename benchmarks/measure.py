@@ -1,7 +1,7 @@
 """What every benchmark shares: repeats after a warm-up, median and spread, machine, table, JSON.
 
     times = repeat({"decode": decode, "rotate": rotate}, rounds=5, scale=1e3)
-    rows = [Row(name, "ms", values) for name, values in times.items()]
+    rows = [Measurement(name, "ms", values) for name, values in times.items()]
     report("data_loading", arguments, rows)
 
 A spread is shown as the lowest and the highest of all repeats, so that a noisy machine shows.
@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.evaluation.scoring import write_json
-from common.programs.run import environment
+from common.runtime.machine import environment
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measured thing: its repeats in `unit`, and further facts such as memory or a ratio."""
 
     name: str
@@ -85,14 +85,19 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rounds", type=positive, default=rounds, metavar="N",
-        help=f"timed repeats after the warm-up (default {rounds})")  # fmt: skip
+    add(
+        "--rounds",
+        type=positive,
+        default=rounds,
+        metavar="N",
+        help=f"timed repeats after the warm-up (default {rounds})",
+    )
     add("--quick", action="store_true", help="a tiny case, to see that it runs; means nothing")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
     return parser
 
 
-def report(benchmark: str, arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
+def report(benchmark: str, arguments: argparse.Namespace, rows: Sequence[Measurement]) -> None:
     """Print machine and table; with `--json`, write them to a file too."""
     facts = machine_facts()
     print(f"{benchmark}: {facts['machine']}, {facts['versions']}")
@@ -113,7 +118,7 @@ def machine_facts() -> dict[str, Any]:
     return {**environment(), "threads": torch.get_num_threads(), "load": load}
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[Measurement]) -> str:
     """One line for each row; the facts of all rows are further columns."""
     names = list(dict.fromkeys(name for row in rows for name in row.facts))
     head = ["what", "median", "lowest", "highest", "unit", *names]

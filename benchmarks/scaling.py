@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import Outcome, run_stage1, write_config
-from benchmarks.measure import Row, benchmark_parser, report
-from common.config import positive
+from benchmarks.measure import Measurement, benchmark_parser, report
+from common.config_values import positive
 from common.errors import run_program
 
 WARM_UP = 3
@@ -38,10 +38,13 @@ def main() -> None:
         config = write_config(Path(folder), 64, tuple(arguments.size), model)
         for _ in range(arguments.rounds):
             for count, values in speeds.items():
-                outcome = run_stage1(config, words(arguments), NPROC=str(count), **ONE_THREAD)
+                outcome = run_stage1(
+                    config, run_overrides(arguments), NPROC=str(count), **ONE_THREAD
+                )
                 values.append(images_per_second(outcome, WARM_UP))
     rows = [
-        Row(f"{count} process(es)", "images/s", tuple(values)) for count, values in speeds.items()
+        Measurement(f"{count} process(es)", "images/s", tuple(values))
+        for count, values in speeds.items()
     ]
     for row in rows:
         row.facts["times the first"] = row.median / rows[0].median
@@ -49,11 +52,14 @@ def main() -> None:
     report("scaling", arguments, rows)
 
 
-def words(arguments: argparse.Namespace) -> list[str]:
+def run_overrides(arguments: argparse.Namespace) -> list[str]:
     """Config keys of a run."""
     steps = arguments.steps + WARM_UP
-    return [f"train.batch_size={arguments.batch}", f"train.max_steps={steps}",
-            f"train.precision={arguments.precision}"]  # fmt: skip
+    return [
+        f"train.batch_size={arguments.batch}",
+        f"train.max_steps={steps}",
+        f"train.precision={arguments.precision}",
+    ]
 
 
 def images_per_second(outcome: Outcome, warm_up: int) -> float:

@@ -18,8 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import run_stage1, write_config
-from benchmarks.measure import Row, benchmark_parser, repeat, report
-from common.config import REPO_ROOT, positive
+from benchmarks.measure import Measurement, benchmark_parser, repeat, report
+from common.config import REPO_ROOT
+from common.config_values import positive
 from common.errors import run_program
 
 SIZE = (32, 64)
@@ -39,20 +40,20 @@ def main() -> None:
     report("startup", arguments, rows)
 
 
-def import_rows(arguments: argparse.Namespace) -> list[Row]:
+def import_rows(arguments: argparse.Namespace) -> list[Measurement]:
     """Fresh interpreters that import and end."""
     programs = {name: partial(_python, code) for name, code in IMPORTS.items()}
     times = repeat(programs, arguments.rounds)
-    return [Row(name, "s", values) for name, values in times.items()]
+    return [Measurement(name, "s", values) for name, values in times.items()]
 
 
-def run_row(num_entries: int, arguments: argparse.Namespace) -> Row:
+def run_row(num_entries: int, arguments: argparse.Namespace) -> Measurement:
     """From the command to the first step's line in metrics.jsonl."""
     with tempfile.TemporaryDirectory() as folder:
         config = write_config(Path(folder), num_entries, SIZE, MODEL)
         runs = [run_stage1(config, WORDS, NPROC="1") for _ in range(arguments.rounds + 1)]
     values = tuple(run.seen_at[0] for run in runs[1:])
-    return Row(f"command to first step, {num_entries:,} entries", "s", values)
+    return Measurement(f"command to first step, {num_entries:,} entries", "s", values)
 
 
 def _python(code: str) -> None:
@@ -62,8 +63,13 @@ def _python(code: str) -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = benchmark_parser(__doc__ or "", rounds=3)
-    parser.add_argument("--entries", nargs="+", type=positive, default=[100, 24_000],
-                        help="lengths of the training list (default 100 24000)")  # fmt: skip
+    parser.add_argument(
+        "--entries",
+        nargs="+",
+        type=positive,
+        default=[100, 24_000],
+        help="lengths of the training list (default 100 24000)",
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.entries = 1, [8]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks.measure import Row, benchmark_parser, report
+from benchmarks.measure import Measurement, benchmark_parser, report
 from common.errors import run_program
 from common.language.feature_files import FeatureStore, write_features
 
@@ -48,7 +48,7 @@ def main() -> None:
         }
     opening = tuple(1e3 * run["open_s"] for run in runs)
     look_up = tuple(1e6 * run["look_up_s"] for run in runs)
-    rows = [Row("opening", "ms", opening, facts), Row("one look-up", "us", look_up)]
+    rows = [Measurement("opening", "ms", opening, facts), Measurement("one look-up", "us", look_up)]
     report("text_features", arguments, rows)
 
 

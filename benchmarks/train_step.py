@@ -1,7 +1,7 @@
 """Time and memory of a training step, beside the published step in plain float32 eager PyTorch.
 
   python benchmarks/train_step.py                                   # stage 1, stage 3, joint
-  python benchmarks/train_step.py --what stage1 --size 96 128       # smaller pictures
+  python benchmarks/train_step.py --what stage1 --size 96 128       # smaller images
   python benchmarks/train_step.py --variants bf16 --without all     # what each trick contributes
   python benchmarks/train_step.py --what stage3 --batch 16 --device cuda --variants plain fp32 bf16
 
@@ -29,20 +29,23 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.measure import Row, benchmark_parser, report
+from benchmarks.measure import Measurement, benchmark_parser, report
 from benchmarks.networks import (
     NETWORKS,
     WHAT,
-    Batch,
     make_batch,
     make_network,
     make_step,
 )
 from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
-from common.config import REPO_ROOT, positive
+from common.config import REPO_ROOT
+from common.config_values import positive
+from common.data.batch import Batch
 from common.engine.log_window import memory_gb
-from common.engine.loop import TrainConfig, adam, fit
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
 from common.errors import UserError, run_program
 from common.networks.layers import trainable_parameters
 from common.networks.swin import SwinEncoder
@@ -64,9 +67,9 @@ def main() -> None:
     report("train_step", arguments, rows)
 
 
-def rows_of(what: str, arguments: argparse.Namespace) -> list[Row]:
+def rows_of(what: str, arguments: argparse.Namespace) -> list[Measurement]:
     """All lines of one network; ratios are to the first of them."""
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     height, width = arguments.size
     wanted = lines(arguments.variants, arguments.without)
     for variant, left_out in tqdm(wanted, desc=what, unit="line", disable=None):
@@ -75,7 +78,7 @@ def rows_of(what: str, arguments: argparse.Namespace) -> list[Row]:
         batch = arguments.batch or BATCH[what]
         values = tuple(seconds / batch for seconds in found["seconds"])
         label = f"{what} {height}x{width} batch {batch} {variant}"
-        row = Row(f"{label} without {left_out}" if left_out else label, "s/image", values)
+        row = Measurement(f"{label} without {left_out}" if left_out else label, "s/image", values)
         first = rows[0] if rows else row
         row.facts["images/s"] = 1 / row.median
         row.facts["GB"] = found["memory_gb"]
@@ -97,9 +100,9 @@ def lines(variants: list[str], tricks: list[str]) -> list[tuple[str, str | None]
 
 def in_a_process(line: dict[str, str | None], malloc: bool) -> dict[str, Any]:
     """What `measure` returns, in a fresh process; malloc: with `train.sh`'s settings of it."""
-    words = [*sys.argv[1:], "--line", json.dumps(line)]
+    own_arguments = [*sys.argv[1:], "--line", json.dumps(line)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    command = [sys.executable, str(Path(__file__).resolve()), *words]
+    command = [sys.executable, str(Path(__file__).resolve()), *own_arguments]
     if malloc:
         env |= malloc_settings()
     done = subprocess.run(command, env=env, capture_output=True, text=True)
@@ -147,23 +150,34 @@ def measure(
 
 
 def time_fit(
-    what: str, network: nn.Module, batch: Batch, precision: Any,
-    arguments: argparse.Namespace, steps: int,
-) -> list[float]:  # fmt: skip
+    what: str,
+    network: nn.Module,
+    batch: Batch,
+    precision: Any,
+    arguments: argparse.Namespace,
+    steps: int,
+) -> list[float]:
     """Seconds of a step of this project's loop: one mean over `steps` of them for each round."""
     total = (arguments.rounds + WARM_UP) * steps
-    count = len(batch["image"])
+    count = len(batch)
     config = TrainConfig(batch_size=count, max_steps=total, precision=precision, log_every=steps)
-    processes = Processes(0, 1, batch["image"].device)
+    processes = Processes(0, 1, batch.image.device)
     if arguments.compile:
         network = compile_if_possible(network, processes, partial(print, file=sys.stderr))
     times: list[float] = []
     fit(
-        model=network, step_fn=make_step(what), micro_batches=iter([batch] * total), config=config,
-        total_steps=total, optimizer=adam(trainable_parameters(network), config), start_step=0,
-        seed=0, processes=processes, evaluate=lambda step: None, evaluate_every=total + 1,
-        save=lambda step: None, log=lambda step, values: times.append(values["step_seconds"]),
-    )  # fmt: skip
+        network,
+        Task(make_step(what)),
+        iter([batch] * total),
+        adam(trainable_parameters(network), config),
+        Plan(config, seed=0, start_step=0, total_steps=total, evaluate_every=total + 1),
+        Hooks(
+            log=lambda step, values: times.append(values["step_seconds"]),
+            evaluate=lambda step: None,
+            save=lambda step: None,
+        ),
+        processes,
+    )
     return times
 
 
@@ -189,8 +203,14 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--what", nargs="+", choices=WHAT, default=["stage1", "stage3", "joint-image"])
     add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    add("--without", nargs="+", choices=(*TRICKS, "all"), default=[], metavar="TRICK",
-        help=f"also without this one: {', '.join(TRICKS)}, or all, one at a time")  # fmt: skip
+    add(
+        "--without",
+        nargs="+",
+        choices=(*TRICKS, "all"),
+        default=[],
+        metavar="TRICK",
+        help=f"also without this one: {', '.join(TRICKS)}, or all, one at a time",
+    )
     add("--size", nargs=2, type=positive, default=[480, 640], metavar=("HEIGHT", "WIDTH"))
     add("--batch", type=positive, help="images of a step (default: 4 for stage 1, 1 else)")
     add("--network", choices=NETWORKS, default="published")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from common.losses.depth import DepthLossConfig
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from llm_mde.model import LLMDepthConfig
 from llm_mde.prompt import PromptConfig
 

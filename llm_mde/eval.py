@@ -9,55 +9,50 @@ the file it writes loads on a machine that has neither the hub nor the folders t
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config import resolve_path
+from common.config_values import resolve_path
+from common.data.batch import Batch
 from common.errors import run_program
-from common.programs.evaluation import StageProgram, run_evaluation
-from common.programs.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.evaluate import evaluate
+from common.programs.stage import Stage
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint, save_checkpoint
-from llm_mde.config import LLMMDEConfig
-from llm_mde.model import complete_checkpoint, load_llm_depth
+from llm_mde.model import complete_checkpoint
 
 
-def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+def predict(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters."""
-    return model(batch["image"], batch["caption"], batch.get("image_feature"))
+    return model(batch.image, batch.caption, batch.image_feature)
 
 
-evaluate = partial(evaluate_dataset, predict=predict)
-draw_panels = partial(draw_prediction_panels, predict=predict)
-PROGRAM = StageProgram("llm_mde", LLMMDEConfig, load_llm_depth, predict, "llm-mde")
-
-
-def merge(words: list[str]) -> None:
+def merge(stage: Stage, arguments: list[str]) -> None:
     """Write the complete checkpoint that `--merge` names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", required=True, metavar="PATH")
     parser.add_argument("--merge", required=True, metavar="OUT.pt")
-    arguments = parser.parse_args(words)
-    place = resolve_path(arguments.checkpoint, True)
-    path = find_checkpoint(place, PROGRAM.stage, "--checkpoint PATH")
-    saved = load_checkpoint(path, stage=PROGRAM.stage, recipes=(PROGRAM.recipe,))
-    out = Path(arguments.merge)
+    options = parser.parse_args(arguments)
+    place = resolve_path(options.checkpoint, True)
+    path = find_checkpoint(stage.name, stage.folder, "--checkpoint PATH", place)
+    saved = load_checkpoint(path, stage=stage.name, recipes=(stage.recipe,))
+    out = Path(options.merge)
     save_checkpoint(out, complete_checkpoint(saved))
-    print(f"wrote {out} ({out.stat().st_size / 2**20:.1f} MiB; {path.stat().st_size / 2**20:.1f} "
-          "MiB before)")  # fmt: skip
+    sizes = [file.stat().st_size / 2**20 for file in (out, path)]
+    print(f"wrote {out} ({sizes[0]:.1f} MiB; {sizes[1]:.1f} MiB before)")
 
 
 def main() -> None:
-    """See the module's docstring."""
-    words = sys.argv[1:]
-    if any(word.partition("=")[0] == "--merge" for word in words):
-        merge(words)
+    """Merge, or hand the stage to the evaluation program."""
+    from llm_mde.stage import STAGE  # which is made of this file
+
+    arguments = sys.argv[1:]
+    if any(argument.partition("=")[0] == "--merge" for argument in arguments):
+        merge(STAGE, arguments)
     else:
-        run_evaluation(__doc__ or "", PROGRAM)
+        evaluate(__doc__ or "", STAGE)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ TINY_NAMES = ("tiny-gpt2", "tiny-bert", "tiny-llama")
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageModelConfig:
     """Which language model, how much of it, and its adapters.
 
     name: a model of the hub, a local folder, or tiny-gpt2, tiny-bert, tiny-llama (random weights).
@@ -79,7 +79,9 @@ class PromptTokens:
 class LanguageModel(nn.Module):
     """The frozen language model with its adapters and its tokenizer; see the module's docstring."""
 
-    def __init__(self, config: LanguageConfig, body: PreTrainedModel, tokenizer: PromptTokenizer):
+    def __init__(
+        self, config: LanguageModelConfig, body: PreTrainedModel, tokenizer: PromptTokenizer
+    ):
         super().__init__()
         self.config, self.body, self.tokenizer = config, body, tokenizer
         self.dim, self.vocabulary = body.config.hidden_size, body.config.vocab_size

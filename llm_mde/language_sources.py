@@ -1,6 +1,6 @@
 """Where a language model comes from: the hub, a local folder, random weights, or a checkpoint.
 
-A model is asked for by its `LanguageConfig`. Only its first layers are ever built or read.
+A model is asked for by its `LanguageModelConfig`. Only its first layers are ever built or read.
 """
 
 import json
@@ -22,11 +22,11 @@ from transformers import (
     PreTrainedModel,
 )  # fmt: skip
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
-from llm_mde.language_model import LanguageConfig, LanguageModel
+from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.random_weights import fill_with_random
 from llm_mde.tokenizer import CLIP_VOCABULARY, PromptTokenizer, load_tokenizer
 
@@ -50,7 +50,7 @@ class SavedLanguage:
     tokenizer: str | None
 
 
-def load_language_model(config: LanguageConfig, seed: int) -> LanguageModel:
+def load_language_model(config: LanguageModelConfig, seed: int) -> LanguageModel:
     """The model and tokenizer `config` names, with pretrained or (from `seed`) random weights."""
     source = find_source(config.name)
     architecture = first_layers(config, source)
@@ -64,7 +64,7 @@ def load_language_model(config: LanguageConfig, seed: int) -> LanguageModel:
     return LanguageModel(config, body, tokenizer)
 
 
-def restore_language_model(config: LanguageConfig, saved: SavedLanguage) -> LanguageModel:
+def restore_language_model(config: LanguageModelConfig, saved: SavedLanguage) -> LanguageModel:
     """The model of a complete checkpoint, before its weights are loaded; nothing is downloaded."""
     architecture = CONFIGS[saved.architecture["model_type"]](**saved.architecture)
     if saved.tokenizer is None:
@@ -96,7 +96,7 @@ def portable_name(name: str) -> str:
     return portable_path(source) if source.is_absolute() else name
 
 
-def first_layers(config: LanguageConfig, source: str) -> PreTrainedConfig:
+def first_layers(config: LanguageModelConfig, source: str) -> PreTrainedConfig:
     """The architecture, cut to `num_layers` and checked."""
     if config.is_tiny:
         return tiny_architecture(config)
@@ -129,7 +129,7 @@ def _check_heads(architecture: PreTrainedConfig, name: str) -> None:
     raise UserError(f"model.language.name: {name}: {problem}; check its config.json")
 
 
-def tiny_architecture(config: LanguageConfig) -> PreTrainedConfig:
+def tiny_architecture(config: LanguageModelConfig) -> PreTrainedConfig:
     """A small model of the named family; random weights of this size keep signals alive."""
     size, heads = config.tiny_size
     shared = {

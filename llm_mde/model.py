@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from common.config import build_config, require_at_least, to_dict
 from llm_mde.frozen import check_frozen, frozen_sha256, leave_out_frozen
 from llm_mde.head import AdaptationHead, HeadConfig
-from llm_mde.language_model import LanguageConfig, LanguageModel
+from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.language_sources import (
     SavedLanguage,
     load_language_model,
@@ -38,7 +38,7 @@ class LLMDepthConfig:
 
     vision: VisionConfig = field(default_factory=VisionConfig)
     reprogramming: ReprogrammingConfig = field(default_factory=ReprogrammingConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
+    language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     image_dim: int = 1024
 

@@ -13,75 +13,64 @@ in each YAML file and in docs/results.md.
 """
 
 import sys
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.engine.loop import adamw
+from common.data.batch import Batch
 from common.errors import run_program
-from common.losses.depth import silog_loss, silog_valid
-from common.networks.layers import trainable_parameters
-from common.programs.assembly import Data, load_data
-from common.programs.run import open_run
-from common.programs.training import read_command_line, seed_everything, train
-from common.runtime.processes import join_processes
+from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
+from common.programs.stage import Start
+from common.programs.train import train
 from common.runtime.randomness import StepRandom
 from llm_mde.config import LLMMDEConfig
-from llm_mde.eval import draw_panels, evaluate
 from llm_mde.model import LLMDepth, Setting, build_llm_depth
 
 
+def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
+    """Frozen parts loaded or drawn from the seed, the rest with random weights."""
+    setting = Setting(config.data.size, config.data.max_depth, config.seed)
+    return build_llm_depth(config.model, config.prompt, setting)
+
+
+def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
+    """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
+    splits = (start.data.train, start.data.val)
+    model.check_prompts(c for split in splits for c in split.language.captions.values())
+    if model.needs_image_feature:
+        # Imported here: only this part of the prompt needs CLIP.
+        from common.language.encoders import text_encoder
+
+        features = text_encoder(config.text.encoder).encode(model.prompt.clip_sentences())
+        model.prompt.set_class_features(features)
+    for line in model.size_lines():
+        start.log(line)
+    if not model.reads_prompt:
+        start.log("no prompt is read: it is empty, or there is no language model")
+
+
 def step_fn(
-    model: nn.Module, batch: dict, rng: StepRandom, silog_lambda: float, max_depth: float
-) -> dict[str, Tensor]:
-    """SILog of the prediction, a sum over images."""
-    pred_depth = model(batch["image"], batch["caption"], batch.get("image_feature"))
-    gt_depth = batch["gt_depth"]
-    valid = silog_valid(gt_depth, max_depth)
-    silog = silog_loss(pred_depth, gt_depth, valid, silog_lambda)
+    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
+    loss: DepthLossConfig, max_depth: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """SILog of the prediction, a sum over images, with e = ln pred - ln gt on n of HW pixels.
+
+    L = sum over images of  (n / HW) * (mean e^2 - lambda * (mean e)^2)
+    """
+    pred_depth = model(batch.image, batch.caption, batch.image_feature)
+    valid = silog_valid(batch.gt_depth, max_depth)
+    silog = silog_loss(pred_depth, batch.gt_depth, valid, loss.silog_lambda)
     return {"total": silog, "silog": silog}
 
 
-def prepare_prompt(model: LLMDepth, data: Data, clip: str) -> None:
-    """Encode the depth classes with the text tower of `clip`; refuse prompts that are too long."""
-    captions = [*data.train.captions.values(), *data.val.captions.values()]
-    model.check_prompts(captions)
-    if model.needs_image_feature:
-        # Imported here: only this part of the prompt needs CLIP.
-        from common.language.clip import ClipTextEncoder
-
-        model.prompt.set_class_features(ClipTextEncoder(clip).encode(model.prompt.clip_sentences()))
-
-
 def main() -> None:
-    """Run folder, data, model, optimizer, training; see the module's docstring."""
-    words = sys.argv[1:]
-    config = read_command_line(LLMMDEConfig, words, "configs/nyu/llm_mde.yaml", __doc__ or "")
-    with join_processes() as processes:
-        seed_everything(config.seed)
-        size, max_depth = (config.data.height, config.data.width), config.data.max_depth
-        model = build_llm_depth(config.model, config.prompt, Setting(size, max_depth, config.seed))
-        data = load_data(config, model, processes)
-        prepare_prompt(model, data, config.text.encoder)
-        run = open_run(config, "llm_mde", processes, sys.argv)
-        for line in model.size_lines():
-            run.log(line)
-        if not model.reads_prompt:
-            run.log("no prompt is read: it is empty, or there is no language model")
-        train(
-            run,
-            config,
-            model=model,
-            optimizer=adamw(trainable_parameters(model), config.train),
-            data=data,
-            step_fn=partial(step_fn, silog_lambda=config.loss.silog_lambda, max_depth=max_depth),
-            evaluate=evaluate,
-            draw_panels=draw_panels,
-            recipe=config.recipe,
-        )
+    """Hand the stage to the training program."""
+    from llm_mde.stage import STAGE  # which is made of this file
+
+    train(__doc__ or "", STAGE)
 
 
 if __name__ == "__main__":

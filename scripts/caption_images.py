@@ -25,18 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from common.config import resolve_path
+from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
-from scripts.preparation.image_sets import add_image_arguments, find_images
+from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
 READERS = 4  # threads that read images ahead
 
-Picture = tuple[str, np.ndarray | UserError]
+ReadImage = tuple[str, np.ndarray | UserError]
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
 
 def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
-    images = find_images(arguments, lambda text: _say(processes, text))
+    images = images_of_arguments(arguments, lambda text: _print_once(processes, text))
     output = _check_output(arguments.output)
     settings = _settings(arguments, processes)
     source = settings.provenance()
@@ -56,7 +56,7 @@ def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
     todo = [key for key in images if key not in done]
     processes.barrier()  # everyone has read before anyone writes
     if not todo and not caption_parts.part_files(output):
-        _say(processes, f"{output}: already there, {len(images)} images")
+        _print_once(processes, f"{output}: already there, {len(images)} images")
         return
     share = {key: images[key] for key in todo[processes.rank :: processes.world_size]}
     left_out = _caption_share(share, output, settings, source, arguments, processes)
@@ -82,8 +82,8 @@ def _caption_share(
         caption_parts.open_part(output, processes.rank) as part,
         tqdm(total=len(images), desc="captioning", disable=not processes.is_main) as bar,
     ):
-        for pictures in _read_ahead(images, arguments.batch_size):
-            readable, problems = _split_off_unreadable(pictures, arguments.skip_unreadable)
+        for batch in _read_ahead(images, arguments.batch_size):
+            readable, problems = _split_off_unreadable(batch, arguments.skip_unreadable)
             left_out += problems
             captions = (
                 captioner.caption(list(readable), list(readable.values())) if readable else []
@@ -98,16 +98,16 @@ def _caption_share(
                 f"{images[key]}: the model said nothing" for key in readable if key not in said
             ]
             caption_parts.append(part, entries)
-            bar.update(len(pictures))
+            bar.update(len(batch))
     return left_out
 
 
-def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[Picture]]:
-    """Batches of pictures; the next one is read while the model works on this one."""
+def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[ReadImage]]:
+    """Batches of images; the next one is read while the model works on this one."""
     keys = list(images)
     batches = [keys[first : first + batch_size] for first in range(0, len(keys), batch_size)]
     with ThreadPoolExecutor(READERS) as pool:
-        reading: list[Future[Picture]] = []
+        reading: list[Future[ReadImage]] = []
         for batch in [*batches, []]:
             following = [pool.submit(_read, key, images[key]) for key in batch]
             if reading:
@@ -115,7 +115,7 @@ def _read_ahead(images: dict[str, Path], batch_size: int) -> Iterator[list[Pictu
             reading = following
 
 
-def _read(key: str, file: Path) -> Picture:
+def _read(key: str, file: Path) -> ReadImage:
     try:
         return key, read_image(file)
     except UserError as error:
@@ -123,18 +123,18 @@ def _read(key: str, file: Path) -> Picture:
 
 
 def _split_off_unreadable(
-    pictures: Sequence[Picture], skip: bool
+    images: Sequence[ReadImage], skip: bool
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The readable pictures, and the others' messages; without `skip`, the first is raised."""
+    """The readable images, and the others' messages; without `skip`, the first is raised."""
     readable: dict[str, np.ndarray] = {}
     problems: list[str] = []
-    for key, picture in pictures:
-        if not isinstance(picture, UserError):
-            readable[key] = picture
+    for key, image in images:
+        if not isinstance(image, UserError):
+            readable[key] = image
         elif skip:
-            problems.append(str(picture))
+            problems.append(str(image))
         else:
-            raise UserError(f"{picture}; or go on without it by --skip-unreadable") from picture
+            raise UserError(f"{image}; or go on without it by --skip-unreadable") from image
     return readable, problems
 
 
@@ -180,7 +180,7 @@ def _check_output(name: str) -> Path:
     return output
 
 
-def _say(processes: Processes, text: str) -> None:
+def _print_once(processes: Processes, text: str) -> None:
     if processes.is_main:
         print(text)
 
@@ -195,22 +195,20 @@ def _parse() -> argparse.Namespace:
     add("--model", default="Salesforce/blip-image-captioning-large", help="default: %(default)s")
     add("--revision", help="branch, tag or commit of the model")
     add("--prompt", help="how the caption starts ('a photo of'), or what a chat model is asked")
-    add("--temperature", type=_at_least_0, default=0.0,
-        help="above 0: draw the words, by --seed (default 0: the likeliest word)")  # fmt: skip
-    add("--num-captions", type=_count, default=1, help="for each image (needs --temperature)")
-    add("--num-beams", type=_count, default=1, help="width of the search without --temperature")
-    add("--max-new-tokens", type=_count, default=CaptionSettings.max_new_tokens)
+    add(
+        "--temperature",
+        type=_at_least_0,
+        default=0.0,
+        help="above 0: draw the words, by --seed (default 0: the likeliest word)",
+    )
+    add("--num-captions", type=positive, default=1, help="for each image (needs --temperature)")
+    add("--num-beams", type=positive, default=1, help="width of the search without --temperature")
+    add("--max-new-tokens", type=positive, default=CaptionSettings.max_new_tokens)
     add("--seed", type=int, default=0)
-    add("--batch-size", type=_count, default=16, help="images per process (default %(default)s)")
+    add("--batch-size", type=positive, default=16, help="images per process (default %(default)s)")
     add("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     add("--skip-unreadable", action="store_true", help="leave out and count damaged images")
     return parser.parse_intermixed_args()
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def _at_least_0(text: str) -> float:

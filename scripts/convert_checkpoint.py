@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.networks.published import names as pub
 from common.networks.published.names import Kind, State
@@ -47,7 +47,7 @@ SUFFIXES = {"stage1": "_stage_1", "prior": "_stage_1", "stage2": "_stage_2"}
 
 
 @dataclass(frozen=True)
-class Source:
+class RecognizedFile:
     """One published file."""
 
     path: Path
@@ -64,14 +64,14 @@ def main() -> None:
         raise UserError(f"--output {output} is also an input; choose another name")
     contents = [pub.read_safely(path) for path in paths]
     if arguments.to == "published":
-        to_published(paths, contents, output)
+        write_published_files(paths, contents, output)
     else:
         files = [_recognize(path, content) for path, content in zip(paths, contents, strict=True)]
-        from_published(files, output, arguments.recipe, arguments.dataset)
+        write_checkpoint(files, output, arguments.recipe, arguments.dataset)
 
 
-def from_published(
-    files: list[Source], output: Path, recipe: str | None, dataset: str | None
+def write_checkpoint(
+    files: list[RecognizedFile], output: Path, recipe: str | None, dataset: str | None
 ) -> None:
     """Write the one checkpoint that the files make together."""
     layout, recipe = _layout_and_recipe(files, recipe)
@@ -105,7 +105,7 @@ def from_published(
     print(f"wrote {output} ({content['stage']}, {recipe})")
 
 
-def to_published(paths: list[Path], contents: list[dict[str, Any]], output: Path) -> None:
+def write_published_files(paths: list[Path], contents: list[dict[str, Any]], output: Path) -> None:
     """Write the published files that one checkpoint of this project stands for."""
     if len(paths) > 1:
         raise UserError("--to published converts one checkpoint at a time")
@@ -148,7 +148,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _recognize(path: Path, content: dict[str, Any]) -> Source:
+def _recognize(path: Path, content: dict[str, Any]) -> RecognizedFile:
     if "format_version" in content:
         raise UserError(
             f"{path} is already in this project's format; for the way back: --to published"
@@ -158,10 +158,10 @@ def _recognize(path: Path, content: dict[str, Any]) -> Source:
     if kind is None:
         first = next(iter(file.weights))
         raise UserError(f"{path} holds none of the published networks; its first weight: {first}")
-    return Source(path, kind, file)
+    return RecognizedFile(path, kind, file)
 
 
-def _layout_and_recipe(files: list[Source], asked: str | None) -> tuple[str, str]:
+def _layout_and_recipe(files: list[RecognizedFile], asked: str | None) -> tuple[str, str]:
     """What the files make together; `asked` is the --recipe option."""
     kinds = sorted(source.kind for source in files)
     if kinds == ["joint"] and asked != "staged":
@@ -178,7 +178,9 @@ def _layout_and_recipe(files: list[Source], asked: str | None) -> tuple[str, str
     )
 
 
-def _convert(source: Source, network: nn.Module, prefix: str) -> tuple[State, dict[str, str]]:
+def _convert(
+    source: RecognizedFile, network: nn.Module, prefix: str
+) -> tuple[State, dict[str, str]]:
     """The file's share of the network's weights, and why each of its other weights is unused."""
     own, unused = pub.from_published(source.file.weights, source.kind)
     whole = network.state_dict()
@@ -187,7 +189,7 @@ def _convert(source: Source, network: nn.Module, prefix: str) -> tuple[State, di
     return {prefix + name: weight for name, weight in part.items()}, unused | unknown
 
 
-def _report(source: Source, unused: dict[str, str]) -> None:
+def _report(source: RecognizedFile, unused: dict[str, str]) -> None:
     total = len(source.file.weights)
     print(f"{source.path} ({source.kind}): {total - len(unused)} of {total} weights used")
     for reason in dict.fromkeys(unused.values()):
@@ -196,7 +198,7 @@ def _report(source: Source, unused: dict[str, str]) -> None:
         print(textwrap.fill(", ".join(names), 96, initial_indent="    ", subsequent_indent="    "))
 
 
-def _report_swin(source: Source) -> None:
+def _report_swin(source: RecognizedFile) -> None:
     """The encoder's sizes: a file without the last pair of blocks looks like a smaller Swin."""
     if source.kind not in ("stage3", "joint", "backbone"):
         return

@@ -6,7 +6,7 @@
   python scripts/doctor.py nyu --config configs/nyu/labeled_stage1.yaml --root PATH --json out.json
 
 Every finding is `ok`, a `note` (special, but training accepts it) or a `PROBLEM`, with the likely
-cause and what mends it. Lists, files, captions and features are checked in full, pixels on a
+cause and what fixes it. Lists, files, captions and features are checked in full, pixels on a
 sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: wrong use.
 """
 
@@ -26,19 +26,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config import (
-    REPO_ROOT,
-    apply_overrides,
-    build_config,
-    find_yaml,
-    merge_yaml,
-    positive,
-    resolve_path,
-)
-from common.data.samples import DataConfig, find_samples, layout_of
-from common.data.splits import read_split
+from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import positive, resolve_path
+from common.data.data_config import DataConfig
+from common.data.sets import DATA_SETS
+from common.data.splits import find_split
 from common.errors import UserError, run_program
 from common.files import whole_file
+from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from scripts.doctor_checks.commands import commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
@@ -48,7 +43,7 @@ from scripts.doctor_checks.files import (
     check_presence,
     check_whole,
     file_sizes,
-    locate,
+    locate_files,
 )
 from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
@@ -57,14 +52,6 @@ from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
 
-CONFIGS = {
-    "nyu": "configs/nyu/data.yaml",
-    "kitti": "configs/kitti/data.yaml",
-    "sun_rgbd": "configs/zero_shot/sun_rgbd.yaml",
-    "folder": "configs/zero_shot/folder.yaml",
-}
-# Files that change only the data of a run leave these out.
-SIZES = {"kitti": (352, 1216)}
 WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
 
@@ -79,7 +66,7 @@ class DoctorConfig:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """What was found."""
 
     data: str
@@ -97,26 +84,28 @@ def main() -> None:
     arguments = _parse()
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
-    words = [word for word in arguments.overrides if word.startswith("data.")]
-    words = [word for word in words if not word.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *words]), arguments.sample)
+    given = [item for item in arguments.overrides if item.startswith("data.")]
+    given = [item for item in given if not item.startswith("data.root=")]
+    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
-        write_json(resolve_path(arguments.json, True), report)
+        write_doctor_report(resolve_path(arguments.json, True), report)
     sys.exit(1 if report.problems else 0)
 
 
 def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
-    """The data part of a config file, any stage's or a data file, with `key=value` words."""
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
-    words = [*overrides, *([f"data.root={resolve_path(root, True)}"] if root else [])]
-    apply_overrides(tree, sources, words)
+    if root:
+        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
+    apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
-    height, width = SIZES.get(data, (480, 640))
+    # Files that change only the data of a run leave the size out.
+    height, width = DATA_SETS[data].crop_size or NYU_SIZE
     section = kept.setdefault("data", {})
     kept["data"] = {"name": data, "height": height, "width": width, **section}
     config = build_config(DoctorConfig, kept, sources)
@@ -126,13 +115,13 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
             f"{config.data.name}, or name another --config"
         )
     if not config.data.root.is_dir():
-        mend = commands_for(config.data, config.text, yaml_name)["prepare"]
-        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {mend}")
+        fix = commands_for(config.data, config.text, yaml_name)["prepare"]
+        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
     return config
 
 
-def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
-    """Every check, from the lists down to the pixels; given: the config and its words, as typed."""
+def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
+    """Every check, from the lists down to the pixels; given: config and overrides, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
         raise UserError("the config names no list; set data.train_list, data.test_list, data.split")
@@ -140,7 +129,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     lists, findings = read_lists(data, commands["prepare"])
     files: dict[str, ListedFiles] = {}
     for split, pairs in lists.items():
-        files[split] = locate(data, layout_of(data), split, pairs)
+        files[split] = locate_files(data, split, pairs)
         findings += check_presence(files[split], data, commands["prepare"])
     sizes = file_sizes(_present_files(files.values()))
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
@@ -155,19 +144,19 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> Report:
     if not any(finding.level == "problem" for finding in findings):
         findings += try_as_training(data)
     counts = {split: len(pairs) for split, pairs in lists.items()}
-    return Report(data.name, merged(findings), counts, time.monotonic() - start)
+    return DoctorReport(data.name, merged(findings), counts, time.monotonic() - start)
 
 
 def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
     """Decode a random sample of the pairs that are there; the same one each time."""
-    present, layout = listed.present, layout_of(data)
+    present, data_set = listed.present, data.data_set
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
-    probe = partial(probe_pair, layout=layout, max_depth=data.max_depth)
+    probe = partial(probe_pair, data_set=data_set, max_depth=data.max_depth)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []
     found = judge_files(listed.split, probes, data)
-    return found + judge_depth(listed.split, probes, data, layout)
+    return found + judge_depth(listed.split, probes, data, data_set)
 
 
 def examine_text(
@@ -181,7 +170,7 @@ def examine_text(
         partial(place_of, config.data.root),
         commands,
         flip=config.data.flip and "train" in files,
-        is_needed=config.data.name in ("nyu", "kitti"),
+        is_needed=config.data.data_set.needs_captions,
     )
 
 
@@ -204,10 +193,10 @@ def try_as_training(data: DataConfig) -> list[Finding]:
     findings = []
     for split in configured_splits(data):
         try:
-            find_samples(data, layout_of(data), split, read_split(data, split)[0])
+            find_split(data, split)
         except UserError as error:
-            text, _, mend = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", mend=mend))
+            text, _, fix = str(error).partition("; ")
+            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
     return findings
 
 
@@ -233,19 +222,23 @@ def describe(finding: Finding) -> str:
     if finding.level != "ok":
         for label, example in zip(("such as", "", ""), finding.examples, strict=False):
             lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("mend", finding.mend)):
+    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
         lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
     return "\n".join(lines)
 
 
 def _wrapped(start: str, text: str) -> str:
     return textwrap.fill(
-        text, WIDTH, initial_indent=start, subsequent_indent=" " * len(start),
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+        text,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-def verdict(report: Report) -> str:
+def verdict(report: DoctorReport) -> str:
     """One line."""
     codes = sorted({finding.code for finding in report.problems})
     notes = sum(finding.level == "note" for finding in report.findings)
@@ -255,12 +248,12 @@ def verdict(report: Report) -> str:
     return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
 
 
-def write_json(path: Path, report: Report) -> None:
+def write_doctor_report(path: Path, report: DoctorReport) -> None:
     """The report for programs."""
     content = {
         "data": report.data,
         "healthy": not report.problems,
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [_as_json(finding) for finding in report.findings],
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
@@ -268,20 +261,31 @@ def write_json(path: Path, report: Report) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def _as_json(finding: Finding) -> dict[str, Any]:
+    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
+    fields_of = asdict(finding)
+    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("data", choices=list(CONFIGS), help="the kind of data set")
+    add("data", choices=list(DATA_SETS), help="the kind of data set")
     add("overrides", nargs="*", metavar="key=value", help="config keys, as for training")
     add("--config", metavar="FILE", help="default: the data set's own, e.g. configs/nyu/data.yaml")
     add("--root", metavar="DIR", help="the same as data.root=DIR")
-    add("--sample", type=positive, default=200, metavar="N",
-        help="pairs of each split to decode (default %(default)s)")  # fmt: skip
+    add(
+        "--sample",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="pairs of each split to decode (default %(default)s)",
+    )
     add("--json", metavar="FILE", help="write the findings there too")
     arguments = parser.parse_intermixed_args()
-    arguments.config = arguments.config or CONFIGS[arguments.data]
+    arguments.config = arguments.config or DATA_SETS[arguments.data].config
     return arguments
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
 from common.language.captions import captions_sha256, read_captions, write_entries
 from common.language.encoding import (
@@ -37,7 +37,7 @@ from common.language.encoding import (
 from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
 from scripts.preparation import published_text as published
-from scripts.preparation.image_sets import add_image_arguments, find_images
+from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
 FEATURES_PER_PART = 4096
 
@@ -51,7 +51,7 @@ def main() -> None:
     elif arguments.import_published:
         import_published(arguments, output)
     else:
-        encode_pictures(arguments, output)
+        encode_image_files(arguments, output)
 
 
 def encode_text(arguments: argparse.Namespace, output: Path) -> None:
@@ -65,15 +65,19 @@ def encode_text(arguments: argparse.Namespace, output: Path) -> None:
     if _is_done(output, list(captions), text_origin(captions, arguments.encoder)):
         return
     num_distinct = encode_captions(
-        output, captions, arguments.encoder, _device(), arguments.batch_size,
+        output,
+        captions,
+        arguments.encoder,
+        _device(),
+        arguments.batch_size,
         caption_files=[file.name for file in files],
-    )  # fmt: skip
+    )
     _report(output, f"{num_distinct} distinct captions encoded")
 
 
-def encode_pictures(arguments: argparse.Namespace, output: Path) -> None:
+def encode_image_files(arguments: argparse.Namespace, output: Path) -> None:
     """Encode images, for stage 2."""
-    images = find_images(arguments)
+    images = images_of_arguments(arguments)
     if _is_done(output, list(images), image_origin(list(images), arguments.encoder)):
         return
     encode_images(output, images, arguments.encoder, _device(), arguments.batch_size)
@@ -93,9 +97,12 @@ def import_published(arguments: argparse.Namespace, output: Path) -> None:
     with PartFolder(output, published.ENCODER) as parts:
         paths = [entry.feature for entry in entries]
         features = parts.encode(
-            paths, [file_identity(path) for path in paths], FEATURES_PER_PART, "reading features",
+            paths,
+            [file_identity(path) for path in paths],
+            FEATURES_PER_PART,
+            "reading features",
             published.read_features,
-        )  # [N, 1024]  # fmt: skip
+        )  # [N, 1024]
         problems += published.problems_of(entries, features)
         _check_problems(problems, arguments.skip_damaged)
         usable = features.isfinite().all(dim=1)  # [N]
@@ -183,6 +190,10 @@ def _report(output: Path, what: str) -> None:
         f"{output}: {len(table.rows)} images, {num_rows} distinct features of {dim} numbers, "
         f"{output.stat().st_size / 1e6:.1f} MB; {what}"
     )
+    num_cut = (table.provenance or {}).get("num_cut", 0)
+    if num_cut:
+        print(f"{num_cut} distinct captions are longer than what the encoder reads: it read their "
+              "beginning")  # fmt: skip
 
 
 def _device() -> str:
@@ -208,9 +219,13 @@ def _parse() -> argparse.Namespace:
     add("--captions", nargs="+", metavar="FILE", help="captions.jsonl files; a later one wins")
     add("--import-published", metavar="DIR", help="the authors' folder with text and text_feat")
     add("--output", required=True, metavar="FILE.safetensors")
-    add("--encoder", default=TextConfig.encoder, metavar="MODEL:WEIGHTS",
-        help="an open_clip model with a tag or file of weights (default %(default)s), or "
-        "untrained:<seed>")  # fmt: skip
+    add(
+        "--encoder",
+        default=TextConfig.encoder,
+        metavar="MODEL:WEIGHTS",
+        help="an open_clip model with a tag or file of weights (default %(default)s), "
+        "hf:NAME_OR_FOLDER[@REVISION] (captions only), or untrained:<seed>",
+    )
     add("--batch-size", type=positive, default=64)
     add_image_arguments(parser)
     _add_published_arguments(parser.add_argument_group("with --import-published"))
@@ -224,8 +239,13 @@ def _parse() -> argparse.Namespace:
 def _add_published_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--dataset", choices=list(published.SUFFIXES), help="only this one (default: both)")
-    add("--list", nargs="+", default=[], metavar="FILE",
-        help="only the images of these list files, with their suffixes")  # fmt: skip
+    add(
+        "--list",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="only the images of these list files, with their suffixes",
+    )
     add("--captions-output", metavar="FILE", help="default: captions.jsonl beside --output")
     add("--skip-damaged", action="store_true", help="leave out and count what cannot be used")
 

@@ -8,7 +8,7 @@ Every recipe trains on the same images: a seed decides which ones (`data.subset_
 images of a smaller number are among those of a larger one. The seed also decides the initial
 weights and the order of the images. Validation and test split stay whole; the number of steps is
 the same for every number of images. Words after a recipe's name belong to its scored stage alone,
-`key=value` words at the end to all stages of all recipes.
+`key=value` overrides at the end to all stages of all recipes.
 
 Writes table.txt, abs_rel.svg (AbsRel against the number of images, mean and standard deviation over
 seeds) and results.json, anew after each run. The same command goes on where it was; what is
@@ -22,11 +22,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
-from common.programs.run import environment
+from common.runtime.machine import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
-from scripts.run_plans.few_shot_report import Row, write_report
+from scripts.run_plans.few_shot_report import ResultRow, write_few_shot_report
 
 
 def main() -> None:
@@ -34,11 +34,16 @@ def main() -> None:
     arguments, overrides = _parse()
     output = resolve_path(arguments.output, True)
     runs = make_plan(
-        arguments.recipe, arguments.data, arguments.images, arguments.seeds, output,
-        arguments.checkpoint, overrides,
-    )  # fmt: skip
+        arguments.recipe,
+        arguments.data,
+        arguments.images,
+        arguments.seeds,
+        output,
+        arguments.checkpoint,
+        overrides,
+    )
     facts = {"command": " ".join(sys.argv), **environment()}
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     failures: list[str] = []
     for number, run in enumerate(runs, 1):
         print(f"\n[{number}/{len(runs)}] {run.title}", flush=True)
@@ -47,14 +52,14 @@ def main() -> None:
         except (SystemExit, UserError) as error:
             failures.append(f"{run.title}: {_reason(error)}")
             print(f"failed: {failures[-1]}", file=sys.stderr, flush=True)
-        table = write_report(output, rows, failures, facts)
+        table = write_few_shot_report(output, rows, failures, facts)
     print(f"\n{table}\n\nResults: {output}")
     if failures:
         print(f"{len(failures)} of {len(runs)} runs failed:", *failures, sep="\n", file=sys.stderr)
         raise SystemExit(1)
 
 
-def row_of(run: FewShotRun) -> Row:
+def row_of(run: FewShotRun) -> ResultRow:
     """Train and score, unless that is done; returns one row of results.json."""
     result = run.read_result()
     if result is None:
@@ -79,26 +84,45 @@ def _reason(error: SystemExit | UserError) -> str:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` words wherever they stand."""
-    overrides = [word for word in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", word)]
+    """The options, and the `key=value` overrides wherever they stand."""
+    overrides = [item for item in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", item)]
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="few_shot.py --recipe NAME ... --images K ... --output DIR [options] [key=value ...]",
-    )  # fmt: skip
+    )
     add = parser.add_argument
-    add("--recipe", nargs="+", required=True, metavar="NAME",
-        help=f"what to train: {', '.join(RECIPES)}, or in quotes 'NAME key=value ...'")  # fmt: skip
-    add("--data", default="demo", metavar="NAME",
+    add(
+        "--recipe",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help=f"what to train: {', '.join(RECIPES)}, or in quotes 'NAME key=value ...'",
+    )
+    add(
+        "--data",
+        default="demo",
+        metavar="NAME",
         help="configs/NAME/*.yaml (demo, nyu, kitti), configs/NAME_*.yaml (nyu/labeled, "
-        "demo/streets), or your own folder of such files (default: demo)")  # fmt: skip
-    add("--images", nargs="+", required=True, metavar="K",
-        help="numbers of training images (8), shares of them (0.5), or 'all'")  # fmt: skip
+        "demo/streets), or your own folder of such files (default: demo)",
+    )
+    add(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="K",
+        help="numbers of training images (8), shares of them (0.5), or 'all'",
+    )
     add("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S", help="default: 0 1 2")
     add("--output", required=True, metavar="DIR", help="for runs and results")
-    add("--checkpoint", choices=("last", "best"), default="last",
+    add(
+        "--checkpoint",
+        choices=("last", "best"),
+        default="last",
         help="last: nothing was chosen (default); best: by the validation split, which may hold "
-        "more images than the training")  # fmt: skip
-    return parser.parse_args([w for w in sys.argv[1:] if w not in overrides]), overrides
+        "more images than the training",
+    )
+    return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Make the demo data: rooms in NYU's layout and streets in KITTI's, drawn on the CPU.
 
-Every room exists twice: full-size, and as a miniature whose picture is the same file byte for
+Every room exists twice: full-size, and as a miniature whose image is the same file byte for
 byte, whose depths are a quarter and whose caption says so. Nothing is downloaded. A second call
 with the same settings changes nothing.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from common.config_values import positive
 from common.errors import UserError, run_program
 from scripts.demo_renderer.room_files import RoomsSettings, write_rooms
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
@@ -87,15 +88,30 @@ def _parse() -> argparse.Namespace:
         ("--test-scenes", "test", rooms.test_scenes),
     ):
         add(option, type=_count, default=default, help=f"{split} rooms (default {default})")
-    add("--height", type=_size, help=f"pixels (rooms {rooms.height}, streets {streets.height})")
-    add("--width", type=_size, help=f"pixels (rooms {rooms.width}, streets {streets.width})")
+    add("--height", type=positive, help=f"pixels (rooms {rooms.height}, streets {streets.height})")
+    add("--width", type=positive, help=f"pixels (rooms {rooms.width}, streets {streets.width})")
     add("--seed", type=_count, default=0)
-    add("--miniature-share", type=float, default=rooms.miniature_share,
-        help="share of the training rooms that also appear as a miniature (default 1)")  # fmt: skip
+    add(
+        "--miniature-share",
+        type=float,
+        default=rooms.miniature_share,
+        help="share of the training rooms that also appear as a miniature (default 1)",
+    )
     frames = (streets.train_frames, streets.val_frames, streets.test_frames)
-    add("--street-frames", type=_count, nargs=3, default=frames, metavar=("TRAIN", "VAL", "TEST"),
-        help="street pictures per split (default {} {} {})".format(*frames))  # fmt: skip
-    add("--workers", type=_size, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add(
+        "--street-frames",
+        type=_count,
+        nargs=3,
+        default=frames,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="street images per split (default {} {} {})".format(*frames),
+    )
+    add(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        help="processes (default: all cores)",
+    )
     add("--force", action="store_true", help="replace data made with other settings")
     return parser.parse_args()
 
@@ -104,13 +120,6 @@ def _count(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
-
-
-def _size(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
     return number
 
 

@@ -29,9 +29,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config import REPO_ROOT, resolve_path
-from common.data.named_splits import NAMED_SPLITS
+from common.config import REPO_ROOT
+from common.config_values import resolve_path
+from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
+from scripts.preparation.archives import existing_places
 from scripts.preparation.download import download
 from scripts.preparation.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
 from scripts.preparation.kitti_archives import (
@@ -44,10 +46,10 @@ from scripts.preparation.kitti_archives import (
 )
 from scripts.preparation.kitti_frames import FrameList, read_frame_list
 from scripts.preparation.kitti_lists import (
-    Row,
+    ListRow,
     annotated_of_whole_drives,
     compare,
-    locate,
+    locate_frames,
     missing_depth,
     missing_images,
     project_sweeps,
@@ -56,8 +58,8 @@ from scripts.preparation.kitti_lists import (
 )
 from scripts.preparation.kitti_tree import Tree, link_depth, link_raw
 
-TRAIN, TEST_652 = NAMED_SPLITS["kitti_eigen"].train, NAMED_SPLITS["kitti_eigen"].test
-TEST_697 = NAMED_SPLITS["kitti_eigen697"].test
+TRAIN, TEST_652 = PUBLISHED_SPLITS["kitti_eigen"].train, PUBLISHED_SPLITS["kitti_eigen"].test
+TEST_697 = PUBLISHED_SPLITS["kitti_eigen697"].test
 PUBLISHED_TRAIN_URL = (
     "https://raw.githubusercontent.com/cleinc/bts/5e3406b35d1497b2e55d2dd600524d1f4efacaed/"
     f"train_test_inputs/{TRAIN.file}"
@@ -66,7 +68,7 @@ DEFAULT_OUTPUT = REPO_ROOT / "data" / "kitti"
 
 
 @dataclass(frozen=True)
-class Split:
+class RequestedSplit:
     """What a split is made of."""
 
     name: str  # train or test
@@ -88,15 +90,15 @@ def main() -> None:
     gather(arguments, output, tree, parts)
     for split in splits:
         prepare(split, output, tree, arguments.from_velodyne, arguments.allow_missing)
-    _say_next(output)
+    _print_next_steps(output)
 
 
 def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts) -> None:
     """Link, unpack and, if asked, download the files."""
-    for place in _places(arguments.raw):
+    for place in existing_places(arguments.raw, "--raw and --depth"):
         link_raw(place, tree.raw)
         unpack_raw(place, tree.raw, parts)
-    for place in _places(arguments.depth):
+    for place in existing_places(arguments.depth, "--raw and --depth"):
         link_depth(place, tree.depth)
         unpack_depth(place, tree.depth, parts)
     if arguments.download:
@@ -106,11 +108,11 @@ def gather(arguments: argparse.Namespace, output: Path, tree: Tree, parts: Parts
 
 
 def prepare(
-    split: Split, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
+    split: RequestedSplit, output: Path, tree: Tree, velodyne: str | None, allow_missing: bool
 ) -> None:
     """Write the lists of a split, and its ground truth from the laser if asked."""
     frames = split.listed.frames if split.listed else scan_training(tree)
-    rows = locate(frames, tree)
+    rows = locate_frames(frames, tree)
     annotated = velodyne is None or any(row.depth for row in rows)
     problems = missing_images(rows, set(split.drives))
     if annotated:
@@ -118,27 +120,27 @@ def prepare(
         expected = listed.num_with_gt if listed else annotated_of_whole_drives(rows)
         problems += missing_depth(rows, expected)
     if problems:
-        _tell_missing(split, problems, allow_missing)
+        _report_missing(split, problems, allow_missing)
     if annotated:
         _write_lists(split, rows, output, tree.raw)
     if velodyne:
         _write_velodyne_list(split, rows, output, tree, velodyne)
 
 
-def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> Split:
+def _read_split(name: str, arguments: argparse.Namespace, output: Path) -> RequestedSplit:
     """The frames of a split: as typed, else from KITTI's own rule."""
     source = arguments.train_list if name == "train" else arguments.test_list
     if name == "train" and (source == "scan" or (source is None and not _is_full(output))):
-        return Split(name, frozenset(EIGEN_TRAIN_DRIVES), None)
+        return RequestedSplit(name, frozenset(EIGEN_TRAIN_DRIVES), None)
     if name == "test" and source is None:
         listed = FrameList(eigen_test_frames(), TEST_652.num_with_gt)
-        return Split(name, frozenset(EIGEN_TEST_DRIVES), listed)
+        return RequestedSplit(name, frozenset(EIGEN_TEST_DRIVES), listed)
     listed = read_frame_list(_fetch_list(source or str(output / TRAIN.file), output))
     drives = frozenset(frame.drive for frame in listed.frames)
     leaked = drives & set(EIGEN_TEST_DRIVES) if name == "train" else frozenset()
     if leaked:
         raise UserError(f"--train-list {source}: {min(leaked)} is a drive of the Eigen test set")
-    return Split(name, drives, listed)
+    return RequestedSplit(name, drives, listed)
 
 
 def _is_full(output: Path) -> bool:
@@ -156,19 +158,11 @@ def _fetch_list(source: str, output: Path) -> Path:
     return resolve_path(source, True)
 
 
-def _listed(split: Split) -> list:
+def _listed(split: RequestedSplit) -> list:
     return split.listed.frames if split.listed else []
 
 
-def _places(names: list[str]) -> list[Path]:
-    places = [resolve_path(name, True) for name in names]
-    for place in places:
-        if not place.exists():
-            raise UserError(f"there is no {place}; check --raw and --depth")
-    return places
-
-
-def _tell_missing(split: Split, problems: list[str], allow_missing: bool) -> None:
+def _report_missing(split: RequestedSplit, problems: list[str], allow_missing: bool) -> None:
     text = f"{split.name} split: {'; '.join(problems)}"
     if not allow_missing:
         raise UserError(
@@ -178,7 +172,7 @@ def _tell_missing(split: Split, problems: list[str], allow_missing: bool) -> Non
     print(f"warning: {text}; the list is shorter, results are not those of the published split")
 
 
-def _write_lists(split: Split, rows: list[Row], output: Path, raw: Path) -> None:
+def _write_lists(split: RequestedSplit, rows: list[ListRow], output: Path, raw: Path) -> None:
     with_gt = [row for row in rows if row.depth]
     files = [(TRAIN if split.name == "train" else TEST_652, with_gt)]
     if split.name == "test" and len(rows) > len(with_gt):
@@ -189,7 +183,7 @@ def _write_lists(split: Split, rows: list[Row], output: Path, raw: Path) -> None
 
 
 def _write_velodyne_list(
-    split: Split, rows: list[Row], output: Path, tree: Tree, velodyne: str
+    split: RequestedSplit, rows: list[ListRow], output: Path, tree: Tree, velodyne: str
 ) -> None:
     made = project_sweeps(rows, tree, replace_annotated=velodyne == "all")
     laser = sum(row.depth == row.frame.projected for row in made)
@@ -207,7 +201,7 @@ def _write_velodyne_list(
     )
 
 
-def _say_next(output: Path) -> None:
+def _print_next_steps(output: Path) -> None:
     command = ["python", "scripts/doctor.py", "kitti"]
     if output != DEFAULT_OUTPUT:
         command += [
@@ -224,21 +218,42 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--raw", nargs="+", default=[], metavar="PATH",
-        help="folders with raw drives, unzipped or not, at any level")  # fmt: skip
-    add("--depth", nargs="+", default=[], metavar="PATH",
-        help="folders with annotated depth, as unzipped or merged, or the archive")  # fmt: skip
+    add(
+        "--raw",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with raw drives, unzipped or not, at any level",
+    )
+    add(
+        "--depth",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with annotated depth, as unzipped or merged, or the archive",
+    )
     add("--output", default=str(DEFAULT_OUTPUT), metavar="DIR", help="default: data/kitti")
     add("--splits", nargs="+", choices=["test", "train"], default=["test", "train"])
-    add("--train-list", metavar="SOURCE",
+    add(
+        "--train-list",
+        metavar="SOURCE",
         help="scan (default: every annotated frame of the 33 training drives), published "
         "(BTS's list, downloaded), or the file or URL of a list of BTS, monodepth or "
-        "monodepth2")  # fmt: skip
-    add("--test-list", metavar="SOURCE",
-        help="a file or URL instead of the 697 Eigen frames, which are built in")  # fmt: skip
-    add("--from-velodyne", nargs="?", const="missing", choices=["missing", "all"],
+        "monodepth2",
+    )
+    add(
+        "--test-list",
+        metavar="SOURCE",
+        help="a file or URL instead of the 697 Eigen frames, which are built in",
+    )
+    add(
+        "--from-velodyne",
+        nargs="?",
+        const="missing",
+        choices=["missing", "all"],
         help="make ground truth from the laser for frames without annotated depth, or for all "
-        "(as papers do that score all 697)")  # fmt: skip
+        "(as papers do that score all 697)",
+    )
     add("--download", action="store_true", help="fetch from KITTI's server what is not there")
     add("--server", default=KITTI_SERVER, metavar="URL", help="a mirror of %(default)s")
     add("--allow-missing", action="store_true", help="write lists of what is there")

@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.config import resolve_path
-from common.data.named_splits import NAMED_SPLITS
+from common.config_values import resolve_path
+from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
@@ -45,7 +45,7 @@ SOURCES = {
     "sync": [nyu_sources.SYNC],
 }
 BTS, LABELED, DENSE = (
-    NAMED_SPLITS[name] for name in ("nyu_bts24k", "nyu_labeled795", "nyu_dense36k")
+    PUBLISHED_SPLITS[name] for name in ("nyu_bts24k", "nyu_labeled795", "nyu_dense36k")
 )
 MADE_LIST_NOTE = """
 The training list was made from every pair in sync/; it is not the published list of 24,231 pairs,
@@ -164,13 +164,28 @@ def _parse() -> argparse.Namespace:
     add("--labeled", type=_path, metavar="FILE", help="nyu_depth_v2_labeled.mat")
     add("--splits", type=_path, metavar="FILE", help="splits.mat")
     add("--sync", type=_path, metavar="PATH", help="sync.zip, or the folder it was unpacked to")
-    add("--depth", choices=["raw", "filled"], default="raw",
+    add(
+        "--depth",
+        choices=["raw", "filled"],
+        default="raw",
         help="depth of the official split: as measured, or with the holes painted in "
-        "(default raw, as published)")  # fmt: skip
-    add("--download", nargs="*", choices=list(SOURCES), metavar="WHAT",
-        help=f"fetch {', '.join(SOURCES)}, or everything (no WHAT)")  # fmt: skip
-    add("--url", type=_own_url, action="append", default=[], metavar="WHAT=URL",
-        help="an address to try before the known ones, for labeled, splits or sync")  # fmt: skip
+        "(default raw, as published)",
+    )
+    add(
+        "--download",
+        nargs="*",
+        choices=list(SOURCES),
+        metavar="WHAT",
+        help=f"fetch {', '.join(SOURCES)}, or everything (no WHAT)",
+    )
+    add(
+        "--url",
+        type=_own_url,
+        action="append",
+        default=[],
+        metavar="WHAT=URL",
+        help="an address to try before the known ones, for labeled, splits or sync",
+    )
     arguments = parser.parse_args()
     if arguments.download is None:
         arguments.download = []

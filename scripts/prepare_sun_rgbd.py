@@ -23,21 +23,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from common.config import REPO_ROOT, resolve_path
+from common.config import REPO_ROOT
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.files import whole_file
-from scripts.preparation.archives import extract_zip, find_archives
+from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
 from scripts.preparation.sun_rgbd_files import (
     DATA_FOLDER,
     SENSORS,
     SPLIT_FILE,
-    Sample,
+    RgbdFiles,
     find_data,
+    find_rgbd_files,
     find_split_file,
     has_rotated_bits,
-    read_sample,
     read_test_folders,
 )
 
@@ -53,17 +54,17 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
-    places = [*_places(arguments.root), output]
+    places = [*existing_places(arguments.root, "--root"), output]
     server = arguments.server if arguments.download else None
     folders = read_test_folders(get_split_file(places, output, server))
     depth_folder = DEPTH_FOLDERS[arguments.depth]
     get_data(places, output, server, folders, depth_folder)
-    samples = find_samples(output, folders, depth_folder, arguments.allow_missing)
+    samples = find_test_files(output, folders, depth_folder, arguments.allow_missing)
     check_bits(output, samples)
     write_list(output / LIST, samples)
     note = "" if len(samples) == NUM_TEST else f"; NOT the published {NUM_TEST:,}"
     print(f"{output / LIST}: {len(samples):,} images with {arguments.depth} depth{note}")
-    _say_next(output)
+    _print_next_steps(output)
 
 
 def get_split_file(places: list[Path], output: Path, server: str | None) -> Path:
@@ -130,21 +131,21 @@ def _unpack(archive: Path, output: Path, folders: set[str], depth_folder: str) -
     def place(member: str) -> str | None:
         found = re.search(rf"(?:^|/)((?:{'|'.join(SENSORS)})/.+)", member)
         path = PurePosixPath(found[1] if found else member)
-        is_picture = path.parent.name in ("image", depth_folder)
-        sample = path.parent.parent if is_picture else path.parent
-        is_wanted = is_picture or path.name == "intrinsics.txt"
+        is_image_or_depth = path.parent.name in ("image", depth_folder)
+        sample = path.parent.parent if is_image_or_depth else path.parent
+        is_wanted = is_image_or_depth or path.name == "intrinsics.txt"
         return f"{DATA_FOLDER}/{path}" if is_wanted and str(sample) in folders else None
 
     extract_zip(archive, output, place)
 
 
-def find_samples(
+def find_test_files(
     output: Path, folders: list[str], depth_folder: str, allow_missing: bool
-) -> list[Sample]:
+) -> list[RgbdFiles]:
     """The files of every test folder; what is missing is an error, or a warning if allowed."""
     with tqdm(folders, desc="looking up samples", unit="sample") as bar:
-        results = [read_sample(output, folder, depth_folder) for folder in bar]
-    samples = [result for result in results if isinstance(result, Sample)]
+        results = [find_rgbd_files(output, folder, depth_folder) for folder in bar]
+    samples = [result for result in results if isinstance(result, RgbdFiles)]
     problems = [result for result in results if isinstance(result, str)]
     if problems:
         text = f"{len(problems)} of {len(folders)} test samples are not whole ({problems[0]})"
@@ -157,18 +158,18 @@ def find_samples(
     return samples
 
 
-def check_bits(output: Path, samples: list[Sample], num_checked: int = 20) -> None:
+def check_bits(output: Path, samples: list[RgbdFiles], num_checked: int = 20) -> None:
     """Refuse depth that somebody has already turned into plain millimeters."""
     chosen = samples[:: max(len(samples) // num_checked, 1)]
     plain = [s.depth for s in chosen if not has_rotated_bits(output / s.depth)]
     if len(plain) > len(chosen) / 2:
         raise UserError(
-            f"{output / plain[0]} and others do not have SUN RGB-D's turned bits: somebody "
+            f"{output / plain[0]} and others do not have SUN RGB-D's rotated bits: somebody "
             "converted them; take the published files, or use data.name=folder for yours"
         )
 
 
-def write_list(path: Path, samples: list[Sample]) -> None:
+def write_list(path: Path, samples: list[RgbdFiles]) -> None:
     """Write `IMAGE DEPTH FOCAL` lines; with tabs where a name has a space."""
     lines = []
     for sample in samples:
@@ -176,14 +177,6 @@ def write_list(path: Path, samples: list[Sample]) -> None:
         lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _places(names: list[str]) -> list[Path]:
-    places = [resolve_path(name, True) for name in names]
-    for place in places:
-        if not place.exists():
-            raise UserError(f"there is no {place}; check --root")
-    return places
 
 
 def _find_archive(places: list[Path], name: str) -> Path | None:
@@ -201,7 +194,7 @@ def _names(places: list[Path]) -> str:
     return " or ".join(map(str, places))
 
 
-def _say_next(output: Path) -> None:
+def _print_next_steps(output: Path) -> None:
     setting = "" if output == DEFAULT_OUTPUT else f" {shlex.quote(f'data.root={output}')}"
     print(
         f"next: python scripts/doctor.py sun_rgbd{setting}\n"
@@ -215,8 +208,13 @@ def _parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--root", nargs="+", default=[], metavar="PATH",
-        help="folders with SUNRGBD and SUNRGBDtoolbox, unzipped or not")  # fmt: skip
+    add(
+        "--root",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="folders with SUNRGBD and SUNRGBDtoolbox, unzipped or not",
+    )
     add("--output", default=str(DEFAULT_OUTPUT), metavar="DIR", help="default: data/sun_rgbd")
     add("--depth", choices=list(DEPTH_FOLDERS), default="raw", help="default: raw")
     add("--download", action="store_true", help="fetch from Princeton's server what is not there")

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.config import build_config
 from common.data.dataset import DepthDataset
 from common.errors import run_program
 from common.evaluation.panels import stack_panels, write_png
 from common.evaluation.scoring import (
     EvalResult,
+    ScoringRule,
     evaluate_depth,
     format_table,
     result_dict,
     write_json,
 )
+from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
-from common.programs.evaluation import StageProgram, evaluate_checkpoint, result_labels
+from common.programs.evaluate import Checkpoint
 from common.programs.inference import draw_prediction_panel
-from common.programs.run import RunConfig, environment
-from common.runtime.checkpoints import load_checkpoint
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage
+from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
 from scripts.report import write_report
 from scripts.run_plans.stage_runs import StageRun, run_command
-from stage1_vae.eval import PROGRAM as STAGE1
-from stage2_sampler.eval import PROGRAM as STAGE2
-from stage3_depth.eval import PROGRAM as STAGE3
+from stage1_vae.stage import STAGE as STAGE1
+from stage2_sampler.stage import STAGE as STAGE2
+from stage3_depth.stage import STAGED as STAGE3
 
 # A rehearsal runs everything in a minute; its numbers mean nothing.
 REHEARSAL = ("train.max_steps=4", "train.batch_size=4", "train.num_workers=0", "eval.every=4")
@@ -54,16 +56,16 @@ class Model:
 
     name: str
     experiment: str
-    program: StageProgram
+    stage: Stage
     overrides: tuple[str, ...] = ()
 
     def run(self, data_root: Path, earlier: Path | None, extra: tuple[str, ...]) -> StageRun:
         """The training. earlier: the run folder of the stage before."""
-        words = [f"experiment={self.experiment}", f"data.root={data_root / 'rooms'}"]
+        overrides = [f"experiment={self.experiment}", f"data.root={data_root / 'rooms'}"]
         if earlier is not None:
-            words.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
-        config_file = ROOT / f"configs/demo/{self.program.stage}.yaml"
-        return StageRun(self.program, config_file, (*words, *self.overrides, *extra))
+            overrides.append(f"init.{earlier.name.partition('-')[0]}={earlier}")
+        config_file = ROOT / f"configs/demo/{self.stage.name}.yaml"
+        return StageRun(self.stage, config_file, (*overrides, *self.overrides, *extra))
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--rehearsal",
         action="store_true",
-        help="all of it in a minute on few pictures (runs/rehearsal)",
+        help="all of it in a minute on few images (runs/rehearsal)",
     )
     return parser.parse_args()
 
@@ -133,11 +135,11 @@ def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> lis
     folders: dict[str, Path] = {}
     trained = []
     for model in rows:
-        earlier = folders.get({"stage2": "stage1", "stage3": "stage2"}.get(model.program.stage, ""))
+        earlier = folders.get({"stage2": "stage1", "stage3": "stage2"}.get(model.stage.name, ""))
         run = model.run(data_root, earlier, extra)
-        folders[model.program.stage] = run.folder
+        folders[model.stage.name] = run.folder
         run.train(NPROC="1")
-        trained.append(TrainedModel(model, folders[model.program.stage]))
+        trained.append(TrainedModel(model, folders[model.stage.name]))
     return trained
 
 
@@ -146,28 +148,19 @@ def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict
     print("\nScoring on the test split ...", flush=True)
     table: list[dict[str, Any]] = []
     for row in rows:
-        program, path = row.model.program, row.checkpoint
-        result, config = evaluate_checkpoint(program, path, "test", processes)
-        labels = result_labels(program, path.relative_to(ROOT), config, "test")
+        checkpoint = Checkpoint(row.model.stage, row.checkpoint)
+        result, config = checkpoint.score("test", processes)
+        named = replace(checkpoint, path=row.checkpoint.relative_to(ROOT))
+        labels = named.labels(config, "test")
         entry = {"name": row.model.name, **result_dict(result, **labels)}
         table.append({**entry, "mean_ratio": mean_ratio(result.per_image)})
-    table.insert(
-        0, constant_guess_row(load_split(config, "test", _NeedsNothing(), processes), config)
-    )
-    swapped = ["text.captions=captions_swapped.jsonl"]
-    result, _ = evaluate_checkpoint(
-        STAGE3, rows[-1].checkpoint, "test", processes, overrides=swapped
-    )
+    images = load_split(config, "test", Needs(), processes)
+    table.insert(0, constant_guess_row(images, config))
+    swapped = ("text.captions=captions_swapped.jsonl",)
+    result, _ = Checkpoint(STAGE3, rows[-1].checkpoint, overrides=swapped).score("test", processes)
     draw_twins(rows[-2:], run_dir / "report_panels", processes)
     control = wrong_caption_ratios(result, config.data.root)
     return {"rows": table, "caption_control": control, "facts": facts(rows)}
-
-
-class _NeedsNothing(torch.nn.Module):
-    """A predictor that looks at neither words nor image features."""
-
-    needs_text_feature = False
-    needs_image_feature = False
 
 
 def mean_ratio(rows: list[dict[str, Any]]) -> float:
@@ -176,7 +169,7 @@ def mean_ratio(rows: list[dict[str, Any]]) -> float:
 
 
 def wrong_caption_ratios(result: EvalResult, data_root: Path) -> dict[str, float]:
-    """Predicted / true depth when every picture comes with the caption of the other scale."""
+    """Predicted / true depth when every image comes with the caption of the other scale."""
     lines = (data_root / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     scale = {entry["image"]: entry["scale"] for entry in map(json.loads, lines)}
     full = [r for r in result.per_image if scale[r["image_path"]] == "full"]
@@ -189,7 +182,7 @@ def wrong_caption_ratios(result: EvalResult, data_root: Path) -> dict[str, float
 
 def constant_guess_row(dataset: DepthDataset, config: RunConfig) -> dict[str, Any]:
     """The one depth that has the lowest mean AbsRel on this very split, scored like a model."""
-    samples = [dataset[i]["gt_depth"][:, ::4, ::4].flatten() for i in range(len(dataset))]
+    samples = [dataset[i].gt_depth[:, ::4, ::4].flatten() for i in range(len(dataset))]
 
     def abs_rel(guess: Tensor) -> float:
         return float(np.mean([((guess - s[s > 0]).abs() / s[s > 0]).mean() for s in samples]))
@@ -197,31 +190,28 @@ def constant_guess_row(dataset: DepthDataset, config: RunConfig) -> dict[str, An
     best = min(torch.logspace(-1, 1, 201), key=abs_rel)
     alone = Processes(0, 1, torch.device("cpu"))
     result = evaluate_depth(
-        lambda batch: best * torch.ones_like(batch["image"][:, :1]),
+        lambda batch: best * torch.ones_like(batch.image[:, :1]),
         evaluation_batches(dataset, config.eval, alone),
-        protocol=config.eval.protocol,
-        max_depth=config.data.max_depth,
+        ScoringRule(config.eval.protocol, config.data.max_depth),
     )
     labels = {"split": "test", "note": "the best one for this very split"}
     return {"name": f"constant guess ({best:.2f} m)", **result_dict(result, **labels)}
 
 
 def draw_twins(
-    rows: list[TrainedModel], folder: Path, processes: Processes, pictures: int = 3
+    rows: list[TrainedModel], folder: Path, processes: Processes, num_images: int = 3
 ) -> None:
-    """The same picture with both captions, as the control and as the full model see it."""
+    """The same image with both captions, as the control and as the full model see it."""
     shutil.rmtree(folder, ignore_errors=True)
     for row in rows:
-        program = row.model.program
-        saved = load_checkpoint(row.checkpoint, stage=program.stage)
-        network = program.load_model(saved).to(processes.device)
-        dataset = load_split(
-            build_config(program.config_type, saved["config"]), "test", network, processes
-        )
-        for number in range(min(pictures, len(dataset) // 2)):
-            first = number * (len(dataset) // 2 // pictures) * 2  # twins are neighbors in the list
+        stage = row.model.stage
+        config, network = Checkpoint(stage, row.checkpoint).open(processes)
+        dataset = load_split(config, "test", stage.needs(network), processes)
+        for number in range(min(num_images, len(dataset) // 2)):
+            # Twins are neighbors in the list.
+            first = number * (len(dataset) // 2 // num_images) * 2
             panels = [
-                draw_prediction_panel(network, program.predict, dataset, index, row.model.name)
+                draw_prediction_panel(network, stage.predict, dataset, index, row.model.name)
                 for index in (first, first + 1)
             ]
             name = f"same_pixels_{number + 1}_{row.model.name.replace(' ', '_')}.png"

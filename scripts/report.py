@@ -25,7 +25,7 @@ EXAMPLE = "example: python scripts/report.py runs/demo   writes runs/demo/report
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageRecord:
     """What one stage's run folder tells: logged records in order of step, picture, config."""
 
     name: str
@@ -60,7 +60,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def report_body(
-    run_dir: Path, results: dict[str, Any], stages: list[Stage], report_panels: list[Path]
+    run_dir: Path, results: dict[str, Any], stages: list[StageRecord], report_panels: list[Path]
 ) -> str:
     """Put the sections in order; a section without data is left out."""
     rows = results["rows"]
@@ -76,7 +76,9 @@ def report_body(
         sections.append(parts.control_section(results["caption_control"]))
     if report_panels:
         sections.append("<h2>Pictures</h2>")
-        sections += [parts.picture(path, path.stem.replace("_", " ")) for path in report_panels]
+        sections += [
+            parts.image_figure(path, path.stem.replace("_", " ")) for path in report_panels
+        ]
     curves = [stage for stage in stages if stage.train or stage.val]
     if curves:
         sections.append(
@@ -86,7 +88,7 @@ def report_body(
     with_panels = [(stage.name, stage.latest_panel) for stage in stages if stage.latest_panel]
     if with_panels:
         sections.append("<h2>Latest pictures of each stage</h2>")
-        sections += [parts.picture(path, f"{name}: {path.name}") for name, path in with_panels]
+        sections += [parts.image_figure(path, f"{name}: {path.name}") for name, path in with_panels]
     notes = [
         f"{stage.name}/metrics.jsonl: {stage.num_unreadable} unreadable lines left out."
         for stage in stages
@@ -123,12 +125,12 @@ def stage_folders(run_dir: Path) -> list[Path]:
     return sorted(runs, key=natural_order)
 
 
-def read_stage(folder: Path) -> Stage:
+def read_stage(folder: Path) -> StageRecord:
     """Read one stage's run folder; files that do not exist count as empty."""
     metrics, config = folder / "metrics.jsonl", folder / "config.yaml"
     records, num_unreadable = read_records(_lines(metrics))
     panels = sorted((folder / "panels").glob("*.png"), key=natural_order)
-    return Stage(
+    return StageRecord(
         name=folder.name,
         train=records["train"],
         val=records["val"],

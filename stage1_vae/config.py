@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.losses.vae import VAELossConfig
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage1_vae.model import TextVAEConfig
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
+from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.fast.depth_head import depth_head
 from common.networks.layers import (
     Standardize,
     conv3x3,
+    known_mean,
     metric_depth,
     mlp,
     padded_size,
@@ -32,14 +33,17 @@ from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatu
 
 @dataclass(frozen=True)
 class TextVAEConfig:
-    """Sizes of the published network. `prior_mean`: mean log-depth of the data set."""
+    """Sizes of the published network.
+
+    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
+    """
 
     text_dim: int = 1024
     hidden_dims: tuple[int, ...] = (512, 256)
     latent_dim: int = 256
     code_channels: int = 128
     metric_hidden: int = 64
-    prior_mean: float = 1.54
+    prior_mean: float | None = filled_in()
     standardize_text: bool = False
 
     def __post_init__(self) -> None:
@@ -95,12 +99,9 @@ class TextVAE(nn.Module):
     z for its metric scale and shift. Stage 3 has another and does not read this one.
     """
 
-    needs_text_feature = True
-    needs_image_feature = False
-
     def __init__(self, config: TextVAEConfig):
         super().__init__()
-        self.config, self.text_dim = config, config.text_dim
+        self.config, self.prior_mean = config, known_mean(config.prior_mean)
         self.scenes = SceneDistribution(config)
         self.metric = mlp(config.latent_dim, config.metric_hidden, 2)
         self.depth_conv = conv3x3(config.code_channels, 1)
@@ -112,7 +113,7 @@ class TextVAE(nn.Module):
         # padded_size: the decoder's strides need whole steps; what is beyond the image is cut off
         levels = self.scenes.decoder(z, padded_size(size)).levels
         logit = depth_head(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
-        depth = metric_depth(self.metric(z), logit, self.config.prior_mean)
+        depth = metric_depth(self.metric(z), logit, self.prior_mean)
         return TextVAEOutput(depth[..., : size[0], : size[1]], mean, logvar)
 
     def describe(self) -> dict[str, Any]:

@@ -11,67 +11,68 @@ Hardware, hours and expected numbers stand in each YAML file and in docs/results
 """
 
 import sys
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.engine.loop import adam
+from common.data.batch import Batch
 from common.errors import run_program
-from common.losses.vae import VAELossConfig, vae_loss, vae_totals
-from common.networks.layers import std_of, trainable_parameters
-from common.programs.assembly import load_data
-from common.programs.run import open_run
-from common.programs.training import read_command_line, seed_everything, train
-from common.runtime.processes import join_processes, unwrap
+from common.losses.vae import VAELossConfig, vae_terms, vae_totals
+from common.networks.layers import std_of
+from common.programs.stage import Start
+from common.programs.train import train
+from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config
-from stage1_vae.eval import draw_panels, evaluate
 from stage1_vae.model import TextVAE
 
 
+def build(config: Stage1Config, earlier: None) -> TextVAE:
+    """The text-VAE with random weights."""
+    return TextVAE(config.model)
+
+
+def start(model: TextVAE, config: Stage1Config, start: Start) -> None:
+    """Untrained encoders' features differ little; the training set's statistics spread them."""
+    if config.model.standardize_text:
+        model.scenes.standardize.fit(start.data.train_text_features())
+
+
 def step_fn(
-    model: nn.Module, batch: dict, rng: StepRandom, loss: VAELossConfig, max_depth: float
-) -> dict[str, Tensor]:
-    """Draw z ~ N(mean, std^2) of the caption, decode it, compare with the measured depth."""
-    text = batch["text_feature"]
-    eps = rng.normal(unwrap(model).config.latent_dim, device=text.device)
-    output = model(text, eps, tuple(batch["image"].shape[-2:]))
-    return vae_loss(output.depth, output.std, batch, loss, max_depth)
+    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
+    loss: VAELossConfig, max_depth: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Draw z = mean + std * eps of the caption, eps ~ N(0, I), decode it, compare with depth.
+
+    L = mean |pred - gt|  +  w * smoothness where nothing is measured  +  max(0, floor - mean std)
+
+    From the released code; the floor plays the part of a KL term.
+    """
+    eps = rng.normal(unwrap(model).config.latent_dim, device=batch.image.device)
+    output = model(batch.text_feature, eps, batch.size)
+    terms = vae_terms(
+        output.depth, output.std, batch.gt_depth, batch.image, loss.std_floor, max_depth, totals
+    )
+    total = terms.l1 + loss.smoothness_weight * terms.smoothness + terms.std_floor
+    return {"total": total, **vars(terms)}
 
 
-def batch_totals(
-    model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
+def totals_fn(
+    model: nn.Module, batch: Batch, rng: StepRandom, loss: VAELossConfig, max_depth: float
 ) -> dict[str, Tensor]:
     """The normalizers of the loss over the whole effective batch."""
-    _, logvar = unwrap(model).scenes.encode(batch["text_feature"])
-    return vae_totals(std_of(logvar), batch, max_depth)
+    _, logvar = unwrap(model).scenes.encode(batch.text_feature)
+    return vae_totals(std_of(logvar), batch.gt_depth, max_depth)
 
 
 def main() -> None:
-    """Run folder, data, model, optimizer, training; see the module's docstring."""
-    words = sys.argv[1:]
-    config = read_command_line(Stage1Config, words, "configs/nyu/stage1.yaml", __doc__ or "")
-    with join_processes() as processes:
-        seed_everything(config.seed)
-        model = TextVAE(config.model)
-        data = load_data(config, model, processes)
-        run = open_run(config, "stage1", processes, sys.argv)
-        if config.model.standardize_text:
-            model.scenes.standardize.fit(data.train_text_features())
-        train(
-            run,
-            config,
-            model=model,
-            optimizer=adam(trainable_parameters(model), config.train),
-            data=data,
-            step_fn=partial(step_fn, loss=config.loss, max_depth=config.data.max_depth),
-            batch_totals=partial(batch_totals, max_depth=config.data.max_depth),
-            evaluate=evaluate,
-            draw_panels=draw_panels,
-        )
+    """Hand the stage to the training program."""
+    from stage1_vae.stage import STAGE  # which is made of this file
+
+    train(__doc__ or "", STAGE)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.losses.vae import VAELossConfig
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage2_sampler.model import SamplerConfig
 
 

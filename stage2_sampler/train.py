@@ -1,7 +1,7 @@
 """Train stage 2: the image picks one scene of the caption's distribution.
 
 Learns image evidence -> eps, which replaces stage 1's random draw; stage 1 is frozen. The evidence
-is a CLIP image feature (published) or pooled features of a Swin encoder trained along.
+is a CLIP image feature (published) or pooled features of an image encoder trained along.
 
     sh stage2_sampler/train.sh configs/demo/stage2.yaml            a minute on 2 CPU cores
     sh stage2_sampler/train.sh configs/nyu/stage2.yaml init.stage1=runs/nyu/stage1
@@ -10,75 +10,73 @@ Hardware, hours and expected numbers stand in each YAML file and in docs/results
 """
 
 import sys
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.engine.loop import adam
+from common.data.batch import Batch
 from common.errors import run_program
-from common.losses.vae import VAELossConfig, vae_loss, vae_totals
+from common.losses.vae import VAELossConfig, vae_terms, vae_totals
 from common.networks.encoder_weights import start_from
-from common.networks.layers import std_of, trainable_parameters
-from common.programs.assembly import load_data
-from common.programs.run import open_run
-from common.programs.training import read_command_line, seed_everything, train
-from common.runtime.checkpoints import find_earlier_stage, load_checkpoint
-from common.runtime.processes import join_processes, unwrap
+from common.networks.layers import std_of
+from common.programs.stage import Start
+from common.programs.train import train
+from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
-from stage1_vae.model import load_text_vae
+from stage1_vae.model import TextVAE
 from stage2_sampler.config import Stage2Config
-from stage2_sampler.eval import draw_panels, evaluate
 from stage2_sampler.model import SampledVAE
 
 
+def build(config: Stage2Config, stage1: TextVAE) -> SampledVAE:
+    """The sampler with random weights, around a text-VAE of stage 1's sizes."""
+    return SampledVAE(config.model, stage1.config, config.data.size)
+
+
+def start(model: SampledVAE, config: Stage2Config, start: Start) -> None:
+    """Stage 1's weights, statistics of the image features, a pretrained encoder."""
+    assert start.earlier is not None
+    model.vae.load_state_dict(start.earlier.state_dict())
+    if config.model.standardize_image:
+        model.sampler.standardize.fit(start.data.train_image_features())
+    if model.encoder is not None and start.is_fresh:
+        start_from(model.encoder, config.model.encoder.weights, start.log)
+
+
 def step_fn(
-    model: nn.Module, batch: dict, rng: StepRandom, loss: VAELossConfig, max_depth: float
-) -> dict[str, Tensor]:
-    """Let the image choose eps, decode the scene, compare with the measured depth."""
-    output = model(batch["image"], batch["text_feature"], batch.get("image_feature"))
-    return vae_loss(output.depth, output.std, batch, loss, max_depth)
+    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
+    loss: VAELossConfig, max_depth: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Let the image choose eps, decode z = mean + std * eps, compare with the measured depth.
+
+    L = mean |pred - gt|  +  w * smoothness where nothing is measured  +  max(0, floor - mean std)
+
+    Stage 1's loss; the last term is a constant here, as the text-VAE is frozen.
+    """
+    output = model(batch.image, batch.text_feature, batch.image_feature)
+    terms = vae_terms(
+        output.depth, output.std, batch.gt_depth, batch.image, loss.std_floor, max_depth, totals
+    )
+    total = terms.l1 + loss.smoothness_weight * terms.smoothness + terms.std_floor
+    return {"total": total, **vars(terms)}
 
 
-def batch_totals(
-    model: nn.Module, batch: dict, rng: StepRandom, max_depth: float
+def totals_fn(
+    model: nn.Module, batch: Batch, rng: StepRandom, loss: VAELossConfig, max_depth: float
 ) -> dict[str, Tensor]:
     """The normalizers of the loss over the whole effective batch."""
-    _, logvar = unwrap(model).vae.scenes.encode(batch["text_feature"])
-    return vae_totals(std_of(logvar), batch, max_depth)
+    _, logvar = unwrap(model).vae.scenes.encode(batch.text_feature)
+    return vae_totals(std_of(logvar), batch.gt_depth, max_depth)
 
 
 def main() -> None:
-    """Run folder, data, model, optimizer, training; see the module's docstring."""
-    words = sys.argv[1:]
-    config = read_command_line(Stage2Config, words, "configs/nyu/stage2.yaml", __doc__ or "")
-    with join_processes() as processes:
-        experiments = (config.experiment, config.init.experiment)
-        earlier = find_earlier_stage(config.output_root, "stage1", config.init.stage1, experiments)
-        vae = load_text_vae(load_checkpoint(earlier, stage="stage1"))
-        seed_everything(config.seed)
-        model = SampledVAE(config.model, vae.config, (config.data.height, config.data.width))
-        data = load_data(config, model, processes)
-        run = open_run(config, "stage2", processes, sys.argv)
-        run.log(f"stage 1: {earlier}")
-        model.vae.load_state_dict(vae.state_dict())
-        if config.model.standardize_image:
-            model.sampler.standardize.fit(data.train_image_features())
-        if model.encoder is not None and not run.resumes:
-            start_from(model.encoder, config.model.encoder.weights, run.log)
-        train(
-            run,
-            config,
-            model=model,
-            optimizer=adam(trainable_parameters(model), config.train),
-            data=data,
-            step_fn=partial(step_fn, loss=config.loss, max_depth=config.data.max_depth),
-            batch_totals=partial(batch_totals, max_depth=config.data.max_depth),
-            evaluate=evaluate,
-            draw_panels=draw_panels,
-        )
+    """Hand the stage to the training program."""
+    from stage2_sampler.stage import STAGE  # which is made of this file
+
+    train(__doc__ or "", STAGE)
 
 
 if __name__ == "__main__":

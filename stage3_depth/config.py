@@ -6,13 +6,13 @@ from typing import Literal
 
 from common.config import require_at_least
 from common.losses.depth import DepthLossConfig
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage3_depth.joint_model import JointConfig
 from stage3_depth.model import EstimatorConfig
 
 
 @dataclass(frozen=True)
-class LanguageConfig:
+class LanguageModeConfig:
     """`caption`: the prior guides the estimator. `none`: the control, the same without it."""
 
     mode: Literal["caption", "none"] = "caption"
@@ -35,7 +35,7 @@ class Stage3Config(RunConfig):
 
     recipe: Literal["staged"] = "staged"
     model: EstimatorConfig = field(default_factory=EstimatorConfig)
-    language: LanguageConfig = field(default_factory=LanguageConfig)
+    language: LanguageModeConfig = field(default_factory=LanguageModeConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)
     init: Stage3InitConfig = field(default_factory=Stage3InitConfig)
 

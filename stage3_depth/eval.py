@@ -4,48 +4,32 @@ python stage3_depth/eval.py --checkpoint runs/demo/stage3 --split test --json ou
 """
 
 import sys
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
+from common.data.batch import Batch
 from common.errors import run_program
-from common.programs.evaluation import StageProgram, run_evaluation
-from common.programs.inference import draw_prediction_panels, evaluate_dataset
-from stage3_depth.config import JointStageConfig, Stage3Config
-from stage3_depth.joint_model import load_joint
-from stage3_depth.model import load_language_depth
+from common.programs.evaluate import evaluate
 
 
-def predict(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+def predict(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters."""
-    return model(batch["image"], batch.get("text_feature"), batch.get("image_feature"))
+    return model(batch.image, batch.text_feature, batch.image_feature)
 
 
-evaluate = partial(evaluate_dataset, predict=predict)
-draw_panels = partial(draw_prediction_panels, predict=predict)
-PROGRAM = StageProgram("stage3", Stage3Config, load_language_depth, predict)
-
-
-def predict_joint(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+def predict_joint(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters of the joint network's image step."""
-    return model(batch["image"], batch["text_feature"]).depth
-
-
-evaluate_joint = partial(evaluate_dataset, predict=predict_joint)
-draw_panels_joint = partial(draw_prediction_panels, predict=predict_joint)
-JOINT, JOINT_LEGACY = (
-    StageProgram("stage3", JointStageConfig, load_joint, predict_joint, recipe)
-    for recipe in ("joint", "joint-legacy")
-)
+    return model(batch.image, batch.text_feature).depth
 
 
 def main() -> None:
-    """See the module's docstring."""
-    run_evaluation(__doc__ or "", PROGRAM, JOINT, JOINT_LEGACY)
+    """Hand the stage's recipes to the evaluation program; the checkpoint names its own."""
+    from stage3_depth.stage import STAGES  # which are made of this file
+
+    evaluate(__doc__ or "", *STAGES)
 
 
 if __name__ == "__main__":

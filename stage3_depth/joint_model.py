@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
+from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.fast.depth_head import depth_head
@@ -30,6 +30,7 @@ from common.networks.fast.upsampling import upsample
 from common.networks.layers import (
     Standardize,
     conv3x3,
+    known_mean,
     metric_depth,
     mlp,
     pad_to_stride,
@@ -45,7 +46,7 @@ Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 class JointConfig:
     """Sizes of the published network; `skips`: see the module's docstring.
 
-    prior_mean: mean log-depth of the data set.
+    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
     """
 
     decoder_channels: tuple[int, ...] = (512, 256, 64)
@@ -53,7 +54,7 @@ class JointConfig:
     text_dim: int = 1024
     hidden_dims: tuple[int, ...] = (512, 256)
     metric_hidden: int = 384
-    prior_mean: float = 1.54
+    prior_mean: float | None = filled_in()
     standardize_text: bool = False
     skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -112,12 +113,10 @@ class CellSampler(nn.Module):
 class JointDepth(nn.Module):
     """The joint network: text step with noise, image step without; both decode with one decoder."""
 
-    needs_text_feature = True
-    needs_image_feature = False
-
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()
-        self.config, self.image_size, self.text_dim = config, image_size, config.text_dim
+        self.config, self.image_size = config, image_size
+        self.prior_mean = known_mean(config.prior_mean)
         self.encoder = build_encoder(config.encoder, image_size)
         check_encoder(self.encoder, config.encoder)
         c2, c3, c4, c5 = self.encoder.channels
@@ -158,14 +157,14 @@ class JointDepth(nn.Module):
             skips = self.no_skips(image)
         logit = self.decode(reparameterize(mean, logvar, eps), skips)
         metric = self.metric(x5.amax(dim=(-2, -1)))
-        return JointOutput(metric_depth(metric, logit, self.config.prior_mean), mean, logvar, eps)
+        return JointOutput(metric_depth(metric, logit, self.prior_mean), mean, logvar, eps)
 
     def text_step(self, image: Tensor, mean: Tensor, logvar: Tensor, eps: Tensor) -> JointOutput:
         """A scene drawn from the words' distribution; no metric head, as there is no image."""
         kept = self.config.skips == "kept"
         skips = self.see(image)[0] if kept else self.no_skips(image)
         logit = self.decode(reparameterize(mean, logvar, eps), skips)
-        depth = torch.exp(logit.float() + self.config.prior_mean)
+        depth = torch.exp(logit.float() + self.prior_mean)
         return JointOutput(depth, mean, logvar, eps)
 
     def see(self, image: Tensor) -> tuple[Skips, Tensor]:

@@ -8,8 +8,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "<image>"]
 VOCABULARY = [*SPECIAL, "user", "a", "photo", "of", "kitchen", "room", "with", "table", "and", "."]
-TOWER = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-         "num_attention_heads": 2}  # fmt: skip
+TOWER = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 EYE = {**TOWER, "image_size": 32, "patch_size": 16}
 IDS = {"vocab_size": len(VOCABULARY), "bos_token_id": 5, "eos_token_id": 3, "pad_token_id": 0}
 SQUARE = {"height": 32, "width": 32}
@@ -38,8 +42,14 @@ def make_blip(folder: Path) -> None:
     """Image tower, cross-attending text decoder; repeats its prompt."""
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
     tokenizer = hf.BertTokenizer(vocab=str(folder / "vocab.txt"), bos_token="[DEC]")
-    text = {**TOWER, **IDS, "encoder_hidden_size": 16, "projection_dim": 8, "sep_token_id": 3,
-            "eos_token_id": 2}  # fmt: skip
+    text = {
+        **TOWER,
+        **IDS,
+        "encoder_hidden_size": 16,
+        "projection_dim": 8,
+        "sep_token_id": 3,
+        "eos_token_id": 2,
+    }
     config = hf.BlipConfig(text_config=text, vision_config={**EYE, "projection_dim": 8})
     save(hf.BlipForConditionalGeneration(config), folder, 7)
     hf.BlipProcessor(hf.BlipImageProcessor(size=SQUARE), tokenizer).save_pretrained(folder)
@@ -73,9 +83,13 @@ def make_llava(folder: Path) -> None:
     images = hf.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=SQUARE)
     tokenizer = word_tokenizer(extra_special_tokens={"image_token": "<image>"})
     hf.LlavaProcessor(
-        images, tokenizer, patch_size=16, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=template,
-    ).save_pretrained(folder)  # fmt: skip
+        images,
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    ).save_pretrained(folder)
 
 
 def write_models(root: Path) -> Path:

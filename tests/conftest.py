@@ -19,6 +19,8 @@ import torch
 import yaml
 from dataset_trees import write_kitti, write_nyu
 
+import llm_mde.eval
+import llm_mde.train
 import stage1_vae.eval
 import stage1_vae.train
 import stage2_sampler.eval
@@ -26,7 +28,7 @@ import stage2_sampler.train
 import stage3_depth.eval
 import stage3_depth.train
 from common.config import REPO_ROOT
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.errors import run_program
 from common.language.feature_files import write_features
 
@@ -38,32 +40,68 @@ MAINS = {
     "stage2": stage2_sampler.train.main,
     "stage3": stage3_depth.train.main,
     "joint": stage3_depth.train.main,
+    "llm_mde": llm_mde.train.main,
 }
 EVAL_MAINS = {
     "stage1": stage1_vae.eval.main,
     "stage2": stage2_sampler.eval.main,
     "stage3": stage3_depth.eval.main,
+    "llm_mde": llm_mde.eval.main,
 }
-SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 2,
-        "drop_path": 0.0}  # fmt: skip
+SWIN = {
+    "embed_dim": 8,
+    "depths": [1, 2, 1, 1],
+    "num_heads": [1, 2, 2, 4],
+    "window_size": 2,
+    "drop_path": 0.0,
+}
 SETTINGS = {
-    "stage1": {"model": {"text_dim": TEXT_DIM, "hidden_dims": [16], "latent_dim": 16,
-                         "code_channels": 8, "metric_hidden": 8}},
+    "stage1": {
+        "model": {
+            "text_dim": TEXT_DIM,
+            "hidden_dims": [16],
+            "latent_dim": 16,
+            "code_channels": 8,
+            "metric_hidden": 8,
+        }
+    },
     "stage2": {"model": {"evidence": "encoder", "hidden_dims": [16], "encoder": SWIN}},
     "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
-    "joint": {"recipe": "joint",
-              "model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN,
-                        "text_dim": TEXT_DIM, "hidden_dims": [16], "code_channels": 8}},
+    "joint": {
+        "recipe": "joint",
+        "model": {
+            "decoder_channels": [16, 8, 8],
+            "metric_hidden": 8,
+            "encoder": SWIN,
+            "text_dim": TEXT_DIM,
+            "hidden_dims": [16],
+            "code_channels": 8,
+        },
+    },
     "llm_mde": {
         "prompt": {"depth_class": False, "caption": True},
         "model": {
-            "vision": {"name": "vit_tiny_patch16_224", "weights": None, "image_size": [64, 96],
-                       "embed_dim": 24, "depth": 1, "num_heads": 2, "lora_rank": 4},
+            "vision": {
+                "name": "vit_tiny_patch16_224",
+                "weights": None,
+                "image_size": [64, 96],
+                "embed_dim": 24,
+                "depth": 1,
+                "num_heads": 2,
+                "lora_rank": 4,
+            },
             "reprogramming": {"num_prototypes": 8, "num_heads": 2},
-            "language": {"name": "tiny-gpt2", "num_layers": 1, "hidden_size": 16, "num_heads": 2,
-                         "lora_rank": 4},
-            "head": {"channels": [8, 8]}}},
-}  # fmt: skip
+            "language": {
+                "name": "tiny-gpt2",
+                "num_layers": 1,
+                "hidden_size": 16,
+                "num_heads": 2,
+                "lora_rank": 4,
+            },
+            "head": {"channels": [8, 8]},
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -134,13 +172,25 @@ def workspace(tmp_path_factory) -> Workspace:
     place.configs.mkdir()
     base = {
         "experiment": "tiny",
-        "data": {"name": "nyu", "root": str(place.data), "height": 64, "width": 96,
-                 "max_depth": 10.0, **{f"{split}_list": f"{split}.txt" for split in COUNTS}},
+        "data": {
+            "name": "nyu",
+            "root": str(place.data),
+            "height": 64,
+            "width": 96,
+            "max_depth": 10.0,
+            **{f"{split}_list": f"{split}.txt" for split in COUNTS},
+        },
         "text": {"features": "text.safetensors", "captions": "captions.jsonl"},
-        "train": {"batch_size": 4, "max_steps": 2, "lr": 1e-3, "precision": "fp32",
-                  "num_workers": 0, "log_every": 1},
+        "train": {
+            "batch_size": 4,
+            "max_steps": 2,
+            "lr": 1e-3,
+            "precision": "fp32",
+            "num_workers": 0,
+            "log_every": 1,
+        },
         "eval": {"every": 2, "protocol": "none", "batch_size": 4},
-    }  # fmt: skip
+    }
     write_yaml(place.configs / "base.yaml", base)
     for stage, settings in SETTINGS.items():
         write_yaml(place.configs / f"{stage}.yaml", {"base": "base.yaml", **settings})
@@ -182,10 +232,10 @@ def write_yaml(path: Path, content: dict) -> None:
     path.write_text(yaml.safe_dump(content))
 
 
-def call(main: Callable[[], None], *words: str) -> Outcome:
+def call(main: Callable[[], None], *arguments: str) -> Outcome:
     """Run a program's `main` in this process, as `run_program` would."""
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), arguments("program.py", *words):
+    with redirect_stdout(out), redirect_stderr(err), command_line("program.py", *arguments):
         try:
             run_program(main)
             code = 0
@@ -195,37 +245,42 @@ def call(main: Callable[[], None], *words: str) -> Outcome:
 
 
 @contextmanager
-def arguments(*words: str) -> Iterator[None]:
-    before, sys.argv = sys.argv, list(words)
+def command_line(*arguments: str) -> Iterator[None]:
+    before, sys.argv = sys.argv, list(arguments)
     try:
         yield
     finally:
         sys.argv = before
 
 
-def run_script(name: str, *words: object) -> Outcome:
-    """`python scripts/NAME words` in this process."""
+def run_script(name: str, *arguments: object) -> Outcome:
+    """`python scripts/NAME arguments` in this process."""
     program = str(REPO_ROOT / "scripts" / name)
-    return call(partial(runpy.run_path, program, run_name="__main__"), *map(str, words))
+    return call(partial(runpy.run_path, program, run_name="__main__"), *map(str, arguments))
 
 
-def train(stage: str, *words: str) -> Outcome:
+def train(stage: str, *arguments: str) -> Outcome:
     """Train a stage (or stage 3's joint recipe) in this process."""
-    return call(MAINS[stage], *words)
+    return call(MAINS[stage], *arguments)
 
 
-def evaluate(stage: str, *words: str) -> Outcome:
+def evaluate(stage: str, *arguments: str) -> Outcome:
     """Run a stage's `eval.py` in this process."""
-    return call(EVAL_MAINS[stage], *words)
+    return call(EVAL_MAINS[stage], *arguments)
 
 
 def start_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> subprocess.Popen:
     """A real process in a process group of its own, with nothing inherited from torchrun."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(
-        command, cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        command,
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def run_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> Outcome:
@@ -235,15 +290,15 @@ def run_process(*command: str, cwd: Path = REPO_ROOT, **variables: str) -> Outco
     return Outcome(process.returncode, out, err)
 
 
-def train_process(stage: str, *words: str, **variables: str) -> Outcome:
-    """`sh stageN/train.sh words` from the repository root; NPROC=2 as a keyword."""
+def train_process(stage: str, *arguments: str, **variables: str) -> Outcome:
+    """`sh stageN/train.sh arguments` from the repository root; NPROC=2 as a keyword."""
     variables = {"NPROC": "1", **variables}
-    return run_process("sh", f"{FOLDERS[stage]}/train.sh", *words, **variables)
+    return run_process("sh", f"{FOLDERS[stage]}/train.sh", *arguments, **variables)
 
 
-def train_in_its_folder(stage: str, *words: str) -> Outcome:
-    """`cd stageN && sh train.sh words`."""
-    return run_process("sh", "train.sh", *words, cwd=REPO_ROOT / FOLDERS[stage], NPROC="1")
+def train_in_its_folder(stage: str, *arguments: str) -> Outcome:
+    """`cd stageN && sh train.sh arguments`."""
+    return run_process("sh", "train.sh", *arguments, cwd=REPO_ROOT / FOLDERS[stage], NPROC="1")
 
 
 def metrics_of(run: Path, kind: str) -> list[dict]:

@@ -5,8 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.samples import DataConfig, Split
+from common.data.samples import SplitName
+from common.data.splits import find_split
 
 DRIVE = "2011_09_26/2011_09_26_drive_0002_sync"
 
@@ -41,9 +43,17 @@ def write_nyu(folder: Path) -> DataConfig:
                 lines.append(f"/{image} /{depth} 518.8579")
         (folder / f"{split}.txt").write_text("\n".join(lines))
     return DataConfig(
-        "nyu", folder, 64, 96, 10.0, train_list="train.txt", val_list="val.txt",
-        test_list="test.txt", train_dir="sync", test_dir="official_splits/test",
-    )  # fmt: skip
+        "nyu",
+        folder,
+        64,
+        96,
+        10.0,
+        train_list="train.txt",
+        val_list="val.txt",
+        test_list="test.txt",
+        train_dir="sync",
+        test_dir="official_splits/test",
+    )
 
 
 def write_kitti(folder: Path) -> DataConfig:
@@ -61,15 +71,21 @@ def write_kitti(folder: Path) -> DataConfig:
             lines.append(f"{image} {depth} 721.5377")
     (root / "list.txt").write_text("\r\n".join(lines))
     return DataConfig(
-        "kitti", root, 352, 704, 80.0, gt_root=gt_root, train_list="list.txt",
-        val_list="list.txt", test_list="list.txt",
-    )  # fmt: skip
+        "kitti",
+        root,
+        352,
+        704,
+        80.0,
+        gt_root=gt_root,
+        train_list="list.txt",
+        val_list="list.txt",
+        test_list="list.txt",
+    )
 
 
-def plain(data: DataConfig, split: Split = "train", **options) -> DepthDataset:
-    """A split without augmentation, captions and features, unless `options` say otherwise."""
-    settings = {"text_features": None, "image_features": None, "captions": None, "seed": 0}
-    return build_dataset(data, split, **{**settings, "augment": False, **options})
+def plain(data: DataConfig, split: SplitName = "train", **options) -> DepthDataset:
+    """A split without augmentation and words, unless `options` say otherwise."""
+    return build_dataset(data, find_split(data, split), **options)
 
 
 def one_line(error) -> str:

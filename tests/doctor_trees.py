@@ -39,27 +39,27 @@ class Health:
         return found[0]
 
 
-def examine(data: str, folder: Path, *words: str) -> Health:
+def examine(data: str, folder: Path, *arguments: str) -> Health:
     """Run the doctor with --json; its exit code must agree with what it says."""
     out = folder / "health.json"
-    outcome = call(DOCTOR["main"], data, *words, "--json", str(out))
+    outcome = call(DOCTOR["main"], data, *arguments, "--json", str(out))
     assert outcome.code in (0, 1), outcome.err
     content = json.loads(out.read_text())
     assert content["healthy"] == (outcome.code == 0)
     return Health(outcome, content)
 
 
-def examine_nyu(root: Path, *words: str) -> Health:
+def examine_nyu(root: Path, *arguments: str) -> Health:
     settings = f"data.root={root}", "data.val_share=0.3", f"output_root={root / 'runs'}"
     lists = f"data.train_list={NYU_TRAIN_LIST}", f"data.test_list={NYU_TEST_LIST}"
-    return examine("nyu", root, *settings, *lists, *words)
+    return examine("nyu", root, *settings, *lists, *arguments)
 
 
-def examine_kitti(root: Path, *words: str) -> Health:
+def examine_kitti(root: Path, *arguments: str) -> Health:
     lists = f"data.train_list={root / 'train.txt'}", f"data.test_list={root / 'test.txt'}"
     roots = f"data.root={root / 'raw'}", f"data.gt_root={root / 'depth'}"
     return examine(
-        "kitti", root, *roots, *lists, f"text.captions={root / 'captions.jsonl'}", *words
+        "kitti", root, *roots, *lists, f"text.captions={root / 'captions.jsonl'}", *arguments
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from conftest import Outcome, run_script
 
 from scripts.preparation.eigen import EIGEN_TEST_DRIVES
-from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.kitti_frames import KittiFrame
 
 # Frames of every test drive in the raw data; the archive annotates all but five at either end.
 LENGTHS = dict(zip(EIGEN_TEST_DRIVES, (
@@ -34,9 +34,9 @@ CALIBRATION = {
 }
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_kitti.py", *words)
+    return run_script("prepare_kitti.py", *arguments)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -49,12 +49,12 @@ def write_calibration(raw: Path, date: str = "2011_09_26") -> None:
         write(raw / date / name, text.encode())
 
 
-def is_annotated(frame: Frame) -> bool:
+def is_annotated(frame: KittiFrame) -> bool:
     length = LENGTHS.get(frame.drive, TRAIN_LENGTH)
     return 5 <= frame.number < length - 5
 
 
-def write_annotated(depth: Path, frames: list[Frame]) -> None:
+def write_annotated(depth: Path, frames: list[KittiFrame]) -> None:
     """16-bit depth in `train` and `val`; the value tells the frame."""
     for frame in filter(is_annotated, frames):
         section = "val" if frame.drive in VAL_DRIVES else "train"

@@ -59,8 +59,12 @@ def write_gpt2(folder: Path) -> Path:
 
 def named(folder: Path | str, *more: str) -> tuple[str, ...]:
     """The words that start from a language model with its own sizes."""
-    return (f"model.language.name={folder}", "model.language.hidden_size=null",
-            "model.language.num_heads=null", *more)  # fmt: skip
+    return (
+        f"model.language.name={folder}",
+        "model.language.hidden_size=null",
+        "model.language.num_heads=null",
+        *more,
+    )
 
 
 def vit_file(path: Path, name: str = "vit_tiny_patch16_224") -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from conftest import SETTINGS
 from torch import nn
 
 from common.config import build_config
-from llm_mde.language_model import LanguageConfig, LanguageModel
+from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.language_sources import load_language_model
 from llm_mde.model import LLMDepth, LLMDepthConfig, Setting, build_llm_depth
 from llm_mde.prompt import PromptConfig
@@ -22,7 +22,7 @@ def tiny_model(prompt: PromptConfig = CAPTIONED, **parts: dict) -> LLMDepth:
 
 def language_model(family: str, **changes) -> LanguageModel:
     settings = {**TINY["language"], "name": f"tiny-{family}", "num_layers": 2, **changes}
-    return load_language_model(LanguageConfig(**settings), seed=0).eval()
+    return load_language_model(LanguageModelConfig(**settings), seed=0).eval()
 
 
 def stir_adapters(module: nn.Module) -> None:

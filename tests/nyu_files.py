@@ -95,20 +95,20 @@ def zip_of(folder: Path, archive: Path, prefix: str) -> Path:
     return archive
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_nyu.py", *words)
+    return run_script("prepare_nyu.py", *arguments)
 
 
-def prepared(root: Path, *words) -> str:
-    outcome = prepare("--root", root, *words)
+def prepared(root: Path, *arguments) -> str:
+    outcome = prepare("--root", root, *arguments)
     assert outcome.code == 0, outcome.err
     return outcome.out
 
 
-def refused(root: Path, *words) -> str:
+def refused(root: Path, *arguments) -> str:
     """The one `error:` line of a run that ends with code 2."""
-    return prepare("--root", root, *words).refusal
+    return prepare("--root", root, *arguments).refusal
 
 
 def files_in(folder: Path) -> list[str]:

@@ -26,21 +26,34 @@ from benchmarks.plain_steps import plain_loss
 from benchmarks.tricks import MALLOC, REPLACEMENTS, TRICKS, without
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
-from common.engine.loop import TrainConfig, adam
+from common.data.splits import find_split
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
 from common.evaluation.metrics import METRIC_NAMES
 from common.networks.fast import FAST_FORMS, takes_plain
 from common.networks.swin import SwinEncoder
 from common.runtime.randomness import StepRandom
 
 PROGRAMS = {
-    "data_loading": data_loading, "evaluation": evaluation, "scaling": scaling,
-    "startup": startup, "text_features": text_features, "train_step": train_step,
-}  # fmt: skip
+    "data_loading": data_loading,
+    "evaluation": evaluation,
+    "scaling": scaling,
+    "startup": startup,
+    "text_features": text_features,
+    "train_step": train_step,
+}
 TINY, SIZE, CPU = NETWORKS["tiny"], (64, 96), torch.device("cpu")
 QUICK = argparse.Namespace(
-    network="tiny", size=SIZE, rounds=2, batch=2, device="cpu", threads=1, steps=1,
-    checkpointing=False, compile=False,
-)  # fmt: skip
+    network="tiny",
+    size=SIZE,
+    rounds=2,
+    batch=2,
+    device="cpu",
+    threads=1,
+    steps=1,
+    checkpointing=False,
+    compile=False,
+)
 
 
 def loss_and_gradients(what, *left_out):
@@ -49,7 +62,7 @@ def loss_and_gradients(what, *left_out):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     with without(*left_out):
-        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2))["total"]
+        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2), {})["total"]
         loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     return loss.item(), gradients
@@ -82,10 +95,11 @@ def test_the_plain_forms_are_really_used():
             inside = [getattr(owner, name) for owner, name, _ in replacements]
         assert all(a is not b for a, b in zip(before, inside, strict=True)), trick
         assert before == [getattr(owner, name) for owner, name, _ in replacements]
+    network, rng = make_network("stage1", TINY, SIZE), StepRandom(0, 0, 1, 0, 1)
     with without("folded-head"), torch.profiler.profile() as profiler:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     with torch.profiler.profile() as folded:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     counts = [{e.key: e.count for e in p.key_averages()} for p in (folded, profiler)]
     assert counts[0]["aten::conv2d"] > counts[1]["aten::conv2d"]  # one for each of its maps
 
@@ -132,7 +146,7 @@ def test_the_plain_step_computes_the_same_loss(what):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     rng = StepRandom(0, 0, 2, 0, 2)
-    ours = make_step(what)(network, batch, rng)["total"].item()
+    ours = make_step(what)(network, batch, rng, {})["total"].item()
     theirs = plain_loss(what, network, TINY)[0](batch, rng).item()
     assert ours == pytest.approx(theirs, rel=1e-4)
 
@@ -147,12 +161,16 @@ def test_measuring_gives_one_time_for_each_round():
 
 def test_lines_of_the_step_benchmark():
     assert train_step.lines(["plain", "bf16"], ["caches"]) == [
-        ("plain", None), ("bf16", None), ("bf16", "caches"),
-    ]  # fmt: skip
+        ("plain", None),
+        ("bf16", None),
+        ("bf16", "caches"),
+    ]
     assert [trick for _, trick in train_step.lines(["fp32"], ["all"])] == [None, *TRICKS]
     assert set(train_step.malloc_settings()) == {
-        "MALLOC_ARENA_MAX", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_",
-    }  # fmt: skip
+        "MALLOC_ARENA_MAX",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TRIM_THRESHOLD_",
+    }
     assert all(value.isdigit() for value in train_step.malloc_settings().values())
     assert MALLOC not in REPLACEMENTS
 
@@ -164,19 +182,19 @@ def test_train_sh_sets_malloc_only_where_the_user_did_not():
         'exec "$python"', f'exec "$python" -c "{script}" #'
     )
     for given, expected in ((None, "2"), ("7", "7")):
-        words = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
-        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **words)
+        variables = {"NPROC": "1", **({"MALLOC_ARENA_MAX": given} if given else {})}
+        outcome = run_process("sh", "-c", text, str(path), "stage1_vae/train.py", **variables)
         assert outcome.out.split() == [expected, "1"], outcome.err
 
 
 def test_generated_frames_are_a_data_set_of_distinct_files(tmp_path):
     data = write_nyu(tmp_path, 250, num_frames=3, size=(96, 128), text_dim=8)
-    dataset = build_dataset(data, "train", None, None, None, seed=0, augment=True)
+    dataset = build_dataset(data, find_split(data, "train"), augment=True)
     assert len(dataset) == 250
     assert len({sample.image_file for sample in dataset.samples}) == 250
     item = dataset[7, 7]
-    assert item["image"].shape == (3, 96, 128)
-    gt = dataset[7]["gt_depth"]
+    assert item.image.shape == (3, 96, 128)
+    gt = dataset[7].gt_depth
     assert 0.3 < gt[gt > 0].min() < gt.max() < 10.1
     assert 0.001 < (gt == 0).float().mean() < 0.1
 
@@ -184,22 +202,25 @@ def test_generated_frames_are_a_data_set_of_distinct_files(tmp_path):
 def test_the_plain_preparation_is_the_same_work(tmp_path):
     """Without the random changes it gives what this project's loader gives."""
     data = write_nyu(tmp_path, 1, size=(480, 640), text_dim=8)
-    sample = build_dataset(data, "train", None, None, None, seed=0, augment=False)
+    sample = build_dataset(data, find_split(data, "train"))
     ours = sample[0, 0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data_loading.random, "random", lambda: 0.5)  # no angle, no flip, no color
         image, depth = data_loading.plain_item(sample.samples[0])
-    torch.testing.assert_close(image, ours["image"], rtol=0, atol=0.02)  # two JPEG decoders
-    torch.testing.assert_close(depth, ours["gt_depth"])
+    torch.testing.assert_close(image, ours.image, rtol=0, atol=0.02)  # two JPEG decoders
+    torch.testing.assert_close(depth, ours.gt_depth)
 
 
 @pytest.mark.parametrize("protocol", ["nyu_eigen", "kitti_garg_kbcrop", "kitti_eigen_full", "none"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_plain_scores_equal_this_projects(protocol, flip):
     arguments = argparse.Namespace(
-        images=3, batch=2, protocol=protocol, flip=flip,
+        images=3,
+        batch=2,
+        protocol=protocol,
+        flip=flip,
         max_depth=80.0 if protocol.startswith("kitti") else 10.0,
-    )  # fmt: skip
+    )
     stored = evaluation.make_batches(arguments)
     result = evaluation.score(*stored, arguments)
     plain = evaluation.score_plainly(*stored, arguments)
@@ -209,12 +230,17 @@ def test_plain_scores_equal_this_projects(protocol, flip):
 
 
 def test_tables_and_spread():
-    row = measure.Row("a", "s", (3.0, 1.0, 2.0), {"GB": 1.5})
+    row = measure.Measurement("a", "s", (3.0, 1.0, 2.0), {"GB": 1.5})
     assert row.as_dict() == {
-        "name": "a", "unit": "s", "median": 2.0, "lowest": 1.0, "highest": 3.0,
-        "values": [3.0, 1.0, 2.0], "GB": 1.5,
-    }  # fmt: skip
-    other = measure.Row("b", "s", (1.0,), {"load": "low"})
+        "name": "a",
+        "unit": "s",
+        "median": 2.0,
+        "lowest": 1.0,
+        "highest": 3.0,
+        "values": [3.0, 1.0, 2.0],
+        "GB": 1.5,
+    }
+    other = measure.Measurement("b", "s", (1.0,), {"load": "low"})
     table = measure.markdown_table([row, other]).splitlines()
     assert table[0] == "| what | median | lowest | highest | unit | GB | load |"
     assert table[2:] == ["| a | 2 | 1 | 3 | s | 1.5 |  |", "| b | 1 | 1 | 1 | s |  | low |"]
@@ -283,13 +309,22 @@ def test_slurm_example_gives_every_machine_its_place(tmp_path):
     tools = tmp_path / "tools"
     program(tools / "scontrol", 'test "$*" = "show hostnames gpu[1-2]" && printf "gpu1\\ngpu2\\n"')
     program(tools / "srun", 'for i in 0 1; do SLURM_NODEID=$i "$@"; done')
-    program(tmp_path / "stage3_depth" / "train.sh",
-            'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"')  # fmt: skip
+    program(
+        tmp_path / "stage3_depth" / "train.sh",
+        'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"',
+    )
     outcome = run_process(
-        "sh", str(REPO_ROOT / "scripts" / "slurm_example.sh"), "stage3_depth", "a b.yaml",
-        cwd=tmp_path, PATH=f"{tools}:{os.environ['PATH']}", SLURM_JOB_NODELIST="gpu[1-2]",
-        SLURM_JOB_ID="123456", SLURM_NNODES="2", SLURM_GPUS_ON_NODE="4",
-    )  # fmt: skip
+        "sh",
+        str(REPO_ROOT / "scripts" / "slurm_example.sh"),
+        "stage3_depth",
+        "a b.yaml",
+        cwd=tmp_path,
+        PATH=f"{tools}:{os.environ['PATH']}",
+        SLURM_JOB_NODELIST="gpu[1-2]",
+        SLURM_JOB_ID="123456",
+        SLURM_NNODES="2",
+        SLURM_GPUS_ON_NODE="4",
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.out.splitlines() == [
         "0 of 2, 4 at gpu1:23456: a b.yaml",

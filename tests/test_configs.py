@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from common.config import REPO_ROOT, load_config
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from llm_mde.config import LLMMDEConfig
 from stage1_vae.config import Stage1Config
 from stage2_sampler.config import Stage2Config

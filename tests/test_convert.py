@@ -43,9 +43,7 @@ def test_staged_there_and_back(tmp_path, names, stage):
     done = convert("--dataset", "nyu", "--from", *files, "--output", ours)
     assert done.code == 0, done.err
     saved = load_checkpoint(ours, stage=stage)
-    loaders = {
-        "stage1": load_text_vae, "stage2": load_sampled_vae, "stage3": load_language_depth,
-    }  # fmt: skip
+    loaders = {"stage1": load_text_vae, "stage2": load_sampled_vae, "stage3": load_language_depth}
     loaders[stage](saved)
     assert saved["step"] == 1234
     done = convert("--to", "published", "--from", ours, "--output", back)
@@ -103,8 +101,14 @@ def test_backbone_there_and_back_and_as_a_start(tmp_path):
 def test_own_network_in_published_form_and_back(tmp_path):
     """A stage 1 of this project has nothing kept aside; its weights survive the round trip."""
     network = TextVAE(TextVAEConfig(16, (16, 12), 16, 8, 8))
-    content = {"stage": "stage1", "recipe": "staged", "model": network.state_dict(),
-               "model_config": network.describe(), "config": {}, "step": 3}  # fmt: skip
+    content = {
+        "stage": "stage1",
+        "recipe": "staged",
+        "model": network.state_dict(),
+        "model_config": network.describe(),
+        "config": {},
+        "step": 3,
+    }
     file, theirs, ours = tmp_path / "own.pt", tmp_path / "theirs", tmp_path / "ours.pt"
     save_checkpoint(file, content)
     assert convert("--to", "published", "--from", file, "--output", theirs).code == 0
@@ -118,11 +122,21 @@ def test_converted_checkpoint_is_scored_by_its_stage(tmp_path, workspace):
     files, ours = write_published(tmp_path, *STAGED), tmp_path / "ours.pt"
     assert convert("--dataset", "nyu", "--from", *files, "--output", ours).code == 0
     done = evaluate(
-        "stage3", "--checkpoint", str(ours), "--json", str(tmp_path / "out.json"),
-        "--protocol", "none", f"data.root={workspace.data}", "data.train_dir=''",
-        "data.test_dir=''", "data.test_list=test.txt", "text.features=text.safetensors",
-        "text.captions=captions.jsonl", "text.image_features=image.safetensors",
-    )  # fmt: skip
+        "stage3",
+        "--checkpoint",
+        str(ours),
+        "--json",
+        str(tmp_path / "out.json"),
+        "--protocol",
+        "none",
+        f"data.root={workspace.data}",
+        "data.train_dir=''",
+        "data.test_dir=''",
+        "data.test_list=test.txt",
+        "text.features=text.safetensors",
+        "text.captions=captions.jsonl",
+        "text.image_features=image.safetensors",
+    )
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "out.json").read_text())["num_images"] == 4
 

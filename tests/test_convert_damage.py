@@ -127,7 +127,7 @@ def test_file_sets_and_options_that_make_no_sense(tmp_path):
     stage3, stage1, stage2 = write_published(tmp_path, *STAGED)
     (joint,) = write_published(tmp_path, "joint_nyu")
     nyu, output = ["--dataset", "nyu"], ["--output", tmp_path / "ours.pt"]
-    for words, message in (
+    for arguments, message in (
         (["--from", stage3, *nyu, *output], "stage3 do not make a whole checkpoint"),
         (
             ["--from", stage2, stage3, *nyu, *output],
@@ -144,7 +144,7 @@ def test_file_sets_and_options_that_make_no_sense(tmp_path):
         (["--from", stage1, "--to", "published", *output], "not a checkpoint of this project"),
         (["--from", stage1, joint, "--to", "published", *output], "one checkpoint at a time"),
     ):
-        done = convert(*words)
+        done = convert(*arguments)
         assert message in done.refusal
         assert len(done.err.splitlines()) == 1
     assert convert("--from", stage1, *nyu, *output).code == 0
@@ -178,11 +178,16 @@ def test_damaged_own_checkpoint_is_not_published_half(tmp_path, damage):
     else:  # only the second of the three files is refused, the first not written either
         content["model"]["scenes.standardize.mean"] += 1
     torch.save(content, tmp_path / "damaged.pt")
-    words = {"weight": "fuse0.weight", "shape": "fuse0.weight", "key": "it has no recipe",
-             "statistics": "standardizes"}  # fmt: skip
-    done = convert("--to", "published", "--from", tmp_path / "damaged.pt",
-                   "--output", tmp_path / "back")  # fmt: skip
-    assert words[damage] in done.refusal
+    expected = {
+        "weight": "fuse0.weight",
+        "shape": "fuse0.weight",
+        "key": "it has no recipe",
+        "statistics": "standardizes",
+    }
+    done = convert(
+        "--to", "published", "--from", tmp_path / "damaged.pt", "--output", tmp_path / "back"
+    )
+    assert expected[damage] in done.refusal
     assert len(done.err.splitlines()) == 1
     assert not list(tmp_path.glob("back*"))
 
@@ -190,8 +195,9 @@ def test_damaged_own_checkpoint_is_not_published_half(tmp_path, damage):
 def test_published_files_do_not_overwrite_the_checkpoint(tmp_path):
     torch.save(converted(tmp_path), tmp_path / "net_stage_1")
     before = (tmp_path / "net_stage_1").read_bytes()
-    done = convert("--to", "published", "--from", tmp_path / "net_stage_1",
-                   "--output", tmp_path / "net")  # fmt: skip
+    done = convert(
+        "--to", "published", "--from", tmp_path / "net_stage_1", "--output", tmp_path / "net"
+    )
     assert "would overwrite" in done.refusal
     assert (tmp_path / "net_stage_1").read_bytes() == before
     assert not (tmp_path / "net").exists()

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from dataset_trees import DRIVE, one_line, picture, plain, save, stored_depth
 
-from common.data.dataset import image_files
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.data.sampling import StepSampler, train_loader
+from common.data.splits import find_split
 from common.errors import UserError
 
 
@@ -35,14 +35,14 @@ def test_a_file_in_a_hundred_may_be_missing_and_is_reported(nyu):
     lost = lines[3].split()[0]
     (nyu.root / f"sync{lost}").unlink()
     dataset = plain(nyu)
-    assert (len(dataset), dataset.num_missing, dataset.num_without_gt) == (104, 1, 0)
+    assert (len(dataset), dataset.split.num_missing, dataset.split.num_without_gt) == (104, 1, 0)
     assert dataset.notes == (f"train: 1 of 105 pairs are missing, first {nyu.root}/sync{lost}",)
-    assert lost.strip("/") not in image_files(nyu, "train")
+    assert lost.strip("/") not in find_split(nyu, "train").files
     (nyu.root / "sync/kitchen_0004/sync_depth_00002.png").unlink()
     with pytest.raises(UserError, match="1 of 105 images are missing.*data.allow_missing=true"):
         plain(nyu)
     dataset = plain(replace(nyu, allow_missing=True))
-    assert (len(dataset), dataset.num_missing) == (103, 2)
+    assert (len(dataset), dataset.split.num_missing) == (103, 2)
     assert "sync_depth_00002.png" in dataset.notes[0]
 
 
@@ -91,7 +91,8 @@ def test_image_too_small_for_kitti(kitti):
     save(image, picture(300, 1242, 0))
     save(next(kitti.gt_root.rglob("0000000000.png")), stored_depth(300, 1242, 0))
     with pytest.raises(
-        UserError, match="0000000000.png is 300x1242, too small for KITTI's 352x1216"
+        UserError,
+        match="0000000000.png is 300x1242, too small for the 352x1216 crop of data.name=kitti",
     ):
         plain(kitti)[0]
 
@@ -124,5 +125,13 @@ def test_a_bad_file_met_in_a_worker_is_one_line(nyu, num_workers):
 )
 def test_config_ranges(change, message):
     with pytest.raises(ValueError, match=message):
-        DataConfig(**{"name": "nyu", "root": Path(), "height": 64, "width": 96,
-                      "max_depth": 10.0, **change})  # fmt: skip
+        DataConfig(
+            **{
+                "name": "nyu",
+                "root": Path(),
+                "height": 64,
+                "width": 96,
+                "max_depth": 10.0,
+                **change,
+            }
+        )

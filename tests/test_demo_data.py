@@ -25,7 +25,7 @@ from scripts.demo_renderer.renderer import (
     render_geometry,
 )
 from scripts.demo_renderer.room_files import RoomsSettings, scene_captions, write_rooms
-from scripts.demo_renderer.rooms import MAX_DEPTH, MIN_DEPTH, ROOM_TYPES, draw_room, focal_px
+from scripts.demo_renderer.rooms import MAX_DEPTH, MIN_DEPTH, ROOM_TYPES, draw_room, nyu_focal_px
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,7 +150,7 @@ def test_twins_share_the_picture_and_a_quarter_of_the_depth(rooms: Path) -> None
             np.testing.assert_array_equal(depth, 4 * read_depth(rooms / small.depth))
             assert depth.shape == cv2.imread(str(rooms / full.image)).shape[:2] == (48, 64)
             assert depth.min() >= 1000 * MIN_DEPTH and depth.max() <= 1000 * MAX_DEPTH
-        assert focals(rooms / f"{split}_files_with_gt.txt") == {round(focal_px(64), 4)}
+        assert focals(rooms / f"{split}_files_with_gt.txt") == {round(nyu_focal_px(64), 4)}
 
 
 def test_splits_share_no_scene(rooms: Path) -> None:

@@ -14,8 +14,13 @@ from common.images.depth_files import DepthWriter, depth_names
 def test_names_of_depth_files():
     keys = ["a/rgb_1.jpg", "a/rgb_2.jpg", "a/rgb_2.png", "b.c/1", "/data/x.jpg", "../y.png"]
     assert list(depth_names(keys).values()) == [
-        "a/rgb_1.png", "a/rgb_2.jpg.png", "a/rgb_2.png.png", "b.c/1.png", "data/x.png", "y.png",
-    ]  # fmt: skip
+        "a/rgb_1.png",
+        "a/rgb_2.jpg.png",
+        "a/rgb_2.png.png",
+        "b.c/1.png",
+        "data/x.png",
+        "y.png",
+    ]
 
 
 def test_a_depth_file_is_meters_times_scale_and_0_where_not_finite(tmp_path):

@@ -12,10 +12,12 @@ import pytest
 from conftest import call
 
 from common.config import REPO_ROOT
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.samples import DataConfig
+from common.data.sets import DATA_SETS
+from common.data.splits import find_split
 from common.errors import UserError
-from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.commands import commands_for
 from scripts.doctor_checks.findings import in_threads, merged, note, some_of
 from scripts.doctor_checks.units import guess_unit
@@ -33,8 +35,17 @@ def test_healthy_nyu(nyu):
     assert health.content["counts"] == {"train": 12, "test": 8}
     assert health.content["seconds"] > 0
     assert health.codes("note") == ["list_count"]  # 12 of the published 24,231 lines
-    assert set(health.codes("ok")) >= {"lists", "present", "whole", "files", "depth", "captions",
-                                       "text_features", "duplicates", "disk"}  # fmt: skip
+    assert set(health.codes("ok")) >= {
+        "lists",
+        "present",
+        "whole",
+        "files",
+        "depth",
+        "captions",
+        "text_features",
+        "duplicates",
+        "disk",
+    }
     assert health.finding("present", "train")["text"] == "train: all 12 pairs are there"
     medians = [np.median(d[d > 0]) for d in map(trees.read_stored, trees.depths(nyu))]
     assert f"median {np.median(medians) / 1000:.2f} m" in health.finding("depth", "train")["text"]
@@ -64,11 +75,11 @@ def test_a_folder_of_float_meters(tmp_path):
     for path in sorted((tmp_path / "depth").iterdir()):
         np.save(path.with_suffix(".npy"), trees.read_stored(path).astype(np.float32) / 1000)
         path.unlink()
-    words = "--root", str(tmp_path), "text.captions=null"
-    assert trees.examine("folder", tmp_path, *words).codes() == []
+    arguments = "--root", str(tmp_path), "text.captions=null"
+    assert trees.examine("folder", tmp_path, *arguments).codes() == []
     for path in sorted((tmp_path / "depth").iterdir()):
         np.save(path, np.load(path) * 1000)
-    finding = trees.examine("folder", tmp_path, *words).finding("wrong_unit")
+    finding = trees.examine("folder", tmp_path, *arguments).finding("wrong_unit")
     assert "stored as millimeters" in finding["cause"]
     assert finding["mend"] == "write the maps anew in meters"
 
@@ -78,20 +89,20 @@ def test_kitti_frames_in_a_folder_need_their_unit(tmp_path):
     for number in range(2):
         trees.write_image(tmp_path / "rgb" / f"{number}.png", rng, (375, 1242))
         trees.write_depth(tmp_path / "depth" / f"{number}.png", trees.street(rng), 256)
-    words = "--root", str(tmp_path), "data.max_depth=80"
-    assert trees.examine("folder", tmp_path, *words).finding("wrong_unit")["mend"] == (
+    arguments = "--root", str(tmp_path), "data.max_depth=80"
+    assert trees.examine("folder", tmp_path, *arguments).finding("wrong_unit")["mend"] == (
         "data.depth_scale=256"
     )
-    assert trees.examine("folder", tmp_path, *words, "data.depth_scale=256").codes() == []
+    assert trees.examine("folder", tmp_path, *arguments, "data.depth_scale=256").codes() == []
 
 
 def test_notes_on_lists(nyu):
     lists = [f"data.{name}_list={trees.NYU_TEST_LIST}" for name in ("val", "test")]
-    words = *lists, "data.train_dir=official_splits/test", "data.train_list=mine.txt"
+    arguments = *lists, "data.train_dir=official_splits/test", "data.train_list=mine.txt"
     shutil.copytree(nyu / "sync/kitchen_0002", nyu / "official_splits/test/kitchen_0002")
     trees.edit_list(nyu, lambda lines: [line for line in lines if "kitchen_0002" in line])
     (nyu / trees.NYU_TRAIN_LIST).rename(nyu / "mine.txt")
-    health = trees.examine_nyu(nyu, *words)
+    health = trees.examine_nyu(nyu, *arguments)
     assert health.codes() == []
     assert health.finding("val_is_test")["count"] == 8
     assert "quote last.pt" in health.finding("val_is_test")["cause"]
@@ -119,7 +130,7 @@ def test_captions_that_say_left_or_nothing(nyu):
     assert "caption_side" not in trees.examine_nyu(nyu, "data.flip=false").codes("note")
 
 
-def test_problems_are_printed_last_with_cause_and_mend(nyu):
+def test_problems_are_printed_last_with_cause_and_fix(nyu):
     for path in trees.depths(nyu)[:4]:
         path.unlink()
     out = trees.examine_nyu(nyu).outcome.out
@@ -128,7 +139,7 @@ def test_problems_are_printed_last_with_cause_and_mend(nyu):
     assert not any(line.startswith(("ok ", "note ")) for line in lines[start:])
     assert sum("sync_depth_" in line for line in lines[start:]) == 3
     assert any(line.startswith("          cause    ") for line in lines[start:])
-    assert any("mend     python scripts/prepare_nyu.py" in line for line in lines[start:])
+    assert any("fix      python scripts/prepare_nyu.py" in line for line in lines[start:])
     assert lines[-1].startswith("1 problems: missing_depth (")
 
 
@@ -140,7 +151,7 @@ def test_any_stage_config_will_do(workspace, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["nyu", "--root", "nowhere"], "prepare_nyu.py"),
         (["nyu", "dta.root=x"], "unknown key 'dta'"),
@@ -150,17 +161,17 @@ def test_any_stage_config_will_do(workspace, tmp_path):
         (["nyu", "--root", ".", "data.split=null"], "names no list"),
     ],
 )
-def test_wrong_use_is_one_line(words, message, tmp_path, monkeypatch):
+def test_wrong_use_is_one_line(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    outcome = call(trees.DOCTOR["main"], *words)
+    outcome = call(trees.DOCTOR["main"], *arguments)
     assert outcome.code == 2
     assert len(outcome.errors) == 1
     assert message in outcome.errors[0]
 
 
-@pytest.mark.parametrize("words", [["cityscapes"], [], ["nyu", "--sample", "0"]])
-def test_wrong_words_exit_with_2(words):
-    assert call(trees.DOCTOR["main"], *words).code == 2
+@pytest.mark.parametrize("arguments", [["cityscapes"], [], ["nyu", "--sample", "0"]])
+def test_wrong_arguments_exit_with_2(arguments):
+    assert call(trees.DOCTOR["main"], *arguments).code == 2
 
 
 def test_as_a_real_process(nyu, tmp_path):
@@ -182,22 +193,34 @@ def test_nothing_is_written_without_being_asked(nyu):
 
 @pytest.mark.parametrize(
     ("stored", "typical", "scale"),
-    [(2600, 2.6, 1000), (660, 2.6, 256), (260, 2.6, 100), (26, 2.6, 10), (3, 2.6, 1),
-     (66, 2.6, 25.5), (13000, 2.6, 5000), (3490, 10, 256), (2050, 10, 256), (9000, 10, 1000)],
-)  # fmt: skip
+    [
+        (2600, 2.6, 1000),
+        (660, 2.6, 256),
+        (260, 2.6, 100),
+        (26, 2.6, 10),
+        (3, 2.6, 1),
+        (66, 2.6, 25.5),
+        (13000, 2.6, 5000),
+        (3490, 10, 256),
+        (2050, 10, 256),
+        (9000, 10, 1000),
+    ],
+)
 def test_units_are_told_from_the_median(stored, typical, scale):
     assert guess_unit(stored, typical).scale == scale
 
 
-@pytest.mark.parametrize("name", list(trees.DOCTOR["CONFIGS"]))
+@pytest.mark.parametrize("name", list(DATA_SETS))
 def test_the_commands_it_names_exist(name, tmp_path):
-    config = trees.DOCTOR["load"](name, trees.DOCTOR["CONFIGS"][name], str(tmp_path), [])
+    config = trees.DOCTOR["load"](name, DATA_SETS[name].config, str(tmp_path), [])
     shared = (REPO_ROOT / "scripts/preparation/image_sets.py").read_text()
     for command in commands_for(config.data, config.text, "c.yaml").values():
-        words = shlex.split(command)
-        if words[0] == "python":
-            source = (REPO_ROOT / words[1]).read_text() + shared
-            assert all(f'"{word}"' in source for word in words if word.startswith("--")), command
+        arguments = shlex.split(command)
+        if arguments[0] == "python":
+            source = (REPO_ROOT / arguments[1]).read_text() + shared
+            assert all(
+                f'"{option}"' in source for option in arguments if option.startswith("--")
+            ), command
 
 
 def test_a_short_path_needs_more_than_its_name_to_agree(tmp_path):
@@ -207,10 +230,10 @@ def test_a_short_path_needs_more_than_its_name_to_agree(tmp_path):
     search = Search([tmp_path])
     assert search.find("kitchen/rgb_1.jpg") is None
     assert search.find("bedroom/rgb_1.jpg") == str(tmp_path / "sync/bedroom/rgb_1.jpg")
-    keys = Keys("data.root", tmp_path, "data.train_dir", "sync")
+    keys = RootKeys("data.root", tmp_path, "data.train_dir", "sync")
     why = explain_missing(["kitchen/rgb_1.jpg"], 2, keys, search, keys, "unpack it")
     assert "1 folders are missing as a whole, such as kitchen" in why.cause
-    assert (why.mend, why.is_setting) == ("unpack it", False)
+    assert (why.fix, why.is_setting) == ("unpack it", False)
 
 
 def test_joined_findings():
@@ -236,10 +259,10 @@ def test_training_agrees(nyu, tmp_path, split):
     folders = {"train_dir": "sync", "test_dir": "official_splits/test"}
     data = DataConfig("nyu", nyu, 32, 64, 10.0, val_share=0.3, **lists, **folders)
     assert trees.examine_nyu(nyu).codes() == []
-    dataset = build_dataset(data, split, None, None, None, 0, augment=False)
-    assert dataset[0]["gt_depth"].max() > 1
+    dataset = build_dataset(data, find_split(data, split))
+    assert dataset[0].gt_depth.max() > 1
     for path in trees.depths(nyu, folders[f"{split}_dir"])[1:]:
         path.unlink()
     assert trees.examine_nyu(nyu).codes() == ["missing_depth"]
     with pytest.raises(UserError, match="depth maps are missing"):
-        build_dataset(data, split, None, None, None, 0, augment=False)
+        build_dataset(data, find_split(data, split))

@@ -1,4 +1,4 @@
-"""Plant one kind of damage in depth maps or pictures; the doctor must name its cause and cure."""
+"""Plant one kind of damage in depth maps or images; the doctor must name its cause and cure."""
 
 import cv2
 import doctor_trees as trees
@@ -8,7 +8,7 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
 
 
 @pytest.mark.parametrize(
-    ("factor", "name", "mend"),
+    ("factor", "name", "fix"),
     [
         (0.256, "meters * 256, as KITTI stores it", "data.depth_scale=256"),
         (0.1, "centimeters", "data.depth_scale=100"),
@@ -17,11 +17,11 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
         (8, "rotated by 3, as SUN RGB-D stores it", "data.name=sun_rgbd"),
     ],
 )
-def test_a_wrong_unit(nyu, factor, name, mend):
+def test_a_wrong_unit(nyu, factor, name, fix):
     trees.rewrite(trees.depths(nyu), lambda d: (d * float(factor)).round().astype(np.uint16))
     health = trees.examine_nyu(nyu)
     findings = [f for f in health.content["findings"] if f["code"] == "wrong_unit"]
-    assert {f["mend"] for f in findings} == {mend}
+    assert {f["mend"] for f in findings} == {fix}
     assert all(f["text"].startswith("train") for f in findings)  # test is as it was
     assert f"stored as {name}, and is read as millimeters" in findings[0]["cause"].replace(
         "millimeters with the bits rotated", "rotated"
@@ -45,7 +45,7 @@ def test_single_maps_of_another_unit(nyu):
     assert "another unit" in finding["cause"]
 
 
-def test_sun_rgbd_bits_turned_back_already(tmp_path):
+def test_sun_rgbd_bits_rotated_back_already(tmp_path):
     trees.write_folder(tmp_path)
     lines = [f"rgb/{i}.png depth/{i}.png" for i in range(6)]
     (tmp_path / "sun_rgbd_test.txt").write_text("\n".join(lines))
@@ -89,7 +89,7 @@ def test_swapped_folders(tmp_path):
     (tmp_path / "other").rename(tmp_path / "depth")
     finding = trees.examine("folder", tmp_path, "--root", str(tmp_path)).finding("swapped_columns")
     assert finding["cause"] == "rgb/ holds the depth maps"
-    assert finding["mend"] == "pictures belong into rgb/, depth maps into depth/"
+    assert finding["mend"] == "images belong into rgb/, depth maps into depth/"
 
 
 def test_sizes_that_differ(nyu):
@@ -105,7 +105,7 @@ def test_a_map_that_was_turned(nyu):
     assert "90 degrees" in trees.examine_nyu(nyu).finding("size_mismatch")["cause"]
 
 
-def test_pictures_too_small_for_kitti(kitti):
+def test_images_too_small_for_kitti(kitti):
     pairs = sorted((kitti / "raw").rglob("*.png")) + sorted((kitti / "depth").rglob("*.png"))
     trees.rewrite(pairs, lambda a: a[::3, ::3])
     health = trees.examine_kitti(kitti)
@@ -137,11 +137,11 @@ def test_inverse_depth(nyu):
 def test_depth_beyond_the_maximum(nyu):
     health = trees.examine_nyu(nyu, "data.max_depth=2")
     assert set(health.codes()) == {"beyond_max_depth"}
-    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
-    assert mends == {"data.max_depth=10 or more, if the unit is right"}
+    fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
+    assert fixes == {"data.max_depth=10 or more, if the unit is right"}
 
 
-def test_pictures_without_content(nyu):
+def test_images_without_content(nyu):
     black, gray = trees.images(nyu)[:2]
     trees.rewrite([black], np.zeros_like)
     trees.rewrite([gray], lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))

@@ -36,11 +36,16 @@ def test_a_scene_that_was_not_unpacked(nyu):
 def test_a_root_at_the_wrong_level(nyu, level):
     lists = f"data.train_list={nyu / trees.NYU_TRAIN_LIST}", f"data.test_list={trees.NYU_TEST_LIST}"
     folder = {"root above": nyu.parent, "root below": nyu / "sync"}.get(level, nyu.parent.parent)
-    words = *lists, "text.captions=null", f"data.root={folder}", f"data.test_list={lists[0][16:]}"
-    health = trees.examine("nyu", nyu, "data.val_share=0", "data.test_dir=sync", *words)
+    arguments = (
+        *lists,
+        "text.captions=null",
+        f"data.root={folder}",
+        f"data.test_list={lists[0][16:]}",
+    )
+    health = trees.examine("nyu", nyu, "data.val_share=0", "data.test_dir=sync", *arguments)
     assert "wrong_root" in health.codes()
-    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
-    assert mends == {f"data.root={nyu}"}
+    fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
+    assert fixes == {f"data.root={nyu}"}
 
 
 def test_list_paths_that_start_one_folder_too_deep(nyu):
@@ -79,16 +84,16 @@ def test_kitti_ground_truth_folder_one_level_off(kitti):
     (kitti / "depth").rename(kitti / "deeper/depth")
     health = trees.examine_kitti(kitti, f"data.gt_root={kitti / 'deeper'}")
     assert health.codes() == ["wrong_root"]
-    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
-    assert mends == {f"data.gt_root={kitti / 'deeper/depth'}"}
+    fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
+    assert fixes == {f"data.gt_root={kitti / 'deeper/depth'}"}
 
 
 def test_kitti_roots_exchanged(kitti):
     roots = f"data.root={kitti / 'depth'}", f"data.gt_root={kitti / 'raw'}"
     health = trees.examine_kitti(kitti, *roots)
     assert health.codes() == ["wrong_root"]
-    mend = f"data.root={kitti / 'raw'} data.gt_root={kitti / 'depth'}"
-    assert {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"} == {mend}
+    fix = f"data.root={kitti / 'raw'} data.gt_root={kitti / 'depth'}"
+    assert {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"} == {fix}
 
 
 def test_another_drive_is_not_the_missing_one(kitti):
@@ -111,9 +116,9 @@ def test_a_setting_is_named_only_if_it_finds_the_files(kitti, nyu):
     (kitti / "raw").mkdir()
     (kitti / "new").rename(kitti / "raw/new")
     health = trees.examine_kitti(kitti)
-    mends = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
-    assert mends == {f"data.root={kitti / 'raw/new'}"}
-    assert trees.examine_kitti(kitti, *mends).codes() == []
+    fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "wrong_root"}
+    assert fixes == {f"data.root={kitti / 'raw/new'}"}
+    assert trees.examine_kitti(kitti, *fixes).codes() == []
     (nyu / "sync").rename(nyu / "inner")
     (nyu / "sync").mkdir()
     (nyu / "inner").rename(nyu / "sync/sync")

@@ -27,16 +27,18 @@ def test_lines_that_cannot_be_read(nyu):
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "words"),
-    [("<!DOCTYPE html>\n<p>404: Not Found", "list_unreadable", "is a web page, not a list"),
-     ("", "list_refused", "the list has no images")],
-)  # fmt: skip
-def test_a_list_without_pairs(nyu, content, code, words):
+    ("content", "code", "phrase"),
+    [
+        ("<!DOCTYPE html>\n<p>404: Not Found", "list_unreadable", "is a web page, not a list"),
+        ("", "list_refused", "the list has no images"),
+    ],
+)
+def test_a_list_without_pairs(nyu, content, code, phrase):
     (nyu / trees.NYU_TRAIN_LIST).write_text(content)
     health = trees.examine_nyu(nyu)
     assert health.codes() == [code]
     finding = health.finding(code)
-    assert words in finding["text"]
+    assert phrase in finding["text"]
     assert finding["mend"] == f"python scripts/prepare_nyu.py --root {nyu} --download"
 
 
@@ -72,7 +74,7 @@ def test_the_same_paths_in_both_lists(nyu):
     assert health.codes() == ["train_test_overlap"]
 
 
-def test_the_same_picture_under_another_name(nyu):
+def test_the_same_image_under_another_name(nyu):
     source, copy = trees.images(nyu)[0], trees.images(nyu, "official_splits")[3]
     shutil.copy(source, copy)
     health = trees.examine_nyu(nyu, "data.val_share=0")
@@ -96,11 +98,11 @@ def test_captions_of_some_images_only(nyu):
 
 
 def run(command, program):
-    """What a `mend` line says, in this process: its exit code."""
-    words = shlex.split(command)
-    assert words[:2] == ["python", f"scripts/{program}.py"]
-    main = runpy.run_path(str(trees.REPO_ROOT / words[1]))["main"]
-    return call(main, *words[2:])
+    """What a `fix` line says, in this process: its exit code."""
+    arguments = shlex.split(command)
+    assert arguments[:2] == ["python", f"scripts/{program}.py"]
+    main = runpy.run_path(str(trees.REPO_ROOT / arguments[1]))["main"]
+    return call(main, *arguments[2:])
 
 
 def test_the_command_for_captions_can_be_run(nyu):
@@ -130,17 +132,17 @@ def test_the_commands_for_features_mend_them(nyu):
     assert run(command, "encode_text").code == 0
     assert trees.examine_nyu(nyu, encoder, cut).codes() == []
     (nyu / "text.safetensors").unlink()
-    mend = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
-    command, then = mend.split("\n")
+    fix = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
+    command, then = fix.split("\n")
     assert run(command, "encode_text").code == 0
     assert then == f"then {cut}"
     assert trees.examine_nyu(nyu, encoder, cut).codes() == []
 
 
 def test_the_command_for_image_features_encodes_images(nyu):
-    words = "text.image_features=images.npz", "text.encoder=untrained:0"
-    mend = trees.examine_nyu(nyu, *words).finding("feature_missing")["mend"]
-    command, then = mend.split("\n")
+    arguments = "text.image_features=images.npz", "text.encoder=untrained:0"
+    fix = trees.examine_nyu(nyu, *arguments).finding("feature_missing")["mend"]
+    command, then = fix.split("\n")
     assert "--config configs/nyu/data.yaml" in command
     assert f"data.test_list={trees.NYU_TEST_LIST}" in shlex.split(command)
     assert "--captions" not in command

@@ -12,8 +12,9 @@ from conftest import run_script
 
 from common.language import encoding
 from common.language.captions import captions_sha256, read_captions
-from common.language.clip import ClipImageEncoder, ClipTextEncoder
+from common.language.encoders import image_encoder, text_encoder
 from common.language.feature_files import FeatureStore
+from common.language.towers import TowerTextEncoder
 
 STEMS = {  # data set and split -> image path without suffix -> caption
     "nyu/train": {
@@ -56,33 +57,33 @@ def write_captions(path, captions):
     return path
 
 
-def encode(*words):
-    return run_script("encode_text.py", *words)
+def encode(*arguments):
+    return run_script("encode_text.py", *arguments)
 
 
-def run_import(published, output, *words):
-    return encode("--import-published", published, "--output", output, *words)
+def run_import(published, output, *arguments):
+    return encode("--import-published", published, "--output", output, *arguments)
 
 
 def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     encoded = []
-    original = ClipTextEncoder.encode
+    original = TowerTextEncoder.encode
 
     def counted(self, captions, *options):
         encoded.extend(captions)
         return original(self, captions, *options)
 
-    monkeypatch.setattr(ClipTextEncoder, "encode", counted)
+    monkeypatch.setattr(TowerTextEncoder, "encode", counted)
     first = write_captions(tmp_path / "a.jsonl", {"/a.jpg": "A room.", "b.jpg": "A room."})
     second = write_captions(tmp_path / "b.jsonl", {"b.jpg": "A hall.", "c.jpg": "A room."})
     output = tmp_path / "new/text.safetensors"
-    words = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
-    outcome = encode(*words)
+    arguments = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
+    outcome = encode(*arguments)
     assert outcome.code == 0, outcome.err
     assert "3 images, 2 distinct features of 1024 numbers" in outcome.out
     assert encoded == ["A room.", "A hall."]
     store = FeatureStore.open(output)
-    expected = original(ClipTextEncoder("untrained:0"), ["A hall."])[0]
+    expected = original(text_encoder("untrained:0"), ["A hall."])[0]
     torch.testing.assert_close(store["b.jpg"], expected, atol=1e-3, rtol=0)
     assert torch.equal(store["a.jpg"], store["c.jpg"])
     captions = {"a.jpg": "A room.", "b.jpg": "A hall.", "c.jpg": "A room."}
@@ -90,10 +91,10 @@ def test_captions_are_encoded_once_each_and_only_once(tmp_path, monkeypatch):
     assert list(output.parent.iterdir()) == [output]
 
     before = output.stat().st_mtime_ns
-    assert "already there" in encode(*words).out
+    assert "already there" in encode(*arguments).out
     assert (output.stat().st_mtime_ns, len(encoded)) == (before, 2)
     write_captions(second, {"b.jpg": "A cellar."})
-    assert "made anew" in encode(*words).out
+    assert "made anew" in encode(*arguments).out
     assert not FeatureStore.open(output).missing(["a.jpg", "b.jpg"])
     assert "c.jpg" not in FeatureStore.open(output)
 
@@ -103,8 +104,8 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
     captions = {f"{i}.jpg": f"A room with {i} chairs." for i in range(7)}
     file = write_captions(tmp_path / "captions.jsonl", captions)
     output = tmp_path / "text.safetensors"
-    words = ("--captions", file, "--encoder", "untrained:0", "--output", output)
-    original, calls = ClipTextEncoder.encode, []
+    arguments = ("--captions", file, "--encoder", "untrained:0", "--output", output)
+    original, calls = TowerTextEncoder.encode, []
 
     def failing(self, batch, *options):
         calls.append(list(batch))
@@ -112,15 +113,15 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(self, batch, *options)
 
-    monkeypatch.setattr(ClipTextEncoder, "encode", failing)
-    assert encode(*words).code == 130
+    monkeypatch.setattr(TowerTextEncoder, "encode", failing)
+    assert encode(*arguments).code == 130
     assert not output.exists()
     assert len(list((tmp_path / "text.safetensors.parts").iterdir())) == 2
-    assert encode(*words).code == 0
+    assert encode(*arguments).code == 0
     assert [len(batch) for batch in calls] == [2, 2, 2, 2, 1]  # the third part twice, no other
     assert not (tmp_path / "text.safetensors.parts").exists()
-    monkeypatch.setattr(ClipTextEncoder, "encode", original)
-    straight = ClipTextEncoder("untrained:0").encode(list(captions.values()))
+    monkeypatch.setattr(TowerTextEncoder, "encode", original)
+    straight = text_encoder("untrained:0").encode(list(captions.values()))
     store = FeatureStore.open(output)
     for key, feature in zip(captions, straight, strict=True):
         torch.testing.assert_close(store[key], feature, atol=1e-3, rtol=0)
@@ -128,17 +129,17 @@ def test_encoding_continues_after_an_interruption(tmp_path, monkeypatch):
 
 def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
     output = tmp_path / "images.safetensors"
-    words = ("--encoder", "untrained:0", "--output", output)
-    outcome = encode("--images", workspace.data / "val", *words)
+    arguments = ("--encoder", "untrained:0", "--output", output)
+    outcome = encode("--images", workspace.data / "val", *arguments)
     assert outcome.code == 0, outcome.err
     assert "left out 4 depth maps" in outcome.out
     store = FeatureStore.open(output)
     file = workspace.data / "val/room_0000/rgb_00001.png"
-    direct = ClipImageEncoder("untrained:0").encode([file])[0]
+    direct = image_encoder("untrained:0").encode([file])[0]
     torch.testing.assert_close(store["room_0000/rgb_00001.png"], direct, atol=1e-3, rtol=0)
 
     config = ("--config", workspace.configs / "stage1.yaml")
-    outcome = encode(*config, "--split", "val", *words)
+    outcome = encode(*config, "--split", "val", *arguments)
     assert outcome.code == 0, outcome.err
     assert "made anew" in outcome.out
     assert "4 images" in outcome.out
@@ -178,8 +179,8 @@ def test_published_folders_by_data_set_split_and_list(published, tmp_path):
     (tmp_path / "list.txt").write_bytes(
         b"/office_0003/rgb_00001.png /office_0003/d.png 5.0\r\n/new/rgb_1.jpg /new/d.png 5.0"
     )
-    words = ("--list", tmp_path / "list.txt", "--captions-output", tmp_path / "c.jsonl")
-    outcome = run_import(published, output, *words)
+    arguments = ("--list", tmp_path / "list.txt", "--captions-output", tmp_path / "c.jsonl")
+    outcome = run_import(published, output, *arguments)
     assert "1 of 2 images of the lists have a published feature" in outcome.out
     assert list(read_captions(tmp_path / "c.jsonl")) == ["office_0003/rgb_00001.png"]
     outcome = run_import(published, output, "--dataset", "kitti", "--split", "test")
@@ -274,16 +275,16 @@ def test_mistakes_are_one_line(published, tmp_path):
     before = captions.read_bytes()
     assert "holds other captions" in run_import(published, output).refusal
     assert captions.read_bytes() == before
-    words = ("--captions", captions, "--encoder", "untrained:0")
-    assert "must end in .safetensors" in encode(*words, "--output", tmp_path / "t.pt").refusal
+    arguments = ("--captions", captions, "--encoder", "untrained:0")
+    assert "must end in .safetensors" in encode(*arguments, "--output", tmp_path / "t.pt").refusal
     assert "no folder text_feat" in run_import(tmp_path, output).refusal
     encoder = f"untrained:{2**80}"
     outcome = encode("--captions", captions, "--encoder", encoder, "--output", output)
     assert "at most 18 digits" in outcome.refusal
     (tmp_path / "file").write_text("not a folder")
-    assert "cannot write" in encode(*words, "--output", tmp_path / "file/t.safetensors").refusal
+    assert "cannot write" in encode(*arguments, "--output", tmp_path / "file/t.safetensors").refusal
     output.write_text("something else")
-    assert "no packed feature file" in encode(*words, "--output", output).refusal
+    assert "no packed feature file" in encode(*arguments, "--output", output).refusal
     assert output.read_text() == "something else"
-    assert encode(*words, "--import-published", published, "--output", output).code == 2
+    assert encode(*arguments, "--import-published", published, "--output", output).code == 2
     assert not list(tmp_path.glob("*.parts"))

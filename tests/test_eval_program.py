@@ -12,18 +12,32 @@ import torch
 from conftest import FOLDERS, IMAGE_DIM, evaluate, metrics_of, start_process, train
 
 from common.config import REPO_ROOT
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.samples import DataConfig
-from common.engine.loop import TrainConfig
+from common.data.splits import find_split
+from common.engine.train_config import TrainConfig
 from common.evaluation.scoring import EvalConfig, format_table, result_dict
 from common.programs.inference import draw_prediction_panel, evaluate_dataset
-from common.programs.run import RunConfig
-from common.programs.training import seed_everything
+from common.programs.run_config import RunConfig
+from common.programs.train import seed_everything
 from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
-JSON_KEYS = ["checkpoint", "recipe", "stage", "data", "split", "protocol", "flip", "num_images",
-             "num_skipped", "num_missing", "num_clamped", "num_nonfinite", "metrics"]  # fmt: skip
+JSON_KEYS = [
+    "checkpoint",
+    "recipe",
+    "stage",
+    "data",
+    "split",
+    "protocol",
+    "flip",
+    "num_images",
+    "num_skipped",
+    "num_missing",
+    "num_clamped",
+    "num_nonfinite",
+    "metrics",
+]
 
 
 def score(stage, place, *words, folder):
@@ -59,10 +73,19 @@ def test_json_has_exactly_the_promised_keys(workspace, trained, tmp_path, stage)
     result = score(stage, run, folder=tmp_path)
     assert list(result) == JSON_KEYS
     assert list(result["metrics"]) == NINE
-    expected = {"checkpoint": str(run / "checkpoints/best.pt"), "recipe": "staged", "stage": stage,
-                "data": str(workspace.data), "split": "test", "protocol": "none", "flip": False,
-                "num_images": 4, "num_skipped": 0, "num_missing": 0,
-                "num_nonfinite": 0}  # fmt: skip
+    expected = {
+        "checkpoint": str(run / "checkpoints/best.pt"),
+        "recipe": "staged",
+        "stage": stage,
+        "data": str(workspace.data),
+        "split": "test",
+        "protocol": "none",
+        "flip": False,
+        "num_images": 4,
+        "num_skipped": 0,
+        "num_missing": 0,
+        "num_nonfinite": 0,
+    }
     assert {key: result[key] for key in expected} == expected
 
 
@@ -149,8 +172,11 @@ def test_images_without_any_ground_truth_are_counted(workspace, trained, tmp_pat
 
 def test_clip_evidence_and_the_control_are_evaluated(workspace, trained, tmp_path):
     init = f"init.stage1={trained / 'tiny/stage1'}"
-    clip = ["model.evidence=clip", f"model.image_dim={IMAGE_DIM}",
-            "text.image_features=image.safetensors"]  # fmt: skip
+    clip = [
+        "model.evidence=clip",
+        f"model.image_dim={IMAGE_DIM}",
+        "text.image_features=image.safetensors",
+    ]
     assert train("stage2", *workspace.words("stage2", tmp_path, init, *clip)).code == 0
     score("stage2", tmp_path / "tiny/stage2", folder=tmp_path)
     init = f"init.stage2={trained / 'tiny/stage2'}"
@@ -203,9 +229,13 @@ def test_from_the_repository_root_and_from_the_stage_folder(trained, tmp_path):
     words = ["--checkpoint", str(link / "tiny/stage3"), "--json"]
     root = start_process(sys.executable, "stage3_depth/eval.py", *words, str(tmp_path / "1.json"))
     inside = start_process(
-        sys.executable, "eval.py", *words, str(tmp_path / "2.json"), "eval.flip=false",
+        sys.executable,
+        "eval.py",
+        *words,
+        str(tmp_path / "2.json"),
+        "eval.flip=false",
         cwd=REPO_ROOT / "stage3_depth",
-    )  # fmt: skip
+    )
     tables = []
     for process in (root, inside):
         out, err = process.communicate(timeout=300)
@@ -240,16 +270,20 @@ def gt_as_prediction(data):
     """The KB crops of the ground truth, as if a network had predicted them."""
     gts = [cv2.imread(str(data.root / f"depth_{i}.png"), cv2.IMREAD_UNCHANGED) for i in (0, 1)]
     crops = torch.from_numpy(np.stack([gt[23:, 13:1229] / 256 for gt in gts]))[:, None]
-    return lambda model, batch: crops[batch["position"]]
+    return lambda model, batch: crops[batch.position]
 
 
 @pytest.mark.parametrize("protocol", ["none", "kitti_garg_kbcrop", "kitti_eigen_full"])
 def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, protocol):
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     result = evaluate_dataset(
-        torch.nn.Identity(), gt_as_prediction(kitti), dataset, EvalConfig(protocol=protocol), 80.0,
+        torch.nn.Identity(),
+        gt_as_prediction(kitti),
+        dataset,
+        EvalConfig(protocol=protocol),
+        80.0,
         Processes(0, 1, torch.device("cpu")),
-    )  # fmt: skip
+    )
     assert (result.num_images, result.num_missing) == (2, 0)
     assert result.metrics["abs_rel"] < 1e-6
     assert result.metrics["d1"] == 1
@@ -257,11 +291,15 @@ def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, proto
 
 def test_missing_files_are_counted_in_the_result(kitti):
     (kitti.root / "1.png").unlink()
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     result = evaluate_dataset(
-        torch.nn.Identity(), gt_as_prediction(kitti), dataset, EvalConfig(protocol="none"), 80.0,
+        torch.nn.Identity(),
+        gt_as_prediction(kitti),
+        dataset,
+        EvalConfig(protocol="none"),
+        80.0,
         Processes(0, 1, torch.device("cpu")),
-    )  # fmt: skip
+    )
     assert (result.num_images, result.num_missing) == (1, 1)
     assert result_dict(result)["num_missing"] == 1
     assert format_table([("x", result)]).splitlines()[1].split()[-5:] == ["1", "0", "1", "0", "0"]
@@ -272,7 +310,7 @@ def test_panels_show_kitti_ground_truth_in_the_frame_of_its_prediction(kitti, mo
     monkeypatch.setattr(
         "common.programs.inference.panel", lambda image, gt, *_, **__: shown.append(gt)
     )
-    dataset = build_dataset(kitti, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(kitti, find_split(kitti, "test"))
     draw_prediction_panel(torch.nn.Linear(1, 1), gt_as_prediction(kitti), dataset, 0)
     gt = cv2.imread(str(kitti.root / "depth_0.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(shown[0] * 256, gt[23:, 13:1229])

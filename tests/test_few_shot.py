@@ -18,8 +18,18 @@ from common.config import REPO_ROOT
 
 PROGRAM = str(REPO_ROOT / "scripts" / "few_shot.py")
 REAL_POPEN = subprocess.Popen
-ASKED = ["--recipe", "joint", "--images", "2", "0.5", "--seeds", "0", "1", "eval.max_images=1",
-         "eval.flip=true"]  # fmt: skip
+ASKED = [
+    "--recipe",
+    "joint",
+    "--images",
+    "2",
+    "0.5",
+    "--seeds",
+    "0",
+    "1",
+    "eval.max_images=1",
+    "eval.flip=true",
+]
 
 
 class Started:
@@ -49,32 +59,32 @@ class FewShot:
         self.started: list[str] = []
         self.broken: dict[str, int] = {}
 
-    def start(self, words: list[str], **options: object) -> object:
+    def start(self, arguments: list[str], **options: object) -> object:
         """In place of subprocess.Popen."""
         folder, program = (
-            (Path(words[1]).parent.name, Path(words[1]).name) if words[1:] else ("", "")
+            (Path(arguments[1]).parent.name, Path(arguments[1]).name) if arguments[1:] else ("", "")
         )
         if program not in ("train.sh", "eval.py"):
-            return REAL_POPEN(words, **options)
+            return REAL_POPEN(arguments, **options)
         stage = {"stage1_vae": "stage1", "stage2_sampler": "stage2"}.get(folder, "stage3")
-        experiment = re.search(r"experiment=(\S+)|([^/]+)/stage\d/checkpoints", " ".join(words))
+        experiment = re.search(r"experiment=(\S+)|([^/]+)/stage\d/checkpoints", " ".join(arguments))
         name = experiment[1] or experiment[2]
         self.started.append(f"{stage} {program} {name}")
         if program == "train.sh" and name in self.broken:
             return Started(self.broken[name])
         mains = MAINS if program == "train.sh" else EVAL_MAINS
-        outcome = call(mains[stage], *words[2:])
+        outcome = call(mains[stage], *arguments[2:])
         assert outcome.code == 0, outcome.err
         return Started(0)
 
-    def run(self, *words: str) -> Outcome:
+    def run(self, *arguments: str) -> Outcome:
         self.started.clear()
 
         def main() -> None:
             runpy.run_path(PROGRAM)["main"]()
 
         standard = [f"--data={self.configs}", f"--output={self.output}"]
-        return call(main, *standard, *words)
+        return call(main, *standard, *arguments)
 
     def results(self) -> dict:
         return json.loads((self.output / "results.json").read_text())
@@ -178,8 +188,8 @@ def test_an_interruption_ends_it_and_keeps_what_is_finished(few_shot):
 
 
 def test_staged_chains_its_stages_and_shares_the_early_ones_with_its_variants(few_shot):
-    words = ["--recipe", "staged", "staged language.mode=none", "--images", "3", "--seeds", "0"]
-    outcome = few_shot.run(*words)
+    arguments = ["--recipe", "staged", "staged language.mode=none", "--images", "3", "--seeds", "0"]
+    outcome = few_shot.run(*arguments)
     assert outcome.code == 0, outcome.err
     control = few_shot.output / "staged-language.mode-none_k3_s0"
     assert [path.name for path in control.iterdir()] == ["stage3"]
@@ -209,7 +219,7 @@ def test_epochs_become_the_same_number_of_steps_for_every_subset(few_shot, works
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--recipe", "jont"], "no such recipe; there are staged, joint"),
         (["--recipe", ""], "no such recipe"),
@@ -229,8 +239,8 @@ def test_epochs_become_the_same_number_of_steps_for_every_subset(few_shot, works
         (["--recipe", "joint", "joint eval.protocol=nyu_eigen"], "has eval.protocol none, joint"),
     ],
 )
-def test_mistakes_end_it_before_anything_is_trained(few_shot, words, message):
-    images = [] if "--images" in words else ["--images", "2"]
-    outcome = few_shot.run(*images, *words)
+def test_mistakes_end_it_before_anything_is_trained(few_shot, arguments, message):
+    images = [] if "--images" in arguments else ["--images", "2"]
+    outcome = few_shot.run(*images, *arguments)
     assert few_shot.started == [] and not few_shot.output.exists()
     assert message in outcome.refusal

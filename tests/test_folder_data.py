@@ -10,10 +10,10 @@ import pytest
 import yaml
 from conftest import SETTINGS, evaluate, train
 
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.folder import find_pairs
-from common.data.samples import DataConfig
-from common.data.splits import read_split
+from common.data.sets.folder import find_pairs
+from common.data.splits import SplitFinder, find_split
 from common.errors import UserError
 from scripts.preparation.image_sets import images_of_config
 
@@ -54,11 +54,11 @@ def data(tmp_path) -> DataConfig:
 
 
 def build(data, split="train"):
-    return build_dataset(data, split, None, None, None, seed=0, augment=False)
+    return build_dataset(data, find_split(data, split))
 
 
 def keys(data, split):
-    return [pair.image for pair in read_split(data, split)[0]]
+    return [pair.image for pair in SplitFinder(data).pairs(split)[0]]
 
 
 def refusal(data, split="train") -> str:
@@ -98,10 +98,7 @@ def test_rgb_may_lie_in_each_scene_and_depth_in_another_root(tmp_path):
 def test_depth_is_meters_in_every_format(data):
     dataset = build(replace(data, test_share=1), "test")
     assert len(dataset) == 20
-    found = {
-        item["image_path"]: item["gt_depth"][0].numpy()
-        for item in map(dataset.__getitem__, range(20))
-    }
+    found = {item.key: item.gt_depth[0].numpy() for item in map(dataset.__getitem__, range(20))}
     index = 0
     for scene, count in SCENES.items():
         for number in range(count):
@@ -114,15 +111,15 @@ def test_depth_scale_counts_for_png_and_not_for_meters(data):
     dataset = build(replace(data, test_share=1, depth_scale=256.0), "test")
     for sample, item in zip(dataset.samples, map(dataset.__getitem__, range(20)), strict=True):
         factor = 1 if sample.depth_file.endswith("npy") else 1000 / 256
-        assert item["gt_depth"].max() == pytest.approx(9 * factor, rel=0.02)
+        assert item.gt_depth.max() == pytest.approx(9 * factor, rel=0.02)
 
 
 def test_training_items_keep_measurements_unmixed(data):
     dataset = build(data)
     for index in range(4):
         item = dataset[index, 0]
-        assert item["image"].shape == (3, 32, 64)
-        depth = item["gt_depth"].numpy()
+        assert item.image.shape == (3, 32, 64)
+        depth = item.gt_depth.numpy()
         assert 0.15 < (depth > 0).mean() < 0.45
         assert (depth[depth > 0] > 0.99).all()  # nothing between a measurement and none
 
@@ -194,10 +191,10 @@ def test_the_folder_above_rgb_is_asked_for(data):
 
 def test_images_without_depth_are_counted(data):
     write_image(data.root / "rgb/hall/more.png")
-    assert build(data).num_without_gt == 1
-    assert build(data, "val").num_without_gt == 0
+    assert build(data).split.num_without_gt == 1
+    assert build(data, "val").split.num_without_gt == 0
     dataset = build(replace(data, test_share=1), "test")
-    assert (len(dataset), dataset.num_without_gt) == (20, 1)
+    assert (len(dataset), dataset.split.num_without_gt) == (20, 1)
 
 
 def test_what_is_wrong_with_a_folder(data, tmp_path):
@@ -225,7 +222,7 @@ def test_sizes_may_differ_between_images_but_not_within_a_pair(data):
     write_image(data.root / "rgb/hall/0.jpg", 60, 90)
     write_depth(data.root / "depth/hall/0.png", meters_of(0, 60, 90))
     dataset = build(replace(data, test_share=1), "test")
-    sizes = {dataset[index]["gt_depth"].shape for index in range(20)}
+    sizes = {dataset[index].gt_depth.shape for index in range(20)}
     assert sizes == {(1, 48, 72), (1, 60, 90)}
     write_depth(data.root / "depth/hall/0.png", meters_of(0))
     index = next(i for i, s in enumerate(dataset.samples) if s.key == "rgb/hall/0.jpg")
@@ -252,12 +249,17 @@ def test_it_trains_and_scores_with_and_without_captions(data, tmp_path):
     config = {
         **SETTINGS["stage1"],
         "experiment": "own",
-        "data": {"name": "folder", "root": str(data.root), "height": 32, "width": 64,
-                 "max_depth": 10.0},
+        "data": {
+            "name": "folder",
+            "root": str(data.root),
+            "height": 32,
+            "width": 64,
+            "max_depth": 10.0,
+        },
         "text": {"captions": "captions.jsonl", "encoder": "untrained:0"},
         "train": {"batch_size": 4, "max_steps": 2, "precision": "fp32", "num_workers": 0},
         "eval": {"protocol": "none"},
-    }  # fmt: skip
+    }
     config["model"] = {**config["model"], "text_dim": 1024}
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump(config))

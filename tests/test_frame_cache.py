@@ -14,8 +14,9 @@ from conftest import metrics_of, train
 from dataset_trees import one_line, picture, plain, save, stored_depth
 
 from common.data import frame_cache
+from common.data.data_config import DataConfig
 from common.data.frame_cache import FrameCache
-from common.data.samples import DataConfig, Sample
+from common.data.samples import Sample
 from common.errors import UserError
 
 SWITCHES = (
@@ -120,9 +121,12 @@ def test_a_lost_file_is_the_same_error(folder, tmp_path):
 
 def test_another_list_size_or_mask_has_another_file(nyu, kitti, tmp_path):
     changes = (
-        {}, {"height": 32}, {"mask_border": False}, {"train_images": 4},
+        {},
+        {"height": 32},
+        {"mask_border": False},
+        {"train_images": 4},
         {"train_images": 4, "subset_seed": 1},
-    )  # fmt: skip
+    )
     datasets = [cached(replace(nyu, **change), tmp_path / "cache") for change in changes]
     assert len({dataset.cache.path for dataset in datasets}) == len(changes)
     for change, dataset in zip(changes, datasets, strict=True):
@@ -138,10 +142,13 @@ def test_a_damaged_file_is_made_anew(nyu, tmp_path, damage, monkeypatch):
     expected = [dataset[index, index] for index in range(len(dataset))]
     path, whole = dataset.cache.path, dataset.cache.path.read_bytes()
     contents = {
-        "empty": b"", "foreign": b"my notes", "cut": whole[: len(whole) // 2],
-        "long": whole + b"x", "header": b"X" + whole[1:],
+        "empty": b"",
+        "foreign": b"my notes",
+        "cut": whole[: len(whole) // 2],
+        "long": whole + b"x",
+        "header": b"X" + whole[1:],
         "no stamps": whole[: dataset.cache._first_slot].ljust(len(whole), b"\0"),
-    }  # fmt: skip
+    }
     path.write_bytes(contents[damage])
     again = cached(nyu, tmp_path / "cache")
     assert num_decoded(again, monkeypatch) == len(again)
@@ -171,7 +178,7 @@ def test_slots_of_another_boot_or_code_are_not_believed(nyu, tmp_path, monkeypat
         (tmp_path / "boot").write_text("another")
         monkeypatch.setattr(frame_cache, "_BOOT", tmp_path / "boot")
     elif change == "code":
-        monkeypatch.setattr(frame_cache, "_CODE", ("data/dataset.py", "images/reading.py"))
+        monkeypatch.setattr(frame_cache, "_CODE", ("data/frames.py", "images/reading.py"))
     else:
         monkeypatch.setattr(frame_cache.cv2, "__version__", "1.0")
     second = cached(nyu, tmp_path / "cache")

@@ -12,7 +12,7 @@ from cached_items import assert_same, cached, num_decoded
 from dataset_trees import plain, save
 
 from common.data import frame_cache
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
 from common.data.sampling import StepSampler, train_loader
 from common.errors import UserError
 
@@ -41,8 +41,10 @@ def read_while_files_change(dataset, seed: int) -> None:
 
 def write_uniform(data: DataConfig, index: int, value: int) -> None:
     """Replace both files of a frame as a whole."""
-    arrays = {"rgb": np.full((192, 256, 3), value, np.uint8),
-              "depth": np.full((192, 256), 100 * value, np.uint16)}  # fmt: skip
+    arrays = {
+        "rgb": np.full((192, 256, 3), value, np.uint8),
+        "depth": np.full((192, 256), 100 * value, np.uint16),
+    }
     for kind, array in arrays.items():
         temporary = data.root / "new.png"
         save(temporary, array)

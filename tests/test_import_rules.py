@@ -10,7 +10,7 @@ import pytest
 from common.config import REPO_ROOT
 
 # The rooms of `common`, each with those whose code it may use; the first row is the ground.
-GROUND = ("config", "errors", "files")
+GROUND = ("config", "config_values", "errors", "files")
 ROOMS: dict[str, tuple[str, ...]] = {
     "runtime": (),
     "images": (),
@@ -21,9 +21,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "data": ("images", "language"),
     "evaluation": ("images", "data"),
     "programs": (
-        "runtime", "images", "losses", "networks", "engine", "language", "data", "evaluation"
+        "runtime",
+        "images",
+        "losses",
+        "networks",
+        "engine",
+        "language",
+        "data",
+        "evaluation",
     ),
-}  # fmt: skip
+}
 MAX_LEVELS = 6  # from the ground up
 # A stage: a folder with a stage.py. Of an earlier stage it may import model.py and nothing else.
 STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/model.py"))
@@ -35,8 +42,9 @@ FILES = sorted(
 )
 TRAINING = [path for path in FILES if path.parts[0] in STAGES and path.stem.startswith("train")]
 PROGRAMS = [*TRAINING, *(path for path in FILES if path.name == "eval.py")]
-SCRIPT_PACKAGES = sorted({path.parts[1] for path in FILES if path.parts[0] == "scripts"
-                          and len(path.parts) == 3})  # fmt: skip
+SCRIPT_PACKAGES = sorted(
+    {path.parts[1] for path in FILES if path.parts[0] == "scripts" and len(path.parts) == 3}
+)
 
 
 def imported(tree: ast.AST) -> set[str]:

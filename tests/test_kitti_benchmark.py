@@ -48,9 +48,19 @@ def runs(workspace, tmp_path_factory) -> Path:
 
 
 def words(run: Path, root: Path, out: Path, *others: str) -> list[str]:
-    return ["--checkpoint", str(run), "--split", "kitti_benchmark", "--save-submission", str(out),
-            "data.name=kitti", f"data.root={root}", "text.captions=null",
-            "text.features=text.safetensors", *others]  # fmt: skip
+    return [
+        "--checkpoint",
+        str(run),
+        "--split",
+        "kitti_benchmark",
+        "--save-submission",
+        str(out),
+        "data.name=kitti",
+        f"data.root={root}",
+        "text.captions=null",
+        "text.features=text.safetensors",
+        *others,
+    ]
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
@@ -113,9 +123,12 @@ def test_two_processes_write_the_same_zip_as_one(runs, root, tmp_path):
     run = runs / "tiny/stage1"
     assert evaluate("stage1", *words(run, root, tmp_path / "1.zip", *options)).code == 0
     outcome = run_process(
-        "sh", "scripts/launch.sh", "stage1_vae/eval.py",
-        *words(run, root, tmp_path / "2.zip", *options), NPROC="2",
-    )  # fmt: skip
+        "sh",
+        "scripts/launch.sh",
+        "stage1_vae/eval.py",
+        *words(run, root, tmp_path / "2.zip", *options),
+        NPROC="2",
+    )
     assert outcome.code == 0, outcome.err
     assert outcome.out.count(": 3 depth maps") == 1  # one process speaks
     one, two = (read_zip(tmp_path / name) for name in ("1.zip", "2.zip"))
@@ -241,8 +254,10 @@ def test_everything_is_checked_before_the_zip_is_written(tmp_path):
     write_submission(out, folder, NAMES[:3])
     depths = read_zip(out)
     assert {name: int(depth.max()) for name, depth in depths.items()} == {
-        NAMES[0]: 256, NAMES[1]: 512, NAMES[2]: 768,
-    }  # fmt: skip
+        NAMES[0]: 256,
+        NAMES[1]: 512,
+        NAMES[2]: 768,
+    }
     before = out.read_bytes()
     good = (folder / NAMES[1]).read_bytes()
     hole = np.full((352, 1216), 256, np.uint16)

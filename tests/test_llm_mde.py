@@ -22,17 +22,27 @@ def train(workspace, tmp_path):
 
 @pytest.mark.parametrize(
     ("family", "precision"),
-    [("gpt2", "fp32"), ("gpt2", "bf16"), ("bert", "bf16"), ("llama", "bf16"),
-     pytest.param("bert", "fp32", marks=pytest.mark.slow),
-     pytest.param("llama", "fp32", marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        ("gpt2", "fp32"),
+        ("gpt2", "bf16"),
+        ("bert", "bf16"),
+        ("llama", "bf16"),
+        pytest.param("bert", "fp32", marks=pytest.mark.slow),
+        pytest.param("llama", "fp32", marks=pytest.mark.slow),
+    ],
+)
 def test_every_family_trains_two_steps_and_evaluates(train, tmp_path, family, precision):
     outcome = train(f"model.language.name=tiny-{family}", f"train.precision={precision}")
     assert outcome.code == 0, outcome.err
     run = tmp_path / "tiny/llm_mde"
     assert {p.name for p in run.iterdir()} == {
-        "checkpoints", "config.yaml", "log.txt", "metrics.jsonl", "panels", "tensorboard"
-    }  # fmt: skip
+        "checkpoints",
+        "config.yaml",
+        "log.txt",
+        "metrics.jsonl",
+        "panels",
+        "tensorboard",
+    }
     log = (run / "log.txt").read_text()
     assert "language: 0.8" in log and "all: 1." in log and "% ) trained" not in log
     lines = metrics_of(run, "train")
@@ -50,9 +60,12 @@ def start(workspace: Workspace, runs: Path, family: str) -> Outcome:
 
 @pytest.mark.parametrize(
     "family",
-    ["gpt2", pytest.param("bert", marks=pytest.mark.slow),
-     pytest.param("llama", marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        "gpt2",
+        pytest.param("bert", marks=pytest.mark.slow),
+        pytest.param("llama", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_train(workspace, tmp_path, family):
     outcome = start(workspace, tmp_path, family)
     assert outcome.code == 0, outcome.err
@@ -66,10 +79,15 @@ def test_the_loss_falls_on_one_batch(train, workspace, tmp_path):
     lines = (workspace.data / "train.txt").read_text().splitlines()[:4]
     (tmp_path / "four.txt").write_text("\n".join(lines))
     outcome = train(
-        f"data.train_list={tmp_path / 'four.txt'}", "data.rotate_degrees=0", "data.flip=false",
-        "data.jitter=false", "train.max_steps=30", "train.lr=1e-2", "eval.every=100",
+        f"data.train_list={tmp_path / 'four.txt'}",
+        "data.rotate_degrees=0",
+        "data.flip=false",
+        "data.jitter=false",
+        "train.max_steps=30",
+        "train.lr=1e-2",
+        "eval.every=100",
         "eval.max_images=1",
-    )  # fmt: skip
+    )
     assert outcome.code == 0, outcome.err
     losses = [line["loss/silog"] for line in metrics_of(tmp_path / "tiny/llm_mde", "train")]
     assert sum(losses[-3:]) / 3 < 0.3 * losses[0]
@@ -86,9 +104,11 @@ def test_resumed_is_the_same_as_uninterrupted(train, tmp_path):
     )
     assert parts["step"] == whole["step"] == 4
     for key, value in whole["model"].items():
-        assert torch.equal(value, parts["model"][key]) if torch.is_tensor(value) else (
-            value == parts["model"][key]
-        ), key  # fmt: skip
+        assert (
+            torch.equal(value, parts["model"][key])
+            if torch.is_tensor(value)
+            else (value == parts["model"][key])
+        ), key
 
 
 def test_the_resolved_config_starts_the_same_run(train, workspace, tmp_path):

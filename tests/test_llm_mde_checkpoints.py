@@ -59,9 +59,14 @@ def test_random_init_takes_only_the_architecture(train, gpt2_folder, tmp_path):
 def test_special_tokens_of_a_bert_folder_stand_around_the_prompt(train, tmp_path):
     folder = tmp_path / "bert"
     BertModel(
-        BertConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                   intermediate_size=16)
-    ).save_pretrained(folder)  # fmt: skip
+        BertConfig(
+            vocab_size=32,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+        )
+    ).save_pretrained(folder)
     write_tokenizer(folder, ends="[CLS] $A [SEP]")
     assert train(*named(folder), "eval.max_images=1").code == 0
     saved = torch.load(tmp_path / "tiny/llm_mde/checkpoints/last.pt", weights_only=True)

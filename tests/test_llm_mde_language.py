@@ -9,7 +9,7 @@ from torch import nn
 
 from common.errors import UserError
 from llm_mde.frozen import frozen_sha256
-from llm_mde.language_model import LORA_TARGETS, LanguageConfig
+from llm_mde.language_model import LORA_TARGETS, LanguageModelConfig
 from llm_mde.language_sources import build_body, load_language_model, tiny_architecture
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random
@@ -19,7 +19,7 @@ families = pytest.mark.parametrize("family", FAMILIES)
 
 @families
 def test_an_adapted_language_model_starts_as_the_pretrained_one(family):
-    architecture = tiny_architecture(LanguageConfig(name=f"tiny-{family}", num_layers=2))
+    architecture = tiny_architecture(LanguageModelConfig(name=f"tiny-{family}", num_layers=2))
     body = build_body(architecture).eval()
     x = torch.randn(2, 7, 128)
     before = body(inputs_embeds=x).last_hidden_state

@@ -33,15 +33,31 @@ def gpt2_folder(tmp_path) -> Path:
         (named("no-such/model"), ["cannot load the language model no-such/model", "tiny-gpt2"]),
         (named("./nowhere"), ["model.language.name: no folder", "nowhere"]),
         (("model.vision.name=vit_huge_patch1",), ["timm has no model vit_huge_patch1", "vit_"]),
-        (("model.vision.name=resnet18", "model.vision.embed_dim=null", "model.vision.depth=null",
-          "model.vision.num_heads=null"), ["model.vision", "resnet18", "plain vision transformer"]),
-        (("model.language.hidden_size=18", "model.language.num_heads=4"),
-         ["model.language.num_heads", "18", "4"]),
+        (
+            (
+                "model.vision.name=resnet18",
+                "model.vision.embed_dim=null",
+                "model.vision.depth=null",
+                "model.vision.num_heads=null",
+            ),
+            ["model.vision", "resnet18", "plain vision transformer"],
+        ),
+        (
+            ("model.language.hidden_size=18", "model.language.num_heads=4"),
+            ["model.language.num_heads", "18", "4"],
+        ),
         (("model.vision.embed_dim=25",), ["model.vision.num_heads: 2 does not divide", "25"]),
         (("model.vision.embed_dim=25", "model.vision.num_heads=null"), ["cannot build", "25"]),
         (("model.reprogramming.num_heads=5",), ["model.reprogramming.num_heads: 5", "24"]),
-        (("model.vision.weights=nowhere.pth", "model.vision.embed_dim=null",
-          "model.vision.depth=null", "model.vision.num_heads=null"), ["no file", "nowhere.pth"]),
+        (
+            (
+                "model.vision.weights=nowhere.pth",
+                "model.vision.embed_dim=null",
+                "model.vision.depth=null",
+                "model.vision.num_heads=null",
+            ),
+            ["no file", "nowhere.pth"],
+        ),
         (("model.vision.weights=pretrained",), ["model.vision.embed_dim", "weights: null"]),
         (("text.captions=null",), ["prompt.caption", "text.captions"]),
         (("prompt.templates.caption=" + "room " * 1200,), ["tokens does not fit", "1024", "24"]),
@@ -53,7 +69,7 @@ def gpt2_folder(tmp_path) -> Path:
         (("prompt.captoin=true",), ["unknown key 'prompt.captoin'", "prompt.caption"]),
         (("model.language.num_layers=-1",), ["num_layers: must be at least 0"]),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line(refused, overrides, parts):
     line = refused(*overrides)
     assert all(part in line for part in parts), line
@@ -84,15 +100,22 @@ def test_mistakes_in_a_models_folder(refused, tmp_path, gpt2_folder):
 
 @pytest.mark.parametrize(
     ("changes", "part"),
-    [({"num_attention_heads": 5}, "16) is not a multiple of the number of attention heads (5)"),
-     ({"num_key_value_heads": 3}, "4 heads do not divide into 3 groups"),
-     ({"num_attention_heads": 0}, "cannot load the language model"),
-     ({"hidden_act": "nonsense"}, "nonsense")],
-)  # fmt: skip
+    [
+        ({"num_attention_heads": 5}, "16) is not a multiple of the number of attention heads (5)"),
+        ({"num_key_value_heads": 3}, "4 heads do not divide into 3 groups"),
+        ({"num_attention_heads": 0}, "cannot load the language model"),
+        ({"hidden_act": "nonsense"}, "nonsense"),
+    ],
+)
 def test_a_llama_folder_that_makes_no_network_is_one_line(refused, tmp_path, changes, part):
     """transformers checks some of it itself, with exceptions of its own, and some of it not."""
-    LlamaConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, num_attention_heads=4,
-                intermediate_size=16).save_pretrained(tmp_path)  # fmt: skip
+    LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=16,
+    ).save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     write_tokenizer(tmp_path)

@@ -57,8 +57,12 @@ def test_templates_are_config():
     templates = PromptTemplates(caption="It shows: {caption}", depth_class="{depth_class}!")
     config = only(depth_class=True, caption=True, templates=templates)
     assert compose_prompts(config, 1, **VALUES) == [["far!", "It shows: A {blue} room."]]
-    for name, text in (("statistics", "{min}"), ("caption", "{caption"), ("task", "{caption}"),
-                       ("clip", "{}")):  # fmt: skip
+    for name, text in (
+        ("statistics", "{min}"),
+        ("caption", "{caption"),
+        ("task", "{caption}"),
+        ("clip", "{}"),
+    ):
         with pytest.raises(ValueError, match=f"^{name}: may name"):
             PromptTemplates(**{name: text})
 
@@ -144,9 +148,11 @@ def test_tokens_are_those_of_the_whole_text_and_made_once_per_sentence():
 
 @pytest.mark.parametrize(
     "encode",
-    [lambda text: list(text.encode()),  # GPT-2: the space is part of the next word
-     lambda text: list(f"_{text.replace(' ', '_')}".encode())],  # LLaMA: any text gets one
-)  # fmt: skip
+    [
+        lambda text: list(text.encode()),  # GPT-2: the space is part of the next word
+        lambda text: list(f"_{text.replace(' ', '_')}".encode()),
+    ],  # LLaMA: any text gets one
+)
 def test_sentences_are_joined_by_one_space_in_every_family(encode):
     assert PromptTokenizer(encode)(["A room.", "So far."]) == encode("A room. So far.")
 

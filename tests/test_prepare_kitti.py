@@ -6,15 +6,16 @@ import http.server
 import os
 import shlex
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from common.data.lists import read_list
-from common.data.samples import DataConfig, find_samples, layout_of
+from common.data.data_config import DataConfig
+from common.data.splits import find_split
 from common.images.reading import read_depth
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
-from scripts.preparation.kitti_frames import Frame, read_frame_list
+from scripts.preparation.kitti_frames import KittiFrame, read_frame_list
 from tests.kitti_files import (
     TRAIN_LENGTH,
     is_annotated,
@@ -31,8 +32,8 @@ def digits(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
-def train_frames() -> list[Frame]:
-    return [Frame(drive, n) for drive in EIGEN_TRAIN_DRIVES for n in range(TRAIN_LENGTH)]
+def train_frames() -> list[KittiFrame]:
+    return [KittiFrame(drive, n) for drive in EIGEN_TRAIN_DRIVES for n in range(TRAIN_LENGTH)]
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +64,13 @@ def test_lists_are_the_published_ones_and_every_file_is_found(kitti, tmp_path):
         "2011_09_26/2011_09_26_drive_0001_sync/image_02/data/0000000005.png "
         "2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000005.png 721.5377"
     )
-    assert train[-1].endswith("2011_10_03_drive_0042_sync/proj_depth/groundtruth/image_02/"
-                              "0000000006.png 718.856")  # fmt: skip
+    assert train[-1].endswith(
+        "2011_10_03_drive_0042_sync/proj_depth/groundtruth/image_02/0000000006.png 718.856"
+    )
     data = DataConfig("kitti", tmp_path / "raw", 352, 1216, 80.0, tmp_path / "depth")
-    pairs = read_list(tmp_path / "eigen_test_697_files_with_gt.txt")
-    found = find_samples(data, layout_of(data), "test", pairs)
-    assert (len(found.samples), found.num_without_gt, found.missing) == (652, 45, [])
+    listed = str(tmp_path / "eigen_test_697_files_with_gt.txt")
+    found = find_split(replace(data, test_list=listed), "test")
+    assert (len(found.samples), found.num_without_gt, found.num_missing) == (652, 45, 0)
     first = found.samples[0]
     assert first.depth_file.split("/")[-6] == "val"
     assert (read_depth(first.depth_file) == 256 + 69).all()
@@ -98,8 +100,15 @@ def test_any_list_of_the_test_frames_gives_the_published_lists(kitti, tmp_path, 
         "images": [f"some/where/{f.image('png')}" for f in frames],
     }[style]
     (tmp_path / "list.txt").write_text("\n".join(lines), newline="")
-    words = ["--splits", "test", "--test-list", tmp_path / "list.txt", "--output", tmp_path / "out"]
-    done = prepare(*sources(kitti), *words)
+    arguments = [
+        "--splits",
+        "test",
+        "--test-list",
+        tmp_path / "list.txt",
+        "--output",
+        tmp_path / "out",
+    ]
+    done = prepare(*sources(kitti), *arguments)
     assert done.code == 0, done.err
     assert digits(tmp_path / "out" / "eigen_test_697_files_with_gt.txt") == PUBLISHED_697
     assert digits(tmp_path / "out" / "eigen_test_files_with_gt.txt") == PUBLISHED_652
@@ -112,8 +121,8 @@ def test_a_drive_in_a_folder_named_as_its_archive_is_found(kitti, tmp_path):
         (tmp_path / "raw" / drive / drive[:10]).mkdir(parents=True)
         place = tmp_path / "raw" / drive / drive[:10] / drive
         place.symlink_to(kitti / "raw space" / "kitti" / drive[:10] / drive)
-    words = ["--depth", kitti / "data_depth_annotated", "--output", tmp_path / "out"]
-    done = prepare("--raw", tmp_path / "raw", "--splits", "test", *words)
+    arguments = ["--depth", kitti / "data_depth_annotated", "--output", tmp_path / "out"]
+    done = prepare("--raw", tmp_path / "raw", "--splits", "test", *arguments)
     assert done.code == 0, done.err
     assert digits(tmp_path / "out" / "eigen_test_files_with_gt.txt") == PUBLISHED_652
 
@@ -121,22 +130,22 @@ def test_a_drive_in_a_folder_named_as_its_archive_is_found(kitti, tmp_path):
 def test_an_empty_drive_does_not_take_the_place_of_a_whole_one(kitti, tmp_path):
     empty = tmp_path / "half" / eigen_test_frames()[0].image_folder
     empty.mkdir(parents=True)
-    words = ["--splits", "test", "--output", tmp_path / "out", *sources(kitti)]
-    done = prepare(*words, "--raw", kitti / "raw space", tmp_path / "half")
+    arguments = ["--splits", "test", "--output", tmp_path / "out", *sources(kitti)]
+    done = prepare(*arguments, "--raw", kitti / "raw space", tmp_path / "half")
     assert done.code == 0, done.err
 
 
 def test_the_next_command_can_be_typed(kitti, tmp_path):
     done = prepare("--splits", "test", *sources(kitti), "--output", tmp_path / "my kitti")
-    words = shlex.split(done.out.split("next: ")[1])
-    assert words[:3] == ["python", "scripts/doctor.py", "kitti"]
-    assert f"data.root={tmp_path / 'my kitti' / 'raw'}" in words
+    arguments = shlex.split(done.out.split("next: ")[1])
+    assert arguments[:3] == ["python", "scripts/doctor.py", "kitti"]
+    assert f"data.root={tmp_path / 'my kitti' / 'raw'}" in arguments
 
 
 def test_right_images_keep_their_camera(tmp_path):
     (tmp_path / "list.txt").write_text("2011_09_26/2011_09_26_drive_0001_sync 7 r\n")
     assert read_frame_list(tmp_path / "list.txt").frames == [
-        Frame("2011_09_26_drive_0001_sync", 7, camera=3)
+        KittiFrame("2011_09_26_drive_0001_sync", 7, camera=3)
     ]
 
 
@@ -146,15 +155,15 @@ def test_right_images_keep_their_camera(tmp_path):
 )
 def test_a_list_of_something_else_is_refused(kitti, tmp_path, line, wrong):
     (tmp_path / "list.txt").write_text(f"\n{line}\n")
-    words = ["--splits", "test", "--test-list", tmp_path / "list.txt", "--output", tmp_path]
-    done = prepare(*sources(kitti), *words)
+    arguments = ["--splits", "test", "--test-list", tmp_path / "list.txt", "--output", tmp_path]
+    done = prepare(*sources(kitti), *arguments)
     assert done.code == 2 and wrong in done.errors[0]
 
 
 def test_a_training_list_with_test_drives_is_refused(kitti, tmp_path):
     (tmp_path / "list.txt").write_text("2011_09_26/2011_09_26_drive_0002_sync 69 l")
-    words = ["--train-list", tmp_path / "list.txt", "--output", tmp_path / "out"]
-    done = prepare(*sources(kitti), *words)
+    arguments = ["--train-list", tmp_path / "list.txt", "--output", tmp_path / "out"]
+    done = prepare(*sources(kitti), *arguments)
     assert done.code == 2 and "is a drive of the Eigen test set" in done.errors[0]
 
 
@@ -176,15 +185,15 @@ def test_missing_files_stop_the_program_and_are_named(kitti, tmp_path):
 
 def test_missing_depth_stops_the_program(kitti, tmp_path):
     only_train = kitti / "data_depth_annotated" / "train"
-    words = ["--raw", kitti / "raw space", "--depth", only_train, "--output", tmp_path]
-    done = prepare(*words, "--splits", "test")
+    arguments = ["--raw", kitti / "raw space", "--depth", only_train, "--output", tmp_path]
+    done = prepare(*arguments, "--splits", "test")
     assert done.code == 2
     assert "1 of 28 drives have no annotated depth (2011_09_26_drive_0002_sync)" in done.errors[0]
 
 
 def test_training_depth_that_was_unpacked_in_part_stops_the_program(kitti, tmp_path):
     """No list says how many there are, but of every drive all but ten frames are annotated."""
-    gone = kitti / "data_depth_annotated" / "train" / Frame(EIGEN_TRAIN_DRIVES[3], 6).annotated
+    gone = kitti / "data_depth_annotated" / "train" / KittiFrame(EIGEN_TRAIN_DRIVES[3], 6).annotated
     data = gone.read_bytes()
     gone.unlink()
     done = prepare(*sources(kitti), "--splits", "train", "--output", tmp_path)
@@ -201,25 +210,25 @@ def test_nothing_there_says_what_to_do(tmp_path, splits):
 
 
 def test_images_turned_into_jpg_are_listed_as_such(tmp_path):
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "raw" / frame.image("jpg"), b"an image")
     write_annotated(tmp_path / "depth", frames)
-    words = ["--raw", tmp_path / "raw", "--depth", tmp_path / "depth", "--splits", "train"]
-    done = prepare(*words, "--output", tmp_path / "out", "--allow-missing")
+    arguments = ["--raw", tmp_path / "raw", "--depth", tmp_path / "depth", "--splits", "train"]
+    done = prepare(*arguments, "--output", tmp_path / "out", "--allow-missing")
     assert done.code == 0 and "32 of 33 drives have no images" in done.out
     lines = (tmp_path / "out" / "eigen_train_files_with_gt.txt").read_text().split("\n")
     assert [line.split()[0] for line in lines] == [f.image("jpg") for f in frames[5:7]]
 
 
 def test_depth_merged_into_the_raw_drives_is_found(tmp_path):
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "one" / frame.image("png"), b"an image")
         if is_annotated(frame):
             write(tmp_path / "one" / frame.date / frame.annotated, b"depth")
-    words = ["--raw", tmp_path / "one", "--depth", tmp_path / "one" / "2011_09_26"]
-    done = prepare(*words, "--splits", "train", "--allow-missing", "--output", tmp_path / "out")
+    arguments = ["--raw", tmp_path / "one", "--depth", tmp_path / "one" / "2011_09_26"]
+    done = prepare(*arguments, "--splits", "train", "--allow-missing", "--output", tmp_path / "out")
     assert done.code == 0 and "2 lines, 2 with ground truth" in done.out
     assert (tmp_path / "out" / "depth" / frames[5].annotated).read_bytes() == b"depth"
 
@@ -236,8 +245,8 @@ def test_a_list_is_read_from_a_url(kitti, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{running.server_port}/test_files.txt"
-        words = ["--splits", "test", "--test-list", url, "--output", tmp_path / "out"]
-        done = prepare(*sources(kitti), *words)
+        arguments = ["--splits", "test", "--test-list", url, "--output", tmp_path / "out"]
+        done = prepare(*sources(kitti), *arguments)
         running.shutdown()
     assert done.code == 0, done.err
     assert digits(tmp_path / "out" / "eigen_test_697_files_with_gt.txt") == PUBLISHED_697

@@ -11,7 +11,7 @@ import pytest
 
 from common.data.lists import read_list
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES
-from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.kitti_frames import KittiFrame
 from tests.kitti_files import CALIBRATION, TRAIN_LENGTH, prepare, write
 
 
@@ -32,7 +32,7 @@ def pack(folder: Path, drives: tuple[str, ...]) -> None:
     """KITTI's archives under their names at the places on KITTI's server."""
     noise = np.random.default_rng(0).bytes(1000)
     for drive in drives:
-        frames = [Frame(drive, number) for number in range(TRAIN_LENGTH)]
+        frames = [KittiFrame(drive, number) for number in range(TRAIN_LENGTH)]
         files = {frame.image("png"): noise for frame in frames}
         files |= {frame.image("png").replace("image_02", "image_00"): noise for frame in frames}
         files |= {frame.velodyne: noise for frame in frames}
@@ -43,7 +43,7 @@ def pack(folder: Path, drives: tuple[str, ...]) -> None:
     depth = {
         f"train/{frame.annotated}": noise
         for drive in drives
-        for frame in (Frame(drive, number) for number in (5, 6))
+        for frame in (KittiFrame(drive, number) for number in (5, 6))
     }
     depth |= {
         "train/2011_09_26_drive_9999_sync/proj_depth/groundtruth/image_02/0000000005.png": b""
@@ -54,10 +54,18 @@ def pack(folder: Path, drives: tuple[str, ...]) -> None:
 def test_archives_are_unpacked_in_part_and_gone_on_with(tmp_path):
     drive = "2011_09_26_drive_0001_sync"
     pack(tmp_path / "zips", (drive,))
-    words = ["--raw", tmp_path / "zips" / "raw_data", "--depth",
-             tmp_path / "zips" / "data_depth_annotated.zip", "--output", tmp_path / "out",
-             "--splits", "train", "--allow-missing"]  # fmt: skip
-    assert prepare(*words).code == 0
+    arguments = [
+        "--raw",
+        tmp_path / "zips" / "raw_data",
+        "--depth",
+        tmp_path / "zips" / "data_depth_annotated.zip",
+        "--output",
+        tmp_path / "out",
+        "--splits",
+        "train",
+        "--allow-missing",
+    ]
+    assert prepare(*arguments).code == 0
     unpacked = {p for p in (tmp_path / "out").rglob("*") if p.is_file() and p.suffix != ".txt"}
     assert {p.parent.parent.name for p in unpacked} == {"image_02", "groundtruth"}
     assert len(unpacked) == TRAIN_LENGTH + 2
@@ -66,18 +74,18 @@ def test_archives_are_unpacked_in_part_and_gone_on_with(tmp_path):
     one.write_bytes(b"cut off")
     other = sorted(unpacked)[1]
     stamp = other.stat().st_mtime_ns
-    assert prepare(*words).code == 0
+    assert prepare(*arguments).code == 0
     assert len(one.read_bytes()) == 1000 and other.stat().st_mtime_ns == stamp
 
 
 def test_an_archive_named_by_hand_may_have_any_name_and_top_folder(tmp_path):
     drive = EIGEN_TRAIN_DRIVES[0]
-    frames = [Frame(drive, number) for number in range(TRAIN_LENGTH)]
+    frames = [KittiFrame(drive, number) for number in range(TRAIN_LENGTH)]
     raw = zip_of(tmp_path / "kitti.zip", {f"a/b/{f.image('png')}": b"image" for f in frames})
     annotated = {f"data_depth_annotated/val/{f.annotated}": b"depth" for f in frames[5:7]}
     depth = zip_of(tmp_path / "annotated (1).zip", annotated)
-    words = ["--splits", "train", "--allow-missing", "--output", tmp_path / "out"]
-    done = prepare("--raw", raw, "--depth", depth, *words)
+    arguments = ["--splits", "train", "--allow-missing", "--output", tmp_path / "out"]
+    done = prepare("--raw", raw, "--depth", depth, *arguments)
     assert done.code == 0, done.err
     out = tmp_path / "out"
     assert (out / "raw" / frames[0].image("png")).read_bytes() == b"image"
@@ -87,12 +95,12 @@ def test_an_archive_named_by_hand_may_have_any_name_and_top_folder(tmp_path):
 
 def test_an_archive_of_linked_drives_writes_nothing_beside_them(tmp_path):
     drive = EIGEN_TRAIN_DRIVES[0]
-    frame = Frame(drive, 5)
+    frame = KittiFrame(drive, 5)
     write(tmp_path / "disk" / frame.image("png"), b"image")
     write(tmp_path / "disk" / frame.annotated, b"depth")
-    more = zip_of(tmp_path / "more.zip", {Frame(drive, 6).image("png"): b"image"})
-    words = ["--splits", "train", "--allow-missing", "--output", tmp_path / "out"]
-    done = prepare("--raw", tmp_path / "disk", more, "--depth", tmp_path / "disk", *words)
+    more = zip_of(tmp_path / "more.zip", {KittiFrame(drive, 6).image("png"): b"image"})
+    arguments = ["--splits", "train", "--allow-missing", "--output", tmp_path / "out"]
+    done = prepare("--raw", tmp_path / "disk", more, "--depth", tmp_path / "disk", *arguments)
     assert done.code == 0, done.err
     assert len([path for path in (tmp_path / "disk").rglob("*") if path.is_file()]) == 2
 
@@ -100,7 +108,7 @@ def test_an_archive_of_linked_drives_writes_nothing_beside_them(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "leads out", "bit"])
 def test_a_bad_archive_is_one_line_and_leaves_nothing_half(tmp_path, damage):
     drive = "2011_09_26_drive_0001_sync"
-    name = Frame(drive, 0).image("png")
+    name = KittiFrame(drive, 0).image("png")
     data = np.random.default_rng(0).bytes(5000)
     inside = f"../../{name}" if damage == "leads out" else name
     archive = zip_of(tmp_path / "zips" / f"{drive}.zip", {inside: data})
@@ -127,27 +135,35 @@ def server(tmp_path):
 
 
 def test_download_fetches_what_is_missing_and_then_nothing(server, tmp_path):
-    words = ["--download", "--server", server, "--output", tmp_path / "out", "--splits", "train"]
-    done = prepare(*words)
+    arguments = [
+        "--download",
+        "--server",
+        server,
+        "--output",
+        tmp_path / "out",
+        "--splits",
+        "train",
+    ]
+    done = prepare(*arguments)
     assert done.code == 0, done.err
     assert "66 lines, 66 with ground truth" in done.out
     assert not list((tmp_path / "out" / "archives").iterdir())
-    assert prepare(*words[:2], "http://127.0.0.1:9", *words[3:]).code == 0
+    assert prepare(*arguments[:2], "http://127.0.0.1:9", *arguments[3:]).code == 0
 
 
 def test_an_archive_that_was_not_unpacked_to_its_end_is_gone_on_with(server, tmp_path):
-    words = ["--download", "--output", tmp_path / "out", "--splits", "train", "--server"]
-    assert prepare(*words, server).code == 0
+    arguments = ["--download", "--output", tmp_path / "out", "--splits", "train", "--server"]
+    assert prepare(*arguments, server).code == 0
     name = "2011_09_26_drive_0001_sync"
     source = tmp_path / "server" / "raw_data" / "2011_09_26_drive_0001" / f"{name}.zip"
     source.rename(tmp_path / "out" / "archives" / source.name)
-    lost = tmp_path / "out" / "raw" / Frame(name, 5).image("png")
+    lost = tmp_path / "out" / "raw" / KittiFrame(name, 5).image("png")
     lost.unlink()
-    assert prepare(*words, "http://127.0.0.1:9").code == 0
+    assert prepare(*arguments, "http://127.0.0.1:9").code == 0
     assert lost.exists() and not list((tmp_path / "out" / "archives").iterdir())
 
 
 def test_a_dead_server_is_named(tmp_path):
-    words = ["--download", "--server", "http://127.0.0.1:9", "--output", tmp_path]
-    done = prepare(*words, "--splits", "train")
+    arguments = ["--download", "--server", "http://127.0.0.1:9", "--output", tmp_path]
+    done = prepare(*arguments, "--splits", "train")
     assert done.code == 2 and "http://127.0.0.1:9/raw_data/2011_09_26_calib.zip" in done.errors[0]

@@ -60,8 +60,13 @@ def sync(tmp_path) -> Path:
 
 def test_the_official_split_is_laid_out_as_bts_does(root, labeled, splits):
     prepared(root, "--labeled", labeled, "--splits", splits)
-    stems = ["test/bathroom/{}_00002", "test/bathroom/{}_00004", "test/kitchen/{}_00001",
-             "train/kitchen/{}_00000", "train/office/{}_00003"]  # fmt: skip
+    stems = [
+        "test/bathroom/{}_00002",
+        "test/bathroom/{}_00004",
+        "test/kitchen/{}_00001",
+        "train/kitchen/{}_00000",
+        "train/office/{}_00003",
+    ]
     images = [stem.format("rgb") + ".jpg" for stem in stems]
     depths = [stem.format("sync_depth") + ".png" for stem in stems]
     assert files_in(root / "official_splits") == sorted([*images, *depths, "about.json"])
@@ -110,18 +115,22 @@ def test_the_lists_of_the_official_split(root, labeled, splits):
 
 
 def test_a_second_run_writes_nothing_and_one_after_a_loss_only_what_is_lost(root, labeled, splits):
-    words = ("--labeled", labeled, "--splits", splits)
-    prepared(root, *words)
+    arguments = ("--labeled", labeled, "--splits", splits)
+    prepared(root, *arguments)
     paths = [root / name for name in files_in(root)]
     before = {path: path.stat().st_mtime_ns for path in paths}
-    assert "0 pairs written" in prepared(root, *words)
+    assert "0 pairs written" in prepared(root, *arguments)
     lost, emptied = (p for p in paths if p.name in ("rgb_00002.jpg", "sync_depth_00003.png"))
     lost.unlink()
     emptied.write_bytes(b"")
-    assert "2 pairs written" in prepared(root, *words)
+    assert "2 pairs written" in prepared(root, *arguments)
     changed = {path.name for path in paths if path.stat().st_mtime_ns != before[path]}
-    assert changed == {"rgb_00002.jpg", "sync_depth_00002.png",
-                       "rgb_00003.jpg", "sync_depth_00003.png"}  # fmt: skip
+    assert changed == {
+        "rgb_00002.jpg",
+        "sync_depth_00002.png",
+        "rgb_00003.jpg",
+        "sync_depth_00003.png",
+    }
     assert lost.stat().st_size > 1000
     assert emptied.stat().st_size > 1000
 
@@ -146,11 +155,11 @@ def test_an_interrupted_run_leaves_no_half_file_and_is_gone_on_with(
 
 
 def test_raw_and_filled_depth_are_not_mixed(root, labeled, splits):
-    words = ("--labeled", labeled, "--splits", splits)
-    prepared(root, *words)
-    assert "holds raw depth, not filled" in refused(root, *words, "--depth", "filled")
+    arguments = ("--labeled", labeled, "--splits", splits)
+    prepared(root, *arguments)
+    assert "holds raw depth, not filled" in refused(root, *arguments, "--depth", "filled")
     (root / "official_splits/about.json").unlink()  # as if BTS's own program had written it
-    assert "holds raw depth, not filled" in refused(root, *words, "--depth", "filled")
+    assert "holds raw depth, not filled" in refused(root, *arguments, "--depth", "filled")
 
 
 def test_files_in_the_root_are_found_without_options(root, labeled, splits):
@@ -244,8 +253,8 @@ def test_nothing_found(root):
 
 def test_a_place_that_cannot_be_written(labeled, splits, tmp_path):
     (tmp_path / "file").write_text("")
-    words = ("--labeled", labeled, "--splits", splits)
-    assert "cannot write" in refused(tmp_path / "file" / "nyu", *words)
+    arguments = ("--labeled", labeled, "--splits", splits)
+    assert "cannot write" in refused(tmp_path / "file" / "nyu", *arguments)
 
 
 @pytest.fixture
@@ -267,7 +276,7 @@ def server(labeled, splits, sync, tmp_path, monkeypatch) -> Iterator[str]:
             file = getattr(nyu_sources, name).file
             known = folder / file if name in ("LABELED", "SPLITS") else None
             sha256 = known and hashlib.sha256(known.read_bytes()).hexdigest()
-            source = nyu_sources.Source(file, (f"{address}/{file}",), sha256)
+            source = nyu_sources.DownloadSource(file, (f"{address}/{file}",), sha256)
             monkeypatch.setattr(nyu_sources, name, source)
         yield address
         running.shutdown()
@@ -297,7 +306,7 @@ def test_what_is_there_is_not_downloaded(root, server, labeled, splits, sync):
 
 
 def test_a_download_of_other_content_is_refused(root, server, monkeypatch):
-    wrong = nyu_sources.Source("splits.mat", nyu_sources.SPLITS.urls, "0" * 64)
+    wrong = nyu_sources.DownloadSource("splits.mat", nyu_sources.SPLITS.urls, "0" * 64)
     monkeypatch.setattr(nyu_sources, "SPLITS", wrong)
     outcome = prepare("--root", root, "--download", "splits")
     assert outcome.code == 2
@@ -306,7 +315,7 @@ def test_a_download_of_other_content_is_refused(root, server, monkeypatch):
 
 
 def test_an_own_address_is_tried_first(root, server, monkeypatch):
-    dead = nyu_sources.Source("sync.zip", ("http://127.0.0.1:9/sync.zip",), None)
+    dead = nyu_sources.DownloadSource("sync.zip", ("http://127.0.0.1:9/sync.zip",), None)
     monkeypatch.setattr(nyu_sources, "SYNC", dead)
     prepared(root, "--download", "sync", "--url", f"sync={server}/sync.zip")
     assert files_in(root / "sync") == sorted(SYNC_FILES)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from common.data.data_set import ListFile
 from common.data.lists import read_list
-from common.data.named_splits import NAMED_SPLITS, ListFile
+from common.data.sets import PUBLISHED_SPLITS
 from scripts.preparation.nyu_lists import check_list, scan_pairs
 from tests.nyu_files import (
     DENSE_LIST,
@@ -159,9 +160,9 @@ def test_images_without_depth_and_other_files_are_not_listed(sync):
 
 def test_a_sync_with_more_pairs_than_the_list_does_not_become_that_list(root, sync, monkeypatch):
     """The archive holds about 36,000 pairs: which 24,231 are meant, only the list says."""
-    split = NAMED_SPLITS["nyu_bts24k"]
+    split = PUBLISHED_SPLITS["nyu_bts24k"]
     short = replace(split, train=replace(split.train, num_lines=1))
-    monkeypatch.setitem(NAMED_SPLITS, "nyu_bts24k", short)
+    monkeypatch.setitem(PUBLISHED_SPLITS, "nyu_bts24k", short)
     out = prepared(root, "--sync", sync)
     assert not (root / TRAIN_LIST).exists()
     assert len(read_list(root / DENSE_LIST)) == 2

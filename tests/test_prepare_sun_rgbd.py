@@ -1,4 +1,4 @@
-"""SUN RGB-D in miniature: four sensors, turned bits, MATLAB splits old and new, archives."""
+"""SUN RGB-D in miniature: four sensors, rotated bits, MATLAB splits old and new, archives."""
 
 import functools
 import http.server
@@ -14,8 +14,9 @@ import pytest
 import scipy.io
 from conftest import Outcome, run_script
 
+from common.data.data_config import DataConfig
 from common.data.lists import read_list
-from common.data.samples import DataConfig, find_samples, layout_of
+from common.data.splits import find_split
 from common.images.reading import read_depth
 from scripts.preparation.sun_rgbd_files import read_test_folders
 
@@ -29,13 +30,13 @@ TRAIN = "kv1/NYUdata/NYU0002"
 SPLIT = Path("SUNRGBDtoolbox") / "traintestSUNRGBD" / "allsplit.mat"
 
 
-def prepare(*words) -> Outcome:
+def prepare(*arguments) -> Outcome:
     """Run the program in this process."""
-    return run_script("prepare_sun_rgbd.py", *words)
+    return run_script("prepare_sun_rgbd.py", *arguments)
 
 
 def millimeters(index: int) -> np.ndarray:
-    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the turned bits wrap."""
+    """Depth of a sample, uint16 [6, 8], also beyond 8.192 m where the rotated bits wrap."""
     depth = np.random.default_rng(index).integers(500, 10_000, (6, 8)).astype(np.uint16)
     depth[0, :3] = (0, 8191, 8193)
     return depth
@@ -103,13 +104,12 @@ def test_the_list_leads_to_the_exact_depth(sun, tmp_path):
         "SUNRGBD/kv1/NYUdata/NYU0001/depth/NYU0001.png 500.5"
     )
     assert len(lines) == 4 and lines[3].endswith(" 503.5")
-    data = DataConfig("sun_rgbd", out, 480, 640, 10.0)
-    layout = layout_of(data)
-    found = find_samples(data, layout, "test", read_list(out / "sun_rgbd_test.txt"))
+    data = DataConfig("sun_rgbd", out, 480, 640, 10.0, test_list="sun_rgbd_test.txt")
+    found = find_split(data, "test")
     assert len(found.samples) == 4
     for index, sample in enumerate(found.samples):
         assert cv2.imread(sample.image_file) is not None
-        stored = read_depth(sample.depth_file, layout.rotated_bits)
+        stored = read_depth(sample.depth_file, data.data_set.rotated_bits)
         np.testing.assert_array_equal(stored, millimeters(index))
     assert "4 images with raw depth; NOT the published 5,050" in done.out
     assert (out / "SUNRGBD").is_symlink()
@@ -160,7 +160,7 @@ def test_depth_that_somebody_converted_is_refused(sun, tmp_path):
     for index, folder in enumerate(TEST):
         write_sample(sun / "SUNRGBD", folder, index, rotate=False)
     done = prepare("--root", sun, "--output", tmp_path / "out")
-    assert done.code == 2 and "do not have SUN RGB-D's turned bits" in done.errors[0]
+    assert done.code == 2 and "do not have SUN RGB-D's rotated bits" in done.errors[0]
 
 
 def pack(sun: Path, folder: Path) -> None:
@@ -210,8 +210,8 @@ def test_the_fullest_of_several_folders_is_linked(sun, tmp_path):
     done = prepare("--root", sun, "--output", half)  # not over a folder with files in it
     assert done.code == 2 and f"{half / 'SUNRGBD'} has fewer of the test samples" in done.errors[0]
     again = prepare("--root", sun, "--output", out).out
-    words = next(line for line in again.splitlines() if "doctor" in line)
-    assert shlex.split(words)[-1] == f"data.root={out}"
+    command = next(line for line in again.splitlines() if "doctor" in line)
+    assert shlex.split(command)[-1] == f"data.root={out}"
 
 
 def test_an_archive_without_its_top_folder_is_unpacked_all_the_same(sun, tmp_path):

@@ -34,8 +34,11 @@ def test_a_run_writes_a_trace_of_the_steps_it_names(workspace, tmp_path):
     assert steps_in(events) == [f"ProfilerStep#{WAIT + WARM_UP + i}" for i in range(ACTIVE)]
     names = {e.get("name") for e in events}
     assert {"aten::convolution", "Optimizer.step#Adam.step"} <= names
-    backward = [e for e in events if e.get("name") == "autograd::engine::evaluate_function: "
-                "ConvolutionBackward0"]  # fmt: skip
+    backward = [
+        e
+        for e in events
+        if e.get("name") == "autograd::engine::evaluate_function: ConvolutionBackward0"
+    ]
     assert len(backward) >= ACTIVE
     assert all(e["dur"] > 0 for e in backward)
 

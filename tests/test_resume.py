@@ -128,9 +128,15 @@ def test_other_settings_leave_the_first_run_alone(words, tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    ["train.num_workers=1", "train.micro_batch_size=3", "train.log_every=7", "eval.every=5",
-     "eval.batch_size=1", "train.save_every=9"],
-)  # fmt: skip
+    [
+        "train.num_workers=1",
+        "train.micro_batch_size=3",
+        "train.log_every=7",
+        "eval.every=5",
+        "eval.batch_size=1",
+        "train.save_every=9",
+    ],
+)
 def test_settings_that_do_not_change_the_numbers_continue_the_run(words, tmp_path, change):
     assert train("stage1", *words("stage1", "train.max_steps=1")).code == 0
     outcome = train("stage1", *words("stage1", "train.max_steps=2", change))

@@ -9,12 +9,12 @@ import yaml
 from conftest import FOLDERS, IMAGE_DIM, MAINS, TEXT_DIM, call, metrics_of, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import stage1_vae.train
-import stage2_sampler.train
-import stage3_depth.train
 from common.config import load_config
-from common.engine.loop import StepRandom
+from common.engine.loop import Plan
+from common.language.language import Needs
 from common.programs.assembly import training_batches
+from common.programs.session import bind_task
+from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import load_text_vae
 from stage2_sampler.config import Stage2Config
@@ -22,11 +22,12 @@ from stage2_sampler.model import load_sampled_vae
 from stage3_depth.config import Stage3Config
 from stage3_depth.model import load_language_depth
 
-PROGRAMS = {"stage1": stage1_vae.train, "stage2": stage2_sampler.train,
-            "stage3": stage3_depth.train}  # fmt: skip
 CONFIG_TYPES = {"stage1": Stage1Config, "stage2": Stage2Config, "stage3": Stage3Config}
-CLIP = ("model.evidence=clip", f"model.image_dim={IMAGE_DIM}",
-        "text.image_features=image.safetensors")  # fmt: skip
+CLIP = (
+    "model.evidence=clip",
+    f"model.image_dim={IMAGE_DIM}",
+    "text.image_features=image.safetensors",
+)
 TERMS = {
     "stage1": {"loss/total", "loss/l1", "loss/smoothness", "loss/std_floor"},
     "stage2": {"loss/total", "loss/l1", "loss/smoothness", "loss/std_floor"},
@@ -37,14 +38,15 @@ stages = pytest.mark.parametrize("stage", list(FOLDERS))
 
 @pytest.fixture
 def build(workspace, trained, tmp_path, monkeypatch):
-    """What a stage's `main` hands to the training loop, without the training."""
+    """What a stage's `main` hands to the training session, without the training."""
 
     def build_parts(stage, *overrides):
         caught = {}
         monkeypatch.setattr(
-            PROGRAMS[stage],
-            "train",
-            lambda run, config, **parts: caught.update(parts, run=run, config=config),
+            "common.programs.train.train_to_the_end",
+            lambda stage, config, model, data, run: caught.update(
+                stage=stage, config=config, model=model, data=data, run=run
+            ),
         )
         earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
         words = workspace.words(stage, tmp_path / "runs", *overrides)
@@ -68,18 +70,11 @@ def clip_runs(workspace, trained, tmp_path_factory):
 
 def backward(parts):
     """Gradients of one step on the first batch, as the loop takes it."""
-    processes = parts.run.processes
-    batches = training_batches(
-        parts.data.train,
-        parts.config.train,
-        seed=0,
-        processes=processes,
-        start_step=0,
-        total_steps=1,
-    )
-    batch = next(batches)
-    rng = StepRandom(0, 0, len(batch["position"]), 0, len(batch["position"]))
-    parts.step_fn(parts.model.train(), batch, rng)["total"].backward()
+    plan = Plan(parts.config.train, seed=0, start_step=0, total_steps=1, evaluate_every=1)
+    batch = next(training_batches(parts.data.train, plan, parts.run.processes))
+    rng = StepRandom(0, 0, len(batch), 0, len(batch))
+    task = bind_task(parts.stage, parts.config)
+    task.step_fn(parts.model.train(), batch, rng, {})["total"].backward()
 
 
 # As programs
@@ -89,8 +84,13 @@ def backward(parts):
 def test_two_steps_leave_a_complete_run_folder(trained, stage):
     run = trained / "tiny" / stage
     assert {p.name for p in run.iterdir()} == {
-        "checkpoints", "config.yaml", "log.txt", "metrics.jsonl", "panels", "tensorboard"
-    }  # fmt: skip
+        "checkpoints",
+        "config.yaml",
+        "log.txt",
+        "metrics.jsonl",
+        "panels",
+        "tensorboard",
+    }
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
     assert len(list((run / "panels").glob("val_*2_?.png"))) == 4
     board = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -104,15 +104,32 @@ def test_two_steps_leave_a_complete_run_folder(trained, stage):
 def test_metrics_are_named_terms_and_the_nine_metrics(trained, stage):
     lines = metrics_of(trained / "tiny" / stage, "train")
     assert [line["step"] for line in lines] == [1, 2]
-    others = {"step", "kind", "lr", "step_seconds", "data_seconds", "images_per_s", "grad_norm",
-              "memory_gb", "skipped_updates"}  # fmt: skip
+    others = {
+        "step",
+        "kind",
+        "lr",
+        "step_seconds",
+        "data_seconds",
+        "images_per_s",
+        "grad_norm",
+        "memory_gb",
+        "skipped_updates",
+    }
     assert all(set(line) == TERMS[stage] | others for line in lines)
     assert all(line["loss/total"] > 0 and line["grad_norm"] > 0 for line in lines)
     (val,) = metrics_of(trained / "tiny" / stage, "val")
     assert val["step"] == 2
     assert set(val) - {"step", "kind"} == {
-        "abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"
-    }  # fmt: skip
+        "abs_rel",
+        "sq_rel",
+        "rmse",
+        "rmse_log",
+        "log10",
+        "d1",
+        "d2",
+        "d3",
+        "silog",
+    }
 
 
 @stages
@@ -122,8 +139,13 @@ def test_the_resolved_config_says_where_it_comes_from_and_starts_the_same_run(
     path = trained / "tiny" / stage / "config.yaml"
     head = [line for line in path.read_text().splitlines() if line.startswith("# ")]
     assert [line.split(":")[0] for line in head] == [
-        "# command", "# processes", "# commit", "# versions", "# python", "# machine"
-    ]  # fmt: skip
+        "# command",
+        "# processes",
+        "# commit",
+        "# versions",
+        "# python",
+        "# machine",
+    ]
     again = load_config(CONFIG_TYPES[stage], path, [])
     assert again == load_config(
         CONFIG_TYPES[stage], workspace.configs / f"{stage}.yaml", [f"output_root={trained}"]
@@ -142,17 +164,30 @@ def test_help_explains_the_program(stage):
 
 @pytest.mark.parametrize(
     ("stage", "overrides"),
-    [("stage1", ()), ("stage2", ()), ("stage2", CLIP), ("stage3", ()),
-     ("stage3", ("language.mode=none",))],
-)  # fmt: skip
+    [
+        ("stage1", ()),
+        ("stage2", ()),
+        ("stage2", CLIP),
+        ("stage3", ()),
+        ("stage3", ("language.mode=none",)),
+    ],
+)
 def test_the_loss_falls_on_one_batch(workspace, trained, tmp_path, stage, overrides):
     lines = (workspace.data / "train.txt").read_text().splitlines()[:4]
     (tmp_path / "four.txt").write_text("\n".join(lines))
     words = workspace.words(
-        stage, tmp_path, f"data.train_list={tmp_path / 'four.txt'}", "data.rotate_degrees=0",
-        "data.flip=false", "data.jitter=false", "train.max_steps=30", "train.lr=1e-2",
-        "eval.every=100", "eval.max_images=1", *overrides,
-    )  # fmt: skip
+        stage,
+        tmp_path,
+        f"data.train_list={tmp_path / 'four.txt'}",
+        "data.rotate_degrees=0",
+        "data.flip=false",
+        "data.jitter=false",
+        "train.max_steps=30",
+        "train.lr=1e-2",
+        "eval.every=100",
+        "eval.max_images=1",
+        *overrides,
+    )
     if stage != "stage1":
         earlier = {"stage2": "stage1", "stage3": "stage2"}[stage]
         words.append(f"init.{earlier}={trained / 'tiny' / earlier}")
@@ -183,7 +218,10 @@ def test_gradients_reach_what_is_trained_and_nothing_else(build, stage, override
         assert (parameter.grad is not None) == parameter.requires_grad, name
         if parameter.grad is not None and parameter.ndim > 1:
             assert parameter.grad.abs().sum() > 0, name
-    optimized = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    optimizer = parts.stage.optimizer(
+        parts.stage.parameters(parts.model, parts.config), parts.config.train
+    )
+    optimized = [p for group in optimizer.param_groups for p in group["params"]]
     assert {id(p) for p in optimized} == {id(p) for p in named.values() if p.requires_grad}
 
 
@@ -195,7 +233,7 @@ def test_stage_3_trains_the_prior_with_clip_evidence_too(build, clip_runs):
     )
     backward(parts)
     assert all(p.grad is not None for p in parts.model.parameters())
-    assert parts.model.needs_image_feature
+    assert parts.stage.needs(parts.model) == Needs(TEXT_DIM, IMAGE_DIM)
 
 
 # Handing on
@@ -237,8 +275,9 @@ def test_the_control_ignores_the_words(build):
     image = torch.randn(2, 3, 64, 96)
     text = torch.randn(2, TEXT_DIM)
     with_words = build("stage3").model.eval()
-    without = build("stage3", "language.mode=none", "experiment=control").model.eval()
-    assert not without.needs_text_feature
+    control = build("stage3", "language.mode=none", "experiment=control")
+    without = control.model.eval()
+    assert control.stage.needs(without) == Needs()
     assert torch.equal(without(image, None), without(image, text))
     assert not torch.equal(with_words(image, text), with_words(image, -text))
     assert not torch.equal(with_words(image, text), without(image, text))
@@ -278,7 +317,7 @@ def test_settings_of_the_model_come_from_the_earlier_stage(build):
 def test_standardized_features_use_training_statistics(build):
     parts = build("stage1", "model.standardize_text=true")
     features = torch.stack(
-        [parts.data.train.text_features[s.key] for s in parts.data.train.samples]
+        [parts.data.train.language.text_features[s.key] for s in parts.data.train.samples]
     )
     standardize = parts.model.scenes.standardize
     torch.testing.assert_close(standardize.mean, features.mean(0))

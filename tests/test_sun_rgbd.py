@@ -1,4 +1,4 @@
-"""SUN RGB-D: depth PNGs whose bits are turned by three, in the archive's own folders."""
+"""SUN RGB-D: depth PNGs whose bits are rotated by three, in the archive's own folders."""
 
 from pathlib import Path
 
@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.samples import DataConfig
+from common.data.splits import find_split
 
 SIZES = {"kv1/NYUdata/NYU0001": (427, 561), "kv2/kinect2data/000002": (530, 730)}
 
@@ -21,7 +22,7 @@ def turn(millimeters: np.ndarray) -> np.ndarray:
 def depth_of(name: str) -> np.ndarray:
     depth = np.random.default_rng(len(name)).integers(400, 12000, SIZES[name])
     depth[:20] = 0
-    depth[20, :3] = 8191, 8192, 60000  # the last two need the turned-in bits
+    depth[20, :3] = 8191, 8192, 60000  # the last two need the rotated-in bits
     return depth
 
 
@@ -40,12 +41,12 @@ def data(tmp_path: Path) -> DataConfig:
 
 
 def test_depth_is_meters_at_its_own_size(data):
-    dataset = build_dataset(data, "test", None, None, None, seed=0, augment=False)
+    dataset = build_dataset(data, find_split(data, "test"))
     assert len(dataset) == 2
     for item, name in zip((dataset[0], dataset[1]), SIZES, strict=True):
-        np.testing.assert_allclose(item["gt_depth"][0].numpy(), depth_of(name) / 1000, rtol=1e-6)
-        assert item["image"].shape == (3, 64, 96)
-        assert item["image_path"].startswith(f"SUNRGBD/{name}/image/")
+        np.testing.assert_allclose(item.gt_depth[0].numpy(), depth_of(name) / 1000, rtol=1e-6)
+        assert item.image.shape == (3, 64, 96)
+        assert item.key.startswith(f"SUNRGBD/{name}/image/")
 
 
 def test_the_largest_stored_value_is_no_measurement(data):
@@ -53,7 +54,7 @@ def test_the_largest_stored_value_is_no_measurement(data):
     stored = np.full((427, 561), 65535, np.uint16)
     stored[0, 0] = 1000 << 3
     assert cv2.imwrite(str(data.root / name), stored)
-    dataset = build_dataset(data, "test", None, None, None, seed=0, augment=False)
-    depth = dataset[0]["gt_depth"]
+    dataset = build_dataset(data, find_split(data, "test"))
+    depth = dataset[0].gt_depth
     assert depth[0, 0, 0] == 1.0
     assert (depth > 0).sum() == 1

@@ -12,9 +12,12 @@ from common.networks.published.names import published_name
 from common.networks.swin import SwinConfig, SwinEncoder, WindowBlock
 
 SMALL = {
-    "embed_dim": 8, "depths": (1, 2, 2, 1), "num_heads": (1, 2, 2, 4), "window_size": 4,
+    "embed_dim": 8,
+    "depths": (1, 2, 2, 1),
+    "num_heads": (1, 2, 2, 4),
+    "window_size": 4,
     "drop_path": 0.0,
-}  # fmt: skip
+}
 
 
 def encoder(size=(64, 96), seed=0, **changes):
@@ -73,9 +76,14 @@ def test_equals_timm_where_the_windows_fit():
     """128x256 with window 4: every grid, down to 4x8, is a multiple of the window."""
     model = encoder((128, 256), absolute_position=False)
     body = SwinTransformer(
-        img_size=(128, 256), embed_dim=8, depths=SMALL["depths"], num_heads=SMALL["num_heads"],
-        window_size=4, num_classes=0, always_partition=True,
-    ).eval()  # fmt: skip
+        img_size=(128, 256),
+        embed_dim=8,
+        depths=SMALL["depths"],
+        num_heads=SMALL["num_heads"],
+        window_size=4,
+        num_classes=0,
+        always_partition=True,
+    ).eval()
     missing, unexpected = body.load_state_dict(model.body.state_dict(), strict=False)
     assert not unexpected
     assert set(missing) <= {"norm.weight", "norm.bias"}
@@ -178,8 +186,12 @@ def microsoft_file(path, model, with_head):
             state[f"{prefix}attn_mask"] = torch.zeros(4, 16, 16)
     assert "layers.0.downsample.norm.weight" in state
     if with_head:
-        state |= {"norm.weight": torch.ones(64), "norm.bias": torch.ones(64),
-                  "head.weight": torch.ones(10, 64), "head.bias": torch.ones(10)}  # fmt: skip
+        state |= {
+            "norm.weight": torch.ones(64),
+            "norm.bias": torch.ones(64),
+            "head.weight": torch.ones(10, 64),
+            "head.bias": torch.ones(10),
+        }
     torch.save({"model": state}, path)
     return str(path)
 
@@ -290,9 +302,14 @@ def test_position_embedding_is_resized_bicubically_for_other_sizes():
 def test_weights_of_timm_by_name(monkeypatch):
     source = encoder(seed=1, absolute_position=False)
     body = SwinTransformer(
-        img_size=(64, 96), embed_dim=8, depths=SMALL["depths"], num_heads=SMALL["num_heads"],
-        window_size=4, num_classes=10, always_partition=True,
-    )  # fmt: skip
+        img_size=(64, 96),
+        embed_dim=8,
+        depths=SMALL["depths"],
+        num_heads=SMALL["num_heads"],
+        window_size=4,
+        num_classes=10,
+        always_partition=True,
+    )
     body.load_state_dict(source.body.state_dict(), strict=False)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: body)
     target = encoder(seed=2, absolute_position=False)

@@ -154,9 +154,10 @@ def test_attention_under_activation_checkpointing():
     grads = [
         torch.autograd.grad(run().square().sum(), qkv)[0]
         for run in (
-            lambda: attend(qkv, bias), lambda: checkpoint(attend, qkv, bias, use_reentrant=False)
+            lambda: attend(qkv, bias),
+            lambda: checkpoint(attend, qkv, bias, use_reentrant=False),
         )
-    ]  # fmt: skip
+    ]
     torch.testing.assert_close(*grads, rtol=0, atol=0)
 
 

@@ -1,26 +1,26 @@
-"""Packed feature files, captions, and the encoders that need no download."""
+"""Packed feature files, caption files, and the features that a run finds or makes."""
 
 import json
 import pickle
 import time
 
 import numpy as np
-import open_clip
 import pytest
 import torch
-from torch.nn import functional as F
+from PIL import Image
 
 from common.errors import UserError
-from common.language import clip as clip_text
 from common.language.captions import captions_sha256, read_captions
-from common.language.clip import ClipImageEncoder, ClipTextEncoder, parse_spec
+from common.language.encoders import image_encoder
 from common.language.feature_files import FeatureStore, write_features
 from common.language.features import (
+    FeaturePlace,
     TextConfig,
-    load_captions,
     load_image_features,
     load_text_features,
 )
+from common.language.language import read_all_captions
+from common.language.towers import TowerTextEncoder
 
 CAPTIONS = {
     "train/kitchen_0001/a.jpg": "A kitchen with a stove and a sink.",
@@ -37,6 +37,12 @@ def write_captions(path, captions=CAPTIONS):
 
 def resolver(root):
     return lambda name: root / name
+
+
+def load_features(text, root, cache, keys=None, **place):
+    """The text features of a run whose data lie in `root`."""
+    place = FeaturePlace(resolver(root), cache, **place)
+    return load_text_features(text, read_all_captions(text, place.resolve), place, keys)
 
 
 def test_round_trip_deduplicates_and_keeps_provenance(tmp_path):
@@ -141,14 +147,20 @@ def test_captions_are_read_and_hashed_by_content(tmp_path):
     assert captions_sha256({**CAPTIONS, "new": "A room."}) != captions_sha256(CAPTIONS)
     write_captions(tmp_path / "more.jsonl", {"new": "A room."})
     text = TextConfig(captions=("captions.jsonl", "more.jsonl"))
-    assert load_captions(text, resolver(tmp_path)) == {**CAPTIONS, "new": "A room."}
-    assert load_captions(TextConfig(), resolver(tmp_path)) is None
+    assert read_all_captions(text, resolver(tmp_path)) == {**CAPTIONS, "new": "A room."}
+    assert read_all_captions(TextConfig(), resolver(tmp_path)) is None
 
 
 @pytest.mark.parametrize(
-    "line", ["{not json", '["list"]', '{"image": "a.jpg"}', '{"image": "a.jpg", "caption": 3}',
-             '{"image": "a.jpg", "caption": " "}'],
-)  # fmt: skip
+    "line",
+    [
+        "{not json",
+        '["list"]',
+        '{"image": "a.jpg"}',
+        '{"image": "a.jpg", "caption": 3}',
+        '{"image": "a.jpg", "caption": " "}',
+    ],
+)
 def test_bad_caption_line_names_file_and_line(tmp_path, line):
     path = tmp_path / "captions.jsonl"
     path.write_text('{"image": "a.jpg", "caption": "A room."}\n\n' + line)
@@ -164,26 +176,24 @@ def test_captions_are_encoded_once_by_the_main_process(tmp_path, monkeypatch):
     write_captions(tmp_path / "captions.jsonl")
     text = TextConfig(captions="captions.jsonl", encoder="untrained:0")
     cache, waits, encoded = tmp_path / "cache", [], []
-    original = ClipTextEncoder.encode
+    original = TowerTextEncoder.encode
 
     def counted(self, captions, *options):
         encoded.append(list(captions))
         return original(self, captions, *options)
 
-    monkeypatch.setattr(ClipTextEncoder, "encode", counted)
-    store = load_text_features(text, resolver(tmp_path), cache, barrier=lambda: waits.append(1))
+    monkeypatch.setattr(TowerTextEncoder, "encode", counted)
+    store = load_features(text, tmp_path, cache, barrier=lambda: waits.append(1))
     assert encoded == [list(dict.fromkeys(CAPTIONS.values()))]
     assert not store.missing(CAPTIONS)
     assert torch.equal(store["train/kitchen_0001/a.jpg"], store["train/kitchen_0001/b.jpg"])
-    again = load_text_features(
-        text, resolver(tmp_path), cache, is_main=False, barrier=lambda: waits.append(1)
-    )
+    again = load_features(text, tmp_path, cache, is_main=False, barrier=lambda: waits.append(1))
     assert (len(encoded), len(waits)) == (1, 2)
     assert again.provenance[0]["kind"] == "text"
     assert again.provenance[0]["captions_sha256"] == captions_sha256(CAPTIONS)
 
     write_captions(tmp_path / "captions.jsonl", {**CAPTIONS, "new.jpg": "A room."})
-    assert "new.jpg" in load_text_features(text, resolver(tmp_path), cache)
+    assert "new.jpg" in load_features(text, tmp_path, cache)
 
 
 def test_feature_files_are_checked_against_captions(tmp_path):
@@ -191,59 +201,30 @@ def test_feature_files_are_checked_against_captions(tmp_path):
     origin = {"encoder": "RN50:openai", "captions_sha256": captions_sha256(CAPTIONS)}
     write_features(tmp_path / "mine.safetensors", list(CAPTIONS), torch.ones(3, 4), origin)
     text = TextConfig("mine.safetensors", "captions.jsonl")
-    assert load_text_features(text, resolver(tmp_path), tmp_path / "cache").dim == 4
+    assert load_features(text, tmp_path, tmp_path / "cache").dim == 4
     other = TextConfig("mine.safetensors", "captions.jsonl", "untrained:0")
     with pytest.raises(UserError, match="made with encoder RN50:openai, .* untrained:0"):
-        load_text_features(other, resolver(tmp_path), tmp_path / "cache")
+        load_features(other, tmp_path, tmp_path / "cache")
     # The same file in the project's own cache is no obstacle: features are made anew beside it.
-    assert load_text_features(other, resolver(tmp_path), tmp_path).dim == 1024
+    assert load_features(other, tmp_path, tmp_path).dim == 1024
     # A file for all images serves a split, and a list that has grown: missing keys are told later.
     one = list(CAPTIONS)[:1]
-    assert load_text_features(text, resolver(tmp_path), tmp_path / "cache", keys=one).dim == 4
+    assert load_features(text, tmp_path, tmp_path / "cache", keys=one).dim == 4
     write_captions(tmp_path / "captions.jsonl", {**CAPTIONS, "new.jpg": "A room."})
-    store = load_text_features(text, resolver(tmp_path), tmp_path / "cache")
+    store = load_features(text, tmp_path, tmp_path / "cache")
     assert store.missing([*CAPTIONS, "new.jpg"]) == ["new.jpg"]
     write_captions(tmp_path / "captions.jsonl", {**CAPTIONS, one[0]: "A room."})
     with pytest.raises(UserError, match="mine.safetensors was made from other captions"):
-        load_text_features(text, resolver(tmp_path), tmp_path / "cache")
+        load_features(text, tmp_path, tmp_path / "cache")
 
 
 def test_nothing_configured_or_found(tmp_path):
     with pytest.raises(UserError, match="no text features are configured; set text.features"):
-        load_text_features(TextConfig(), resolver(tmp_path), tmp_path)
+        load_features(TextConfig(), tmp_path, tmp_path)
     (tmp_path / "captions.jsonl").write_text('{"image": "a.jpg", "caption": "A room."}')
     for captions in (None, "captions.jsonl"):  # never silently other features than those named
         with pytest.raises(UserError, match="no feature file .*nowhere.npz"):
-            load_text_features(
-                TextConfig("nowhere.npz", captions), resolver(tmp_path), tmp_path / "cache"
-            )
-
-
-def test_untrained_text_tower_is_seeded_and_separates_captions():
-    captions = [
-        "A kitchen with a stove.",
-        "A bathroom with a toilet.",
-        "A desk with two chairs.",
-        "",
-    ]
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    features = ClipTextEncoder("untrained:0").encode(captions)
-    assert torch.equal(before, torch.get_rng_state())
-    assert features.shape == (4, 1024)
-    torch.testing.assert_close(features[:3].norm(dim=1), torch.ones(3))
-    assert torch.isfinite(features).all()
-    torch.testing.assert_close(ClipTextEncoder("untrained:0").encode(captions[:1]), features[:1])
-    assert not torch.allclose(ClipTextEncoder("untrained:1").encode(captions[:1]), features[:1])
-    similar = ClipTextEncoder("untrained:0").encode(["A kitchen with a big stove."])[0]
-    cosines = features[:3] @ similar
-    assert cosines[0] > 0.9
-    assert cosines[1:].max() < cosines[0] - 0.1
-
-
-def test_tokenizer_is_clips_own():
-    tokens = open_clip.SimpleTokenizer(context_length=8)(["a photo of a cat"])
-    assert tokens.tolist() == [[49406, 320, 1125, 539, 320, 2368, 49407, 0]]
+            load_features(TextConfig("nowhere.npz", captions), tmp_path, tmp_path / "cache")
 
 
 def test_image_features_are_encoded_once(tmp_path):
@@ -251,70 +232,14 @@ def test_image_features_are_encoded_once(tmp_path):
     files = {}
     for name in ("a", "b"):
         files[f"room/{name}.png"] = tmp_path / f"{name}.png"
-        clip_text.Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(
-            tmp_path / f"{name}.png"
-        )
-    call = ("untrained:0", files, resolver(tmp_path), tmp_path / "cache")
+        Image.fromarray(rng.integers(0, 255, (48, 64, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    call = ("untrained:0", files, FeaturePlace(resolver(tmp_path), tmp_path / "cache"))
     store = load_image_features(None, *call)
-    direct = ClipImageEncoder("untrained:0").encode(list(files.values()), batch_size=1)
+    direct = image_encoder("untrained:0").encode(list(files.values()), batch_size=1)
     torch.testing.assert_close(store["room/b.png"], direct[1], atol=1e-3, rtol=0)
     assert store.provenance[0]["kind"] == "image"
     (tmp_path / "a.png").unlink()  # the second call reads the packed file
     assert load_image_features(None, *call).dim == 1024
     packed = next((tmp_path / "cache").iterdir())
-    assert (
-        load_image_features(str(packed), "untrained:7", {}, resolver(tmp_path), tmp_path).dim
-        == 1024
-    )
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("RN51:openai", "no open_clip model 'RN51'; nearest: RN50"),
-        ("RN50:opnai", "'opnai' is neither a file nor weights of RN50; it has .*openai"),
-        ("RN50", "neither a file nor weights"),
-        ("untrained:x", "expected untrained:<seed>"),
-        ("untrained:" + "9" * 5000, "at most 18 digits"),
-        ("untrained:18446744073709551616", "at most 18 digits"),
-        ("untraned:0", "nearest: untrained"),
-    ],
-)
-def test_unknown_encoders_name_the_nearest(spec, message):
-    with pytest.raises(UserError, match=message):
-        parse_spec(spec)
-
-
-def test_failed_download_is_one_line_with_alternatives(monkeypatch, tmp_path):
-    def fail(*_, **__):
-        raise RuntimeError("Failed to download weights for tag 'openai': offline\nmore\nlines")
-
-    monkeypatch.setattr(clip_text, "_load_clip", fail)
-    for encoder in (ClipTextEncoder, ClipImageEncoder):
-        with pytest.raises(UserError) as caught:
-            encoder("RN50:openai")
-        assert "\n" not in str(caught.value)
-        assert "RN50:openai" in str(caught.value)
-        assert "untrained:0" in str(caught.value)
-
-
-def test_weights_file_is_loaded_and_a_broken_one_refused(tmp_path):
-    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
-    vision = {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16}
-    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}
-    (tmp_path / "tiny-clip.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "tiny-clip.json")
-    model = open_clip.create_model("tiny-clip").eval()
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
-    spec = f"tiny-clip:{tmp_path / 'weights.pt'}"
-    captions = ["A kitchen.", "A bathroom."]
-    with torch.no_grad():
-        expected = model.encode_text(open_clip.get_tokenizer("tiny-clip")(captions))
-    torch.testing.assert_close(
-        ClipTextEncoder(spec).encode(captions), F.normalize(expected, dim=-1)
-    )
-    clip_text.Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
-    assert ClipImageEncoder(spec).encode([tmp_path / "a.png"]).shape == (1, 24)
-    (tmp_path / "broken.pt").write_bytes(b"nothing")
-    with pytest.raises(UserError, match="cannot load CLIP weights"):
-        ClipTextEncoder(f"tiny-clip:{tmp_path / 'broken.pt'}")
+    elsewhere = FeaturePlace(resolver(tmp_path), tmp_path)
+    assert load_image_features(str(packed), "untrained:7", {}, elsewhere).dim == 1024

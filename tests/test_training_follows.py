@@ -11,12 +11,17 @@ from functools import partial
 
 import pytest
 import torch
+from batches import make_batch
 from torch import Tensor, nn
 
 import stage1_vae.train
 import stage3_depth.train
 import stage3_depth.train_joint
-from common.engine.loop import TrainConfig, adam, fit
+from common.data.batch import Batch
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
+from common.losses.depth import DepthLossConfig
 from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
 from common.networks.layers import trainable_parameters
@@ -44,19 +49,21 @@ NO_EFFECT = (".qkv.bias", ".mix.1.bias", ".mix.4.bias")
 LR, FINAL_LR = 1e-3, 1e-4  # larger than published, so that five steps lead somewhere
 
 
-def batches() -> list[dict[str, Tensor]]:
+def batches() -> list[Batch]:
     """Pictures, features and depths with holes and with some values beyond the range."""
     g = torch.Generator().manual_seed(1)
     made = []
     for _ in range(STEPS):
         gt = 0.05 + 11 * torch.rand(BATCH, 1, *SIZE, generator=g)
         gt[torch.rand(gt.shape, generator=g) < 0.3] = 0
-        made.append({
-            "image": torch.randn(BATCH, 3, *SIZE, generator=g), "gt_depth": gt,
-            "text_feature": torch.randn(BATCH, 12, generator=g),
-            "image_feature": torch.randn(BATCH, 12, generator=g),
-            "position": torch.arange(BATCH),
-        })  # fmt: skip
+        made.append(
+            make_batch(
+                image=torch.randn(BATCH, 3, *SIZE, generator=g),
+                gt_depth=gt,
+                text_feature=torch.randn(BATCH, 12, generator=g),
+                image_feature=torch.randn(BATCH, 12, generator=g),
+            )
+        )
     return made
 
 
@@ -86,22 +93,35 @@ def losses_of_this_project(
     network: nn.Module, step_fn: Callable, weight_decay: float = 0.0
 ) -> list[float]:
     config = TrainConfig(
-        batch_size=BATCH, max_steps=STEPS, lr=LR, final_lr=FINAL_LR, clip_norm=1.0,
-        weight_decay=weight_decay, precision="fp32", log_every=1, schedule="polynomial",
-    )  # fmt: skip
+        batch_size=BATCH,
+        max_steps=STEPS,
+        lr=LR,
+        final_lr=FINAL_LR,
+        clip_norm=1.0,
+        weight_decay=weight_decay,
+        precision="fp32",
+        log_every=1,
+        schedule="polynomial",
+    )
     losses: list[float] = []
     fit(
-        model=network.train(), step_fn=step_fn, micro_batches=iter(batches()),
-        optimizer=adam(trainable_parameters(network), config), config=config, total_steps=STEPS,
-        start_step=0, seed=SEED, processes=Processes(0, 1, torch.device("cpu")),
-        evaluate=lambda step: None, evaluate_every=100, save=lambda step: None,
-        log=lambda step, values: losses.append(values["loss/total"]),
-    )  # fmt: skip
+        network.train(),
+        Task(step_fn),
+        iter(batches()),
+        adam(trainable_parameters(network), config),
+        Plan(config, SEED, start_step=0, total_steps=STEPS, evaluate_every=100),
+        Hooks(
+            log=lambda step, values: losses.append(values["loss/total"]),
+            evaluate=lambda step: None,
+            save=lambda step: None,
+        ),
+        Processes(0, 1, torch.device("cpu")),
+    )
     return losses
 
 
 def losses_of_plain_steps(
-    loss_of: Callable[[int, dict], Tensor], weights: list[Weights], weight_decay: float = 0.0
+    loss_of: Callable[[int, Batch], Tensor], weights: list[Weights], weight_decay: float = 0.0
 ) -> list[float]:
     parameters = [weight for part in weights for weight in part.values()]
     optimizer = torch.optim.Adam(parameters, lr=LR, weight_decay=weight_decay)
@@ -138,10 +158,10 @@ def test_stage1():
     w = published_weights(network, "stage1")
     step_fn = partial(stage1_vae.train.step_fn, loss=VAELossConfig(), max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
+    def loss_of(step: int, batch: Batch) -> Tensor:
         eps = noise(step).normal(VAE.latent_dim, device=torch.device("cpu"))
-        depth, std = plain.text_vae(batch["text_feature"], eps, w, SIZE, VAE.prior_mean)
-        return plain.vae_loss(depth, std, batch["gt_depth"], batch["image"], MAX_DEPTH)
+        depth, std = plain.text_vae(batch.text_feature, eps, w, SIZE, VAE.prior_mean)
+        return plain.vae_loss(depth, std, batch.gt_depth, batch.image, MAX_DEPTH)
 
     assert_follows(losses_of_this_project(network, step_fn), losses_of_plain_steps(loss_of, [w]))
     assert_same_weights(network, w, "stage1")
@@ -155,16 +175,16 @@ def test_staged_stage3():
     shake(network)
     parts = {"prior": network.scenes, "stage2": network.sampler, "stage3": network.estimator}
     w = {kind: published_weights(part, kind) for kind, part in parts.items()}
-    step_fn = partial(stage3_depth.train.step_fn, silog_lambda=0.85, max_depth=MAX_DEPTH)
+    step_fn = partial(stage3_depth.train.step_fn, loss=DepthLossConfig(0.85), max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
-        eps = plain.mlp(batch["image_feature"], w["stage2"], "eps_net")
-        prior, text = w["prior"], batch["text_feature"]
+    def loss_of(step: int, batch: Batch) -> Tensor:
+        eps = plain.mlp(batch.image_feature, w["stage2"], "eps_net")
+        prior, text = w["prior"], batch.text_feature
         std = torch.exp(plain.mlp(text, prior, "deviation") / 2)
         levels = plain.scene(plain.mlp(text, prior, "mean") + eps * std, prior, SIZE)
-        features = plain.swin(batch["image"], w["stage3"], HEADS, WINDOW)
+        features = plain.swin(batch.image, w["stage3"], HEADS, WINDOW)
         depth = plain.depth_estimator(features, levels, w["stage3"], config.prior_mean)
-        return plain.silog(depth, batch["gt_depth"], MAX_DEPTH)
+        return plain.silog(depth, batch.gt_depth, MAX_DEPTH)
 
     ours = losses_of_this_project(network, step_fn, weight_decay=1e-3)
     assert_follows(ours, losses_of_plain_steps(loss_of, list(w.values()), weight_decay=1e-3))
@@ -184,16 +204,21 @@ def test_joint(skips):
     assert 0 < sum(coins) < STEPS  # both kinds of step
     step_fn = partial(stage3_depth.train_joint.step_fn, loss=loss, max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
+    def loss_of(step: int, batch: Batch) -> Tensor:
         eps = None
         if coins[step]:
             eps = noise(step).normal(8, SIZE[0] // 16, SIZE[1] // 16, device=torch.device("cpu"))
         depth, mean, logvar, eps = plain.joint(
-            batch["image"], batch["text_feature"], eps, w, (HEADS, WINDOW), config.prior_mean,
+            batch.image,
+            batch.text_feature,
+            eps,
+            w,
+            (HEADS, WINDOW),
+            config.prior_mean,
             legacy=skips == "kept",
-        )  # fmt: skip
+        )
         kl = plain.text_kl(mean, logvar) if coins[step] else plain.image_kl(eps)
-        return plain.silog(depth, batch["gt_depth"], MAX_DEPTH) + 1e-3 * kl
+        return plain.silog(depth, batch.gt_depth, MAX_DEPTH) + 1e-3 * kl
 
     assert_follows(losses_of_this_project(network, step_fn), losses_of_plain_steps(loss_of, [w]))
     assert_same_weights(network, w, "joint")

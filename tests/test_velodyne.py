@@ -8,7 +8,7 @@ import pytest
 from common.data.lists import read_list
 from common.errors import UserError
 from common.images.reading import read_depth
-from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.kitti_frames import KittiFrame
 from scripts.preparation.velodyne import Lens, project, read_lens
 from tests.kitti_files import CALIBRATION, prepare, write, write_annotated, write_calibration
 
@@ -70,7 +70,7 @@ def test_the_nearest_point_wins_and_pixels_count_from_one():
 @pytest.fixture
 def drive(tmp_path) -> Path:
     """A training drive with laser sweeps, with annotated depth for its frames 5 and 6."""
-    frames = [Frame("2011_09_26_drive_0001_sync", n) for n in range(12)]
+    frames = [KittiFrame("2011_09_26_drive_0001_sync", n) for n in range(12)]
     for frame in frames:
         write(tmp_path / "raw" / frame.image("png"), b"an image")
         if frame.number != 3:
@@ -80,19 +80,33 @@ def drive(tmp_path) -> Path:
     return tmp_path
 
 
-def velodyne_words(drive: Path, *words) -> list:
-    return ["--raw", drive / "raw", "--output", drive / "out", "--splits", "train",
-            "--allow-missing", "--from-velodyne", *words]  # fmt: skip
+def velodyne_arguments(drive: Path, *arguments) -> list:
+    return [
+        "--raw",
+        drive / "raw",
+        "--output",
+        drive / "out",
+        "--splits",
+        "train",
+        "--allow-missing",
+        "--from-velodyne",
+        *arguments,
+    ]
 
 
 def test_frames_without_annotation_get_depth_from_the_laser(drive):
-    done = prepare(*velodyne_words(drive), "--depth", drive / "depth")
+    done = prepare(*velodyne_arguments(drive), "--depth", drive / "depth")
     assert done.code == 0, done.err
     assert "12 lines, 9 with depth from one laser sweep, 1 with none" in done.out
     pairs = read_list(drive / "out" / "eigen_train_with_velodyne_files.txt")
     kinds = ["none" if p.depth is None else p.depth.split("/")[0] for p in pairs]
-    assert kinds == [*["velodyne"] * 3, "none", "velodyne", *["2011_09_26_drive_0001_sync"] * 2,
-                     *["velodyne"] * 5]  # fmt: skip
+    assert kinds == [
+        *["velodyne"] * 3,
+        "none",
+        "velodyne",
+        *["2011_09_26_drive_0001_sync"] * 2,
+        *["velodyne"] * 5,
+    ]
     stored = read_depth(drive / "out" / "depth" / pairs[8].depth)
     expected = slow_projection(sweep(8), 375, 1242)
     np.testing.assert_allclose(stored / 256, expected, atol=0.5 / 256 + 1e-6)
@@ -102,17 +116,17 @@ def test_frames_without_annotation_get_depth_from_the_laser(drive):
 
 
 def test_all_frames_from_the_laser_and_a_second_run_keeps_them(drive):
-    done = prepare(*velodyne_words(drive, "all"), "--depth", drive / "depth")
+    done = prepare(*velodyne_arguments(drive, "all"), "--depth", drive / "depth")
     assert "12 lines, 11 with depth from one laser sweep, 1 with none" in done.out
     made = sorted((drive / "out" / "depth" / "velodyne").rglob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in made]
     made[0].unlink()
-    prepare(*velodyne_words(drive, "all"), "--depth", drive / "depth")
+    prepare(*velodyne_arguments(drive, "all"), "--depth", drive / "depth")
     assert [path.stat().st_mtime_ns for path in made[1:]] == stamps[1:] and made[0].exists()
 
 
 def test_the_laser_alone_is_enough(drive):
-    done = prepare(*velodyne_words(drive))
+    done = prepare(*velodyne_arguments(drive))
     assert done.code == 0 and "11 with depth from one laser sweep" in done.out
     assert not (drive / "out" / "eigen_train_files_with_gt.txt").exists()
 
@@ -120,14 +134,14 @@ def test_the_laser_alone_is_enough(drive):
 @pytest.mark.parametrize("damage", ["sweep", "calibration", "no calibration"])
 def test_damaged_laser_files_are_named(drive, damage):
     if damage == "sweep":
-        name = Frame("2011_09_26_drive_0001_sync", 2).velodyne
+        name = KittiFrame("2011_09_26_drive_0001_sync", 2).velodyne
         (drive / "raw" / name).write_bytes(bytes(161))
     else:
         name = "2011_09_26/calib_velo_to_cam.txt"
         (drive / "raw" / name).unlink()
         if damage == "calibration":
             (drive / "raw" / name).write_text("R: 1 2 three\nT: 1 2 3\n")
-    done = prepare(*velodyne_words(drive))
+    done = prepare(*velodyne_arguments(drive))
     assert done.code == 2 and name.rsplit("/", 1)[-1] in done.errors[0]
 
 
@@ -150,9 +164,9 @@ def test_points_that_are_not_finite_leave_the_others_as_they_are(tmp_path):
 
 
 def test_drives_without_any_laser_sweep_are_an_error(tmp_path):
-    frame = Frame("2011_09_26_drive_0001_sync", 0)
+    frame = KittiFrame("2011_09_26_drive_0001_sync", 0)
     write(tmp_path / "raw" / frame.image("png"), b"image")
-    words = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
-    done = prepare("--raw", tmp_path / "raw", *words)
+    arguments = ["--splits", "train", "--allow-missing", "--from-velodyne", "--output", tmp_path]
+    done = prepare("--raw", tmp_path / "raw", *arguments)
     assert done.code == 2 and "no laser sweeps for any of the 1 frames" in done.errors[0]
     assert not list(tmp_path.glob("*velodyne*.txt"))

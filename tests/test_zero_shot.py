@@ -12,8 +12,8 @@ import yaml
 from conftest import TEXT_DIM, Workspace, evaluate, train, write_yaml
 
 from common.config import REPO_ROOT, build_config, load_config, merge_yaml, to_dict
-from common.data.samples import DataConfig
-from common.images.transforms import KB_HEIGHT, KB_WIDTH
+from common.data.data_config import DataConfig
+from common.images.crops import KB_HEIGHT, KB_WIDTH
 from common.language.feature_files import write_features
 from llm_mde.config import LLMMDEConfig
 from stage1_vae.config import Stage1Config
@@ -33,17 +33,36 @@ TRAINED = {
     "demo/joint_legacy": JointStageConfig,
     "nyu/llm_mde": LLMMDEConfig,
 }
-OWN = {"height", "width", "rotate_degrees", "flip", "jitter", "mask_border", "val_share",
-       "test_share", "allow_missing", "train_images", "subset_seed"}  # fmt: skip
+OWN = {
+    "height",
+    "width",
+    "rotate_degrees",
+    "flip",
+    "jitter",
+    "mask_border",
+    "val_share",
+    "test_share",
+    "allow_missing",
+    "train_images",
+    "subset_seed",
+}
 # Settings of training, and of data sets that are folders: they change no score on these four.
 WITHOUT_EFFECT = {
-    "rotate_degrees", "flip", "jitter", "mask_border", "test_share", "subset_seed", "cache",
-}  # fmt: skip
+    "rotate_degrees",
+    "flip",
+    "jitter",
+    "mask_border",
+    "test_share",
+    "subset_seed",
+    "cache",
+}
 SPLITS = ("train", "val", "test")
 HOME = {  # whose data the file is
-    "nyu": "nyu/stage1", "kitti": "kitti/stage2", "demo_rooms": "demo/stage3",
+    "nyu": "nyu/stage1",
+    "kitti": "kitti/stage2",
+    "demo_rooms": "demo/stage3",
     "demo_streets": "demo/streets_stage3",
-}  # fmt: skip
+}
 
 
 def overlaid(trained: str, name: str, **data):
@@ -160,11 +179,19 @@ def streets(workspace, tmp_path_factory) -> Workspace:
     base = yaml.safe_load((workspace.configs / "base.yaml").read_text())
     base["experiment"] = "tiny_streets"
     lists = {f"{split}_list": str(place.data / f"{split}.txt") for split in SPLITS}
-    base["data"] = {"name": "kitti", "root": str(place.data / "raw"), "height": 64, "width": 96,
-                    "gt_root": str(place.data / "depth"), "max_depth": 80.0,
-                    **lists}  # fmt: skip
-    base["text"] = {key: str(place.data / name) for key, name in
-                    (("features", "text.safetensors"), ("captions", "captions.jsonl"))}  # fmt: skip
+    base["data"] = {
+        "name": "kitti",
+        "root": str(place.data / "raw"),
+        "height": 64,
+        "width": 96,
+        "gt_root": str(place.data / "depth"),
+        "max_depth": 80.0,
+        **lists,
+    }
+    base["text"] = {
+        key: str(place.data / name)
+        for key, name in (("features", "text.safetensors"), ("captions", "captions.jsonl"))
+    }
     base["eval"] |= {"protocol": "kitti_garg_kbcrop", "batch_size": 1}
     write_yaml(place.configs / "base.yaml", base)
     joint = yaml.safe_load((workspace.configs / "joint.yaml").read_text())
@@ -186,17 +213,28 @@ def on_rooms(workspace: Workspace) -> list[str]:
     """Leads configs/zero_shot/demo_rooms.yaml to the tiny rooms."""
     lists = [f"data.{split}_list={split}.txt" for split in SPLITS]
     size = ["data.height=64", "data.width=96", "text.features=text.safetensors"]
-    return ["--config", str(FOLDER / "zero_shot/demo_rooms.yaml"), f"data.root={workspace.data}",
-            *lists, *size]  # fmt: skip
+    return [
+        "--config",
+        str(FOLDER / "zero_shot/demo_rooms.yaml"),
+        f"data.root={workspace.data}",
+        *lists,
+        *size,
+    ]
 
 
 def on_streets(streets: Workspace) -> list[str]:
     """Leads configs/zero_shot/demo_streets.yaml to the tiny streets."""
     root = streets.data
     lists = [f"data.{split}_list={root}/{split}.txt" for split in SPLITS]
-    return ["--config", str(FOLDER / "zero_shot/demo_streets.yaml"), f"data.root={root}/raw",
-            f"data.gt_root={root}/depth", *lists, f"text.captions={root}/captions.jsonl",
-            f"text.features={root}/text.safetensors"]  # fmt: skip
+    return [
+        "--config",
+        str(FOLDER / "zero_shot/demo_streets.yaml"),
+        f"data.root={root}/raw",
+        f"data.gt_root={root}/depth",
+        *lists,
+        f"text.captions={root}/captions.jsonl",
+        f"text.features={root}/text.safetensors",
+    ]
 
 
 @pytest.fixture
@@ -231,12 +269,29 @@ def test_nothing_in_the_checkpoints_own_data_section_changes_a_score(
     path = networks / "tiny" / "stage3" / "checkpoints" / "last.pt"
     saved = torch.load(path, weights_only=True)
     saved["config"]["data"] |= {
-        "name": "nyu", "root": "/nowhere", "gt_root": "/nowhere", "split": "nyu_labeled795",
-        "train_list": "x", "val_list": None, "test_list": "y", "train_dir": "a", "test_dir": "b",
-        "allow_missing": True, "val_share": 0.5, "train_images": 1, "subset_seed": 9,
-        "depth_scale": 7.0, "max_depth": 3.0, "height": 480, "width": 640, "flip": False,
-        "jitter": False, "rotate_degrees": 0.0, "mask_border": False, "test_share": 1.0,
-    }  # fmt: skip
+        "name": "nyu",
+        "root": "/nowhere",
+        "gt_root": "/nowhere",
+        "split": "nyu_labeled795",
+        "train_list": "x",
+        "val_list": None,
+        "test_list": "y",
+        "train_dir": "a",
+        "test_dir": "b",
+        "allow_missing": True,
+        "val_share": 0.5,
+        "train_images": 1,
+        "subset_seed": 9,
+        "depth_scale": 7.0,
+        "max_depth": 3.0,
+        "height": 480,
+        "width": 640,
+        "flip": False,
+        "jitter": False,
+        "rotate_degrees": 0.0,
+        "mask_border": False,
+        "test_share": 1.0,
+    }
     saved["config"]["text"] |= {"image_features": "z"}
     torch.save(saved, tmp_path / "odd.pt")
     metrics = score(path, *on_streets(streets))["metrics"]

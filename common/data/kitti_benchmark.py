@@ -10,19 +10,19 @@ no ground truth. The server takes one zip with 500 PNG files of the same names a
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.data.dataset import check_features
+from common.data.batch import Item
 from common.errors import UserError
 from common.files import whole_file
+from common.images.crops import KB_HEIGHT, KB_WIDTH
 from common.images.reading import read_depth, read_image, size_text
-from common.images.transforms import KB_HEIGHT, KB_WIDTH, normalize
-from common.language.feature_files import FeatureStore
+from common.images.transforms import normalize
+from common.language.language import NO_LANGUAGE, Language
 
 FOLDER = "test_depth_prediction_anonymous"
 PLACES = ("", "depth_selection", "data_depth_selection", "data_depth_selection/depth_selection")
@@ -69,37 +69,27 @@ def _find_folder(root: Path) -> Path:
 
 
 class BenchmarkImages(Dataset):
-    """Items as those of a `DepthDataset` in evaluation, without `gt_depth`."""
+    """Items as those of a `DepthDataset` in evaluation, without ground truth."""
 
-    def __init__(
-        self,
-        files: dict[str, Path],
-        captions: dict[str, str],
-        text_features: FeatureStore | None = None,
-        image_features: FeatureStore | None = None,
-    ) -> None:
-        self.files, self.captions = files, captions
-        self.text_features, self.image_features = text_features, image_features
-        self.keys = list(files)
-        check_features(self.keys, text_features, "text", "text.features or text.captions")
-        check_features(self.keys, image_features, "image", "text.image_features")
+    def __init__(self, files: dict[str, Path], language: Language = NO_LANGUAGE) -> None:
+        self.files, self.language, self.keys = files, language, list(files)
+        language.check(self.keys)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Item:
         key = self.keys[index]
-        item: dict[str, Any] = {
-            "image": torch.from_numpy(normalize(_read(self.files[key]))),
-            "caption": self.captions.get(key, ""),
-            "image_path": key,
-            "position": index,
-        }
-        if self.text_features is not None:
-            item["text_feature"] = self.text_features[key]
-        if self.image_features is not None:
-            item["image_feature"] = self.image_features[key]
-        return item
+        text, pictures = self.language.text_features, self.language.image_features
+        return Item(
+            image=torch.from_numpy(normalize(_read(self.files[key]))),
+            gt_depth=None,
+            text_feature=None if text is None else text[key],
+            image_feature=None if pictures is None else pictures[key],
+            caption=self.language.captions.get(key, ""),
+            key=key,
+            position=index,
+        )
 
 
 def _read(path: Path) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from common.data.dataset import DepthDataset, collate_eval, collate_train
+from common.data.batch import Batch, Item, collate_eval, collate_train
+from common.data.dataset import DepthDataset
 from common.errors import UserError
 
 
@@ -91,13 +92,13 @@ class DepthLoader(DataLoader):
     """
 
     def __init__(
-        self, dataset: DepthDataset | Subset, collate: Callable[[list], dict], **options: Any
+        self, dataset: DepthDataset | Subset, collate: Callable[[list], Batch], **options: Any
     ) -> None:
         super().__init__(
             _ErrorsAsItems(dataset), collate_fn=partial(_collate_or_error, collate), **options
         )
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         for batch in super().__iter__():
             if isinstance(batch, UserError):
                 raise batch
@@ -111,14 +112,14 @@ class _ErrorsAsItems(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Any) -> dict[str, Any] | UserError:
+    def __getitem__(self, key: Any) -> Item | UserError:
         try:
             return self.dataset[key]
         except UserError as error:
             return error
 
 
-def _collate_or_error(collate: Callable[[list], dict], items: list) -> dict | UserError:
+def _collate_or_error(collate: Callable[[list], Batch], items: list) -> Batch | UserError:
     errors = [item for item in items if isinstance(item, UserError)]
     return errors[0] if errors else collate(items)
 

@@ -1,16 +1,25 @@
-"""Which pairs a split consists of: from list files, a named split, or the folder itself.
+"""Which samples a split consists of: from list files, a published split, or the folder itself.
+
+    finder = SplitFinder(config.data)
+    train, val = finder.find("train"), finder.find("val")     # lists and folders are read once
 
 A test split is never used to choose: validation images are carved, by scene, from the training
 images, unless `data.val_list` names some.
 """
 
 import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
-from common.data import folder
-from common.data.lists import Pair, carve_by_scene, find_file, read_list, scene_of
-from common.data.named_splits import NAMED_SPLITS, ListFile, NamedSplit
-from common.data.samples import MIN_SHARE, DataConfig, Split
+from common.data.data_config import DataConfig
+from common.data.data_set import ListFile
+from common.data.lists import Pair, find_file, read_list, scene_of
+from common.data.samples import MIN_SHARE, Sample, SplitName, name_files, present_samples
+from common.data.sets import PUBLISHED_SPLITS
+from common.data.subsets import draw_subset
 from common.errors import UserError
+from common.images.reading import FolderIndex
 
 # The same for every run, so that no run validates on what another one trained on.
 CARVE_SEED = 0
@@ -18,59 +27,187 @@ _SCENES_NAMED = 20  # in a run's log
 Notes = list[str]  # what a run's log should say about where the pairs came from
 
 
-def configured_splits(data: DataConfig) -> list[Split]:
+@dataclass(frozen=True)
+class Split:
+    """The samples of a split whose files are there, and what was left out.
+
+    num_without_gt: list lines that name no depth. num_missing: pairs that are not on disk, or that
+    the test list of a published split has lost. notes: lines for the log that say so.
+    """
+
+    name: SplitName
+    samples: list[Sample]
+    num_without_gt: int = 0
+    num_missing: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Key -> image file."""
+        return {sample.key: Path(sample.image_file) for sample in self.samples}
+
+
+def configured_splits(data: DataConfig) -> list[SplitName]:
     """The splits that there are: by a list, by `data.split`, or as a share of the images."""
-    is_scanned = data.name == "folder" and data.train_list is None
-    is_named = data.split is not None
+    is_scanned, is_named = _is_scanned(data), data.split is not None
     has_train = data.test_share < 1 if is_scanned else data.train_list is not None or is_named
     has_val = data.val_list is not None or (has_train and data.val_share > 0)
     has_test = data.test_list is not None or is_named or (is_scanned and data.test_share > 0)
-    present: dict[Split, bool] = {"train": has_train, "val": has_val, "test": has_test}
+    present: dict[SplitName, bool] = {"train": has_train, "val": has_val, "test": has_test}
     return [split for split, is_there in present.items() if is_there]
 
 
-def read_split(data: DataConfig, split: Split) -> tuple[list[Pair], Notes]:
-    """The pairs of a split; a `UserError` if a list is not there, or is not what it should be."""
-    if not data.root.is_dir():
-        raise UserError(f"data.root: no folder {data.root}; set data.root to where the images are")
-    if data.name == "folder" and data.train_list is None:
-        return _scan_split(data, split)
-    if split == "test":
-        return _read_list(data, "test")
-    if split == "val" and data.val_list is not None:
-        return _read_list(data, "val")
-    pairs, notes = _read_list(data, "train")
-    if data.val_list is not None:
-        return pairs, notes
-    carve = folder.carve if data.name == "folder" else carve_by_scene
-    train, val = carve(pairs, data.val_share, CARVE_SEED)
-    return (train, notes) if split == "train" else _carved("val", val, "val_share")
+def find_split(data: DataConfig, name: SplitName) -> Split:
+    """One split; for several of the same data a `SplitFinder` reads every list once."""
+    return SplitFinder(data).find(name)
 
 
-def _read_list(data: DataConfig, split: Split) -> tuple[list[Pair], Notes]:
-    name = {"train": data.train_list, "val": data.val_list, "test": data.test_list}[split]
-    if name is not None:
-        return read_list(find_file(name, data.root)), []
-    if data.split is None:
-        raise UserError(f"data.{split}_list is not set; name the list file of this split")
-    return _read_named(data, NAMED_SPLITS[data.split], split)
+class SplitFinder:
+    """The splits of one configured data set; what it has read it keeps.
+
+    A `UserError` if a list is not there, or is not what it should be.
+    """
+
+    def __init__(self, data: DataConfig):
+        if not data.root.is_dir():
+            raise UserError(
+                f"data.root: no folder {data.root}; set data.root to where the images are"
+            )
+        self.data = data
+        self._files = FolderIndex()
+
+    def find(self, name: SplitName) -> Split:
+        """The split, with every file checked to be there.
+
+        A `UserError` if more than 1 % are missing, unless `data.allow_missing`.
+        """
+        pairs, notes = self.pairs(name)
+        named = name_files(self.data, name, pairs, self._files)
+        if not named:
+            raise UserError(f"none of the {len(pairs)} images of the {name} list has ground truth")
+        samples, missing = present_samples(self.data, name, named, self._files)
+        if missing:
+            first = ", ".join(missing[:3])
+            notes = [*notes, f"{name}: {len(missing)} of {len(named)} pairs are missing, "
+                             f"first {first}"]  # fmt: skip
+        if name == "train" and self.data.train_images is not None:
+            num_found, seed = len(samples), self.data.subset_seed
+            samples = draw_subset(named, samples, self.data.train_images, seed)
+            notes = [*notes, f"train: {len(samples)} of {num_found} training images "
+                             f"(subset seed {seed})"]  # fmt: skip
+        num_missing = len(missing) + self.num_lost_lines(name, pairs)
+        return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes))
+
+    def pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
+        """What the lists or the folder say, whether the files exist or not."""
+        if _is_scanned(self.data):
+            return self._scanned_pairs(name)
+        if name == "test" or (name == "val" and self.data.val_list is not None):
+            return self._listed(name)
+        pairs, notes = self._training_list
+        if self.data.val_list is not None:
+            return pairs, notes
+        train, val = self._carved_list
+        return (train, notes) if name == "train" else _set_apart("val", val, "val_share")
+
+    def num_lost_lines(self, name: SplitName, pairs: list[Pair]) -> int:
+        """How many lines with ground truth the test list of a published split has too few."""
+        if name != "test" or self.data.test_list is not None or self.data.split is None:
+            return 0
+        num_with_gt = sum(pair.depth is not None for pair in pairs)
+        return max(PUBLISHED_SPLITS[self.data.split].test.num_with_gt - num_with_gt, 0)
+
+    @cached_property
+    def _training_list(self) -> tuple[list[Pair], Notes]:
+        return self._listed("train")
+
+    @cached_property
+    def _carved_list(self) -> tuple[list[Pair], list[Pair]]:
+        """Training and validation pairs."""
+        carve = self.data.data_set.carve
+        return carve(self._training_list[0], self.data.val_share, CARVE_SEED)
+
+    def _listed(self, name: SplitName) -> tuple[list[Pair], Notes]:
+        data = self.data
+        lists = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
+        file = lists[name]
+        if file is not None:
+            return read_list(find_file(file, data.root)), []
+        if data.split is None:
+            raise UserError(f"data.{name}_list is not set; name the list file of this split")
+        published = PUBLISHED_SPLITS[data.split]
+        return _read_published(data, published.test if name == "test" else published.train, name)
+
+    def _scanned_pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
+        """A split of all pairs found in the folder; the listed ones of other splits are out."""
+        data = self.data
+        if (name == "test" and data.test_list) or (name == "val" and data.val_list):
+            return self._listed(name)
+        train, val, test = self._divided
+        if name == "train":
+            if not train:
+                raise UserError(_nothing_to_train_on(data, [*val, *test]))
+            return train, []
+        if name == "test" and data.test_share == 1:
+            return test, []
+        return _set_apart(name, val if name == "val" else test, f"{name}_share")
+
+    @cached_property
+    def _divided(self) -> tuple[list[Pair], list[Pair], list[Pair]]:
+        """Disjoint training, validation and test pairs; images without depth are in the first."""
+        data, pairs = self.data, self._scan()
+        listed = {
+            _real_path(data, pair)
+            for name in (data.val_list, data.test_list)
+            if name is not None
+            for pair in read_list(find_file(name, data.root))
+        }
+        if data.test_share == 1:
+            return [], [], pairs
+        without = [pair for pair in pairs if pair.depth is None]
+        rest = [
+            pair
+            for pair in pairs
+            if pair.depth is not None and not (listed and _real_path(data, pair) in listed)
+        ]
+        carve = data.data_set.carve
+        rest, test = carve(rest, data.test_share if data.test_list is None else 0, CARVE_SEED)
+        train, val = carve(rest, data.val_share if data.val_list is None else 0, CARVE_SEED)
+        return train + without if train else [], val, test
+
+    def _scan(self) -> list[Pair]:
+        data = self.data
+        if data.train_dir or data.test_dir:
+            raise UserError(
+                "data.train_dir and data.test_dir go with lists only: set both to '' (all images "
+                "below data.root are used), or name the lists"
+            )
+        scan = data.data_set.find_pairs
+        assert scan is not None
+        return scan(data.root, data.gt_root or data.root)
 
 
-def _read_named(data: DataConfig, named: NamedSplit, split: Split) -> tuple[list[Pair], Notes]:
-    """A list of a named split, from the data root or the folder that holds it."""
-    listed = named.test if split == "test" else named.train
+def _is_scanned(data: DataConfig) -> bool:
+    return data.data_set.find_pairs is not None and data.train_list is None
+
+
+def _read_published(
+    data: DataConfig, listed: ListFile, name: SplitName
+) -> tuple[list[Pair], Notes]:
+    """A list of a published split, from the data root or the folder that holds it."""
     places = [data.root / listed.file, data.root.parent / listed.file]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UserError(
-            f"no list file {listed.file} (data.split={named.name}) in {data.root} or "
-            f"{data.root.parent}; docs/data.md says where to get it, or set data.{split}_list"
+            f"no list file {listed.file} (data.split={data.split}) in {data.root} or "
+            f"{data.root.parent}; docs/data.md says where to get it, or set data.{name}_list"
         )
     pairs = read_list(path)
-    return pairs, _check_counts(pairs, listed, f"data.split={named.name}: {path}", data)
+    where = f"data.split={data.split}: {path}"
+    return pairs, _check_counts(pairs, listed, where, data.allow_missing)
 
 
-def _check_counts(pairs: list[Pair], listed: ListFile, where: str, data: DataConfig) -> Notes:
+def _check_counts(pairs: list[Pair], listed: ListFile, where: str, allow_missing: bool) -> Notes:
     """Refuse a list that is cut off or is another one; with `allow_missing` note what is short."""
     num_with_gt = sum(pair.depth is not None for pair in pairs)
     if num_with_gt * MIN_SHARE > listed.num_with_gt:
@@ -87,7 +224,7 @@ def _check_counts(pairs: list[Pair], listed: ListFile, where: str, data: DataCon
         f"{where} has {found} of {expected} {what}" for what, (found, expected) in short.items()
     ]
     is_cut = any(found < MIN_SHARE * expected for found, expected in short.values())
-    if is_cut and not data.allow_missing:
+    if is_cut and not allow_missing:
         raise UserError(
             f"{notes[0]}; get the whole list (docs/data.md), set data.allow_missing=true to go on "
             "with these, or name your own with data.train_list and data.test_list"
@@ -95,65 +232,13 @@ def _check_counts(pairs: list[Pair], listed: ListFile, where: str, data: DataCon
     return notes
 
 
-def count_lost_lines(data: DataConfig, split: Split, pairs: list[Pair]) -> int:
-    """How many lines with ground truth the test list of a named split has too few."""
-    if split != "test" or data.test_list is not None or data.split is None:
-        return 0
-    num_with_gt = sum(pair.depth is not None for pair in pairs)
-    return max(NAMED_SPLITS[data.split].test.num_with_gt - num_with_gt, 0)
-
-
-def _scan_split(data: DataConfig, split: Split) -> tuple[list[Pair], Notes]:
-    """A split of all pairs found in the folder; the listed ones of other splits are left out."""
-    if split != "train":
-        name = data.test_list if split == "test" else data.val_list
-        if name is not None:
-            return _read_list(data, split)
-    train, val, test = _divide(data, _scan(data))
-    if split == "train":
-        if not train:
-            pairs = sum(pair.depth is not None for pair in (*val, *test))
-            raise UserError(
-                f"no training images in {data.root}: of {pairs} images with depth that are not "
-                f"in a list, data.test_share={data.test_share:g} and "
-                f"data.val_share={data.val_share:g} leave none"
-            )
-        return train, []
-    if split == "test" and data.test_share == 1:
-        return test, []
-    return _carved(split, val if split == "val" else test, f"{split}_share")
-
-
-def _scan(data: DataConfig) -> list[Pair]:
-    if data.train_dir or data.test_dir:
-        raise UserError(
-            "data.train_dir and data.test_dir go with lists only: set both to '' (all images "
-            "below data.root are used), or name the lists"
-        )
-    return folder.find_pairs(data.root, data.gt_root or data.root)
-
-
-def _divide(data: DataConfig, pairs: list[Pair]) -> tuple[list[Pair], list[Pair], list[Pair]]:
-    """Disjoint training, validation and test pairs; images without depth stay in the first."""
-    listed = {
-        _real_path(data, pair)
-        for name in (data.val_list, data.test_list)
-        if name is not None
-        for pair in read_list(find_file(name, data.root))
-    }
-    if data.test_share == 1:
-        return [], [], pairs
-    without = [pair for pair in pairs if pair.depth is None]
-    rest = [
-        pair
-        for pair in pairs
-        if pair.depth is not None and not (listed and _real_path(data, pair) in listed)
-    ]
-    test_share = data.test_share if data.test_list is None else 0
-    rest, test = folder.carve(rest, test_share, CARVE_SEED)
-    val_share = data.val_share if data.val_list is None else 0
-    train, val = folder.carve(rest, val_share, CARVE_SEED)
-    return train + without if train else [], val, test
+def _nothing_to_train_on(data: DataConfig, others: list[Pair]) -> str:
+    num_pairs = sum(pair.depth is not None for pair in others)
+    return (
+        f"no training images in {data.root}: of {num_pairs} images with depth that are not "
+        f"in a list, data.test_share={data.test_share:g} and "
+        f"data.val_share={data.val_share:g} leave none"
+    )
 
 
 def _real_path(data: DataConfig, pair: Pair) -> str:
@@ -161,12 +246,12 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
     return os.path.realpath(data.root / pair.image)
 
 
-def _carved(split: Split, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
+def _set_apart(name: SplitName, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
     if not pairs:
-        raise UserError(f"no {split} images: set data.{split}_list or data.{key}")
+        raise UserError(f"no {name} images: set data.{name}_list or data.{key}")
     scenes = sorted({scene_of(pair.image) for pair in pairs})
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [
-        f"{split}: {len(pairs)} images of {len(scenes)} scene(s), set apart from training with "
+        f"{name}: {len(pairs)} images of {len(scenes)} scene(s), set apart from training with "
         f"seed {CARVE_SEED}: {', '.join(scenes[:_SCENES_NAMED])}{more}"
     ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from common.errors import UserError
 
-T = TypeVar("T", bound=Hashable)
+Listed = TypeVar("Listed", bound=Hashable)
 
 
 def check_subset(images: int | float | None, seed: int) -> None:
@@ -42,8 +42,8 @@ def subset_size(images: int | float | None, num_images: int) -> int:
 
 
 def draw_subset(
-    listed: Sequence[T], found: Sequence[T], images: int | float | None, seed: int
-) -> list[T]:
+    listed: Sequence[Listed], found: Sequence[Listed], images: int | float | None, seed: int
+) -> list[Listed]:
     """The subset in the order of the list.
 
     found: those of `listed` that are there: a lost file is replaced by the next one in the seeded

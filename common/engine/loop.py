@@ -1,170 +1,128 @@
 """The training loop, once. It knows steps, not depth, text or data sets.
 
-A `step_fn(model, batch, rng)` returns named loss terms with their sum under "total". Every term is
-this part's *share* of the effective batch: the shares of all micro-batches and processes add up to
-the loss of the whole batch, and so do the gradients. One process with batch 16, two with 8 each and
+A step function returns named loss terms with their sum under "total". Every term is this part's
+*share* of the effective batch: the shares of all micro-batches and processes add up to the loss of
+the whole batch, and so do the gradients. One process with batch 16, two with 8 each and
 micro-batches of 4 therefore take the same steps.
 """
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.config import require_at_least
 from common.engine.log_window import Window
+from common.engine.optimization import gradient_scaler, learning_rate, set_learning_rate
+from common.engine.train_config import TrainConfig
 from common.errors import UserError
-from common.runtime.precision import Precision, autocast, choose_precision
+from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
+from common.runtime.signals import Interrupted, catch_signals, should_stop
 
-StepFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
-TotalsFn = Callable[[nn.Module, dict, StepRandom], dict[str, Tensor]]
+Totals = Mapping[str, Tensor]
+
+
+class MicroBatch(Protocol):
+    """What the loop asks of a batch."""
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+
+StepFn = Callable[[nn.Module, Any, StepRandom, Totals], dict[str, Tensor]]
+TotalsFn = Callable[[nn.Module, Any, StepRandom], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How a stage is optimized. `batch_size` is the effective one, over all processes."""
+class Task:
+    """What a step computes.
 
-    batch_size: int = 4
-    micro_batch_size: int | None = None
-    epochs: int | None = None
-    max_steps: int | None = None
-    lr: float = 3e-5
-    final_lr: float = 1e-5
-    schedule: Literal["constant", "polynomial", "step"] = "polynomial"
-    drop_at: float = 0.5  # schedule `step`: share of training after which lr becomes final_lr
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip_norm: float | None = 1.0
-    precision: Precision = "auto"
-    compile: bool = False
-    profile: bool = False  # write a trace of a few steps, see common/engine/profiling.py
-    num_workers: int = 4
-    log_every: int = 20
-    save_every: int = 1000
-    resume: bool = True
+    step_fn: (model, batch, random numbers, totals) -> named terms. totals_fn: sums of one part
+    that, where the effective batch has several parts (processes or micro-batches), are added over
+    all of them before the step and reach `step_fn` as `totals`; a batch of one part has none.
+    """
 
-    def __post_init__(self) -> None:
-        require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
-        require_at_least(1, self, "log_every", "save_every")
-        require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
-        if not 0 <= self.drop_at <= 1:
-            raise ValueError(f"drop_at: must be in [0, 1], not {self.drop_at}")
-        for name in ("lr", "clip_norm"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: must be positive, not {value}")
-        if self.epochs is None and self.max_steps is None:
-            raise ValueError("max_steps: give train.max_steps or train.epochs")
-
-    def total_steps(self, num_samples: int) -> int:
-        """`max_steps`, or as many steps as `epochs` passes over `num_samples` take."""
-        if self.max_steps is not None:
-            return self.max_steps
-        assert self.epochs is not None
-        return max(1, self.epochs * num_samples // self.batch_size)
+    step_fn: StepFn
+    totals_fn: TotalsFn | None = None
 
 
-def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
-    """Linear warm-up, then constant, (1 - progress)^0.9 down to `final_lr`, or one step to it."""
-    warmup = min(1.0, (step + 1) / (config.warmup_steps + 1))
-    if config.schedule == "constant":
-        return config.lr * warmup
-    if config.schedule == "step":
-        return (config.lr if step < config.drop_at * total_steps else config.final_lr) * warmup
-    remaining = (1 - step / total_steps) ** 0.9
-    return ((config.lr - config.final_lr) * remaining + config.final_lr) * warmup
+@dataclass(frozen=True)
+class Plan:
+    """Which steps to take, and how."""
+
+    config: TrainConfig
+    seed: int
+    start_step: int
+    total_steps: int
+    evaluate_every: int
 
 
-def adam(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.Adam:
-    """Adam with PyTorch's eps 1e-8 and, if asked for, L2 weight decay (the published setting)."""
-    return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+@dataclass(frozen=True)
+class Hooks:
+    """What happens beside the steps; all are given the number of steps done.
 
+    after_step: called after every update, before anything is logged, evaluated or saved.
+    """
 
-def adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW: as `adam`, but the weight decay is decoupled from the gradient."""
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-
-
-def gradient_scaler(config: TrainConfig, processes: Processes) -> torch.amp.GradScaler:
-    """What keeps small gradients from vanishing in fp16; without effect in other formats."""
-    is_fp16 = choose_precision(config.precision, processes.device) == "fp16"
-    return torch.amp.GradScaler(processes.device.type, enabled=is_fp16)
-
-
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM arrived, and the run was saved at `step`."""
-
-    def __init__(self, step: int):
-        super().__init__(f"interrupted and saved at step {step}")
-        self.step = step
+    log: Callable[[int, dict[str, float]], None]
+    evaluate: Callable[[int], None]
+    save: Callable[[int], None]
+    after_step: Callable[[], None] = lambda: None
 
 
 def fit(
-    *,
     model: nn.Module,
-    step_fn: StepFn,
-    micro_batches: Iterator[dict],
+    task: Task,
+    micro_batches: Iterator[Any],
     optimizer: torch.optim.Optimizer,
-    config: TrainConfig,
-    total_steps: int,
-    start_step: int,
-    seed: int,
+    plan: Plan,
+    hooks: Hooks,
     processes: Processes,
-    log: Callable[[int, dict[str, float]], None],
-    evaluate: Callable[[int], None],
-    evaluate_every: int,
-    save: Callable[[int], None],
-    batch_totals: TotalsFn | None = None,
     scaler: torch.amp.GradScaler | None = None,
-    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
 
-    batch_totals: sums of one part that, where the effective batch has several parts (processes or
-    micro-batches), are added over all of them before the step and reach `step_fn` as
-    `batch["totals"]`; a batch of one part has no such key. scaler: see `gradient_scaler`.
-    after_step: called after every update, before anything is logged, evaluated or saved.
+    scaler: see `gradient_scaler`; None: a new one.
     """
-    scaler = scaler or gradient_scaler(config, processes)
-    loop = _Loop(model, step_fn, optimizer, config, seed, processes, batch_totals, scaler)
+    config, total = plan.config, plan.total_steps
+    scaler = scaler or gradient_scaler(config, processes.device)
+    update = Update(model, task, optimizer, plan, processes, scaler)
     window = Window(config.batch_size)
-    bar = tqdm(
-        total=total_steps,
-        initial=start_step,
-        disable=not processes.is_main,
-        unit="step",
-        dynamic_ncols=True,
-        desc="train",
-    )
+    bar = tqdm(total=total, initial=plan.start_step, disable=not processes.is_main, unit="step",
+               dynamic_ncols=True, desc="train")  # fmt: skip
     with catch_signals() as caught, bar:
-        for step in range(start_step, total_steps):
-            rate = learning_rate(config, step, total_steps)
+        for step in range(plan.start_step, total):
+            # Train: one update from this step's micro-batches.
+            rate = learning_rate(config, step, total)
             fetch_start = time.perf_counter()
-            parts = [next(micro_batches) for _ in range(loop.parts_per_step)]
+            parts = [next(micro_batches) for _ in range(update.parts_per_step)]
             window.data_seconds += time.perf_counter() - fetch_start
-            window.add(loop.step(step, parts, rate))
-            after_step()
+            window.add(update(step, parts, rate))
+            hooks.after_step()
             bar.update()
             done = step + 1
-            if done % config.log_every == 0 or done == total_steps:
+
+            # Log: means over the steps since the last time.
+            if done % config.log_every == 0 or done == total:
                 terms = window.close(processes, rate)
-                log(done, terms)
+                hooks.log(done, terms)
                 _stop_if_broken(terms, done)
                 bar.set_postfix(loss=f"{terms['loss/total']:.4g}")
-            if done % evaluate_every == 0 or done == total_steps:
+
+            # Evaluate, save, stop.
+            if done % plan.evaluate_every == 0 or done == total:
                 with window.pause():
-                    evaluate(done)
-            stop = _should_stop(caught, done, processes)
-            if done % config.save_every == 0 or done == total_steps or stop:
-                save(done)
+                    hooks.evaluate(done)
+            stop = should_stop(caught, done, processes)
+            if done % config.save_every == 0 or done == total or stop:
+                hooks.save(done)
             if stop:
                 raise Interrupted(done)
 
@@ -178,56 +136,68 @@ def _stop_if_broken(terms: dict[str, float], done: int) -> None:
         )
 
 
-def _should_stop(caught: list, done: int, processes: Processes) -> bool:
-    """Whether a signal arrived; several processes agree on it every tenth step."""
-    if processes.world_size > 1 and done % 10:
-        return False
-    return processes.any(bool(caught))
-
-
-class _Loop:
-    """What one step needs, and the step itself: forward, backward, clip, update."""
+class Update:
+    """One optimizer update: totals, then forward and backward of each part, clip, update."""
 
     def __init__(
         self,
         model: nn.Module,
-        step_fn: StepFn,
+        task: Task,
         optimizer: torch.optim.Optimizer,
-        config: TrainConfig,
-        seed: int,
+        plan: Plan,
         processes: Processes,
-        batch_totals: TotalsFn | None,
         scaler: torch.amp.GradScaler,
     ):
-        self.model, self.step_fn, self.optimizer = model, step_fn, optimizer
-        self.config, self.seed, self.processes, self.batch_totals = (
-            config,
-            seed,
-            processes,
-            batch_totals,
-        )
-        self.precision = choose_precision(config.precision, processes.device)
-        self.scaler = scaler
-        self.local_size = config.batch_size // processes.world_size
-        self.part_size = config.micro_batch_size or self.local_size
+        self.model, self.task, self.optimizer = model, task, optimizer
+        self.config, self.seed = plan.config, plan.seed
+        self.processes, self.scaler = processes, scaler
+        self.precision = choose_precision(self.config.precision, processes.device)
+        self.local_size = self.config.batch_size // processes.world_size
+        self.part_size = self.config.micro_batch_size or self.local_size
         self.parts_per_step = -(-self.local_size // self.part_size)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
 
-    def step(self, step: int, parts: list[dict], rate: float) -> dict[str, Tensor]:
-        """One optimizer update from the micro-batches `parts`; returns this process's shares."""
+    def __call__(self, step: int, parts: list[MicroBatch], rate: float) -> dict[str, Tensor]:
+        """Train on the micro-batches `parts`; returns this process's shares of the terms."""
         self.model.train()
-        parts = [to_device(p, self.processes.device) for p in parts]
-        self._add_totals(step, parts)
+        parts = [part.to(self.processes.device) for part in parts]
+        totals = self._totals(step, parts)
         terms: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
-            with self._no_sync(last=index == len(parts) - 1):
-                for name, value in self._part(step, index, part).items():
+            with self._no_sync(is_last=index == len(parts) - 1):
+                for name, value in self._backward(step, index, part, totals).items():
                     terms[name] = terms[name] + value if name in terms else value
+        return terms | self._clip_and_update(rate)
+
+    def _totals(self, step: int, parts: list[MicroBatch]) -> Totals:
+        """The sums over all parts of the effective batch; none where there is one part only."""
+        totals_fn = self.task.totals_fn
+        if totals_fn is None or len(parts) * self.processes.world_size == 1:
+            return {}
+        with torch.no_grad(), autocast(self.precision, self.processes.device):
+            counts = [
+                totals_fn(self.model, part, self._random(step, index, part))
+                for index, part in enumerate(parts)
+            ]
+        summed = {k: torch.stack([c[k].double() for c in counts]).sum(0) for k in counts[0]}
+        return self.processes.sum(summed)
+
+    def _backward(
+        self, step: int, index: int, part: MicroBatch, totals: Totals
+    ) -> dict[str, Tensor]:
+        rng = self._random(step, index, part)
+        with autocast(self.precision, self.processes.device):
+            losses = self.task.step_fn(self.model, part, rng, totals)
+        # DDP averages gradients over processes; the loss is a sum of shares.
+        self.scaler.scale(losses["total"] * self.processes.world_size).backward()
+        return {f"loss/{name}": value.detach() for name, value in losses.items()}
+
+    def _clip_and_update(self, rate: float) -> dict[str, Tensor]:
+        """Clip, and step unless a gradient is not finite; returns the norm and whether it is."""
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimizer, rate)
         broken = ~torch.isfinite(norm)
         if not self.scaler.is_enabled():
             # The fused optimizer skips the update then.
@@ -240,62 +210,15 @@ class _Loop:
             "grad_norm": norm.detach().nan_to_num(posinf=0.0),
             "skipped_updates": broken.float(),
         }
-        return terms | {name: value / self.processes.world_size for name, value in ours.items()}
+        return {name: value / self.processes.world_size for name, value in ours.items()}
 
-    def _part(self, step: int, index: int, part: dict) -> dict[str, Tensor]:
-        rng = self._random(step, index, part)
-        with autocast(self.precision, self.processes.device):
-            losses = self.step_fn(self.model, part, rng)
-        # DDP averages gradients over processes; the loss is a sum of shares.
-        self.scaler.scale(losses["total"] * self.processes.world_size).backward()
-        return {f"loss/{name}": value.detach() for name, value in losses.items()}
-
-    def _random(self, step: int, index: int, part: dict) -> StepRandom:
+    def _random(self, step: int, index: int, part: MicroBatch) -> StepRandom:
         """The random numbers of a part; also seeds the layers that draw their own."""
         first = self.processes.rank * self.local_size + index * self.part_size
-        count = len(part["position"])
-        rng = StepRandom(self.seed, step, self.config.batch_size, first, count)
+        rng = StepRandom(self.seed, step, self.config.batch_size, first, len(part))
         rng.seed_modules()
         return rng
 
-    def _add_totals(self, step: int, parts: list[dict]) -> None:
-        if self.batch_totals is None or len(parts) * self.processes.world_size == 1:
-            return
-        with torch.no_grad(), autocast(self.precision, self.processes.device):
-            counts = [
-                self.batch_totals(self.model, part, self._random(step, index, part))
-                for index, part in enumerate(parts)
-            ]
-        summed = {k: torch.stack([c[k].double() for c in counts]).sum(0) for k in counts[0]}
-        totals = self.processes.sum(summed)
-        for part in parts:
-            part["totals"] = totals
-
-    def _no_sync(self, last: bool) -> Any:
+    def _no_sync(self, is_last: bool) -> Any:
         no_sync: Any = getattr(self.model, "no_sync", nullcontext)
-        return nullcontext() if last else no_sync()
-
-
-def to_device(batch: dict, device: torch.device) -> dict:
-    """The batch with its tensors on `device`; strings and lists stay."""
-    return {
-        k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()
-    }
-
-
-@contextmanager
-def catch_signals() -> Iterator[list]:
-    """Collect SIGINT and SIGTERM in a list; in one process, a second Ctrl-C stops at once."""
-    caught: list[int] = []
-
-    def note(number: int, _frame: Any) -> None:
-        if caught and number == signal.SIGINT and not torch.distributed.is_initialized():
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return nullcontext() if is_last else no_sync()

@@ -15,9 +15,7 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from common.evaluation.metrics import MIN_DEPTH
-
-NYU_SIZE = (480, 640)
-KB_CROP_SIZE = (352, 1216)
+from common.images.crops import KB_SIZE, NYU_SIZE, bottom_window
 
 
 @dataclass(frozen=True)
@@ -78,21 +76,19 @@ def crop_to_kb(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[Tensor
 
 def _kb_crop(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[slice, slice]:
     """Return the rows and columns of KITTI's 352x1216 crop: bottom, centered horizontally."""
-    height, width = gt_depth.shape
-    crop_height, crop_width = KB_CROP_SIZE
-    top, left = height - crop_height, int((width - crop_width) / 2)
-    if top < 0 or width < crop_width:
+    window = bottom_window(*gt_depth.shape)
+    if window is None:
         raise UserError(
-            f"{image}: KITTI protocols need ground truth of at least {_size(KB_CROP_SIZE)}, this "
+            f"{image}: KITTI protocols need ground truth of at least {_size(KB_SIZE)}, this "
             f"one is {_size(gt_depth.shape)}; use --protocol none"
         )
-    if tuple(pred_depth.shape) not in (KB_CROP_SIZE, tuple(gt_depth.shape)):
+    if tuple(pred_depth.shape) not in (KB_SIZE, tuple(gt_depth.shape)):
         raise UserError(
-            f"{image}: KITTI protocols need a {_size(KB_CROP_SIZE)} prediction or one of the full "
+            f"{image}: KITTI protocols need a {_size(KB_SIZE)} prediction or one of the full "
             f"{_size(gt_depth.shape)} frame, this one is {_size(pred_depth.shape)}; set "
             "data.height and data.width, or use --protocol none"
         )
-    return slice(top, height), slice(left, left + crop_width)
+    return window
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -132,16 +128,16 @@ PROTOCOLS = {
 }
 
 
-def find_protocol(name: str, is_kb_crop: bool = False) -> Protocol:
+def find_protocol(name: str, is_cropped: bool = False) -> Protocol:
     """Return the protocol of that name.
 
-    is_kb_crop: the network saw KITTI's crop of each image. Then `none` scores in this crop too: to
+    is_cropped: the network saw KITTI's crop of each image. Then `none` scores in this crop too: to
     stretch the prediction over the full frame would compare different places.
     """
     if name not in PROTOCOLS:
         raise UserError(describe_unknown(name))
     protocol = PROTOCOLS[name]
-    if is_kb_crop and protocol.align is resize_to_gt:
+    if is_cropped and protocol.align is resize_to_gt:
         return replace(protocol, align=crop_to_kb)
     return protocol
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.config import require_at_least
+from common.data.batch import Batch
 from common.errors import UserError
 from common.evaluation.metrics import (
     METRIC_NAMES,
@@ -92,15 +93,26 @@ def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
     return left * mirrored_back + right * plain + (1 - left - right) * mean
 
 
+@dataclass(frozen=True)
+class ScoringRule:
+    """How predictions are scored.
+
+    flip: average with the prediction for the mirrored image. is_cropped: the images are KITTI's
+    crops of the ground truth's frames.
+    """
+
+    protocol: str
+    max_depth: float  # meters
+    flip: bool = False
+    is_cropped: bool = False
+
+
 @torch.no_grad()
 def evaluate_depth(
-    predict: Callable[[dict[str, Any]], Tensor],
-    loader: Iterable[dict[str, Any]],
+    predict: Callable[[Batch], Tensor],
+    loader: Iterable[Batch],
+    rule: ScoringRule,
     *,
-    protocol: str,
-    max_depth: float,
-    flip: bool = False,
-    is_kb_crop: bool = False,
     num_skipped: int = 0,
     num_missing: int = 0,
     gather: Callable[[list[Row]], list[Row]] | None = None,
@@ -110,35 +122,30 @@ def evaluate_depth(
     """Score the predictions for every batch of an evaluation loader.
 
     predict: batch -> depth [B, 1, H, W] in meters, of any device and float type. loader: collated
-    evaluation batches: `image` [B, 3, H, W], `gt_depth` B maps [1, h, w] in meters, `image_path`,
-    `position`. flip: average with the prediction for the mirrored image. is_kb_crop: the images are
-    KITTI's crops. num_skipped, num_missing: images the data set has left out already, without
+    evaluation batches. num_skipped, num_missing: images the data set has left out already, without
     ground truth and without a file. gather: merges the rows of all processes into one list, on each
     of them; an image that a sampler gave to two processes counts once. on_prediction: called with
     each image's name and the prediction [H, W] that is scored, as it comes from the network.
     """
-    rule = find_protocol(protocol, is_kb_crop)
+    protocol = find_protocol(rule.protocol, rule.is_cropped)
     rows: list[Row] = []
     for batch in tqdm(loader, desc=description, disable=is_quiet(), leave=False):
-        pred_depth = predict_batch(predict, batch, flip)
-        rows += _score_batch(pred_depth, batch, rule, max_depth)
+        pred_depth = predict_batch(predict, batch, rule.flip)
+        rows += _score_batch(pred_depth, batch, protocol, rule.max_depth)
         if on_prediction is not None:
-            for name, pred in zip(batch["image_path"], pred_depth[:, 0], strict=True):
+            for name, pred in zip(batch.key, pred_depth[:, 0], strict=True):
                 on_prediction(name, pred)
     if gather is not None:
         rows = gather(rows)
-    return _summarize(rows, protocol, flip, num_skipped, num_missing)
+    return _summarize(rows, rule.protocol, rule.flip, num_skipped, num_missing)
 
 
-def predict_batch(
-    predict: Callable[[dict[str, Any]], Tensor], batch: dict[str, Any], flip: bool
-) -> Tensor:
+def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) -> Tensor:
     """Depth [B, 1, H, W] of a batch, with `flip` averaged with that of the mirrored images."""
     pred_depth = predict(batch)
     if not flip:
         return pred_depth
-    mirrored = {**batch, "image": batch["image"].flip(-1)}
-    return flip_average(pred_depth.float(), predict(mirrored).float())
+    return flip_average(pred_depth.float(), predict(batch.flipped()).float())
 
 
 def is_quiet() -> bool | None:
@@ -147,19 +154,19 @@ def is_quiet() -> bool | None:
 
 
 def _score_batch(
-    pred_depth: Tensor, batch: dict[str, Any], rule: Protocol, max_depth: float
+    pred_depth: Tensor, batch: Batch, protocol: Protocol, max_depth: float
 ) -> list[Row]:
-    names = batch["image_path"]
+    names = batch.key
     if pred_depth.ndim != 4 or pred_depth.shape[:2] != (len(names), 1):
         raise ValueError(
             f"predictions must be [{len(names)}, 1, H, W], got {tuple(pred_depth.shape)}"
         )
     rows = []
     for pred, gt, name, position in zip(
-        pred_depth[:, 0].float(), batch["gt_depth"], names, batch["position"], strict=True
+        pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, strict=True
     ):
-        pred, gt = rule.align(pred, gt[0].to(pred.device), name)
-        scores = score_image(pred, gt, valid_mask(gt, rule, max_depth), max_depth)
+        pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
+        scores = score_image(pred, gt, valid_mask(gt, protocol, max_depth), max_depth)
         rows.append({"position": int(position), "image_path": name, **scores})
     return rows
 

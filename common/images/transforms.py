@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from common.images.crops import KB_SIZE, bottom_window
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-KB_HEIGHT, KB_WIDTH = 352, 1216
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ def mask_border(depth: np.ndarray, rows: tuple[int, int], cols: tuple[int, int])
     return inside
 
 
-def kb_crop(array: np.ndarray) -> np.ndarray:
-    """KITTI's 352x1216 benchmark window: bottom, centered horizontally."""
-    height, width = array.shape[:2]
-    if height < KB_HEIGHT or width < KB_WIDTH:
-        raise ValueError(f"{height}x{width} is smaller than {KB_HEIGHT}x{KB_WIDTH}")
-    return crop(array, height - KB_HEIGHT, int((width - KB_WIDTH) / 2), KB_HEIGHT, KB_WIDTH)
+def bottom_crop(array: np.ndarray, size: tuple[int, int] = KB_SIZE) -> np.ndarray:
+    """A view of the (height, width) window at the bottom, centered horizontally.
+
+    Raises ValueError where it does not fit. The default is KITTI's benchmark window.
+    """
+    window = bottom_window(array.shape[0], array.shape[1], size)
+    if window is None:
+        raise ValueError(f"{array.shape[0]}x{array.shape[1]} is smaller than {size[0]}x{size[1]}")
+    return array[window]
 
 
 def crop(array: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:

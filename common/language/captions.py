@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,17 @@ from common.files import whole_file
 def read_captions(path: Path) -> dict[str, str]:
     """Image key -> caption, from lines of {"image": ..., "caption": ...} with any other keys."""
     return {key: entry["caption"].strip() for key, entry in read_entries(path).items()}
+
+
+def require_captions(keys: Iterable[str], captions: Mapping[str, str] | None) -> None:
+    """Raise a `UserError` unless every image has a caption; None: no captions are configured."""
+    keys = list(keys)
+    missing = [key for key in keys if captions is not None and key not in captions]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(keys)} images have no caption, first "
+            f"{', '.join(missing[:3])}; check that text.captions covers this list"
+        )
 
 
 def read_entries(path: Path) -> dict[str, dict[str, Any]]:

@@ -20,16 +20,18 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import make_folder, whole_file
 from common.language.captions import captions_sha256
+from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
+from common.language.towers import Progress
 
-# Items and where to report progress -> features [P, D].
-Encode = Callable[[Sequence[Any], Callable[[int], object]], Tensor]
+EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
 
 
 def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
-    """What a packed file says of the captions it was made from."""
-    return {"kind": "text", "encoder": encoder, "captions_sha256": captions_sha256(captions)}
+    """What a packed file says of the captions and the encoder it was made from."""
+    origin = {"kind": "text", "encoder": encoder, **encoder_identity(encoder)}
+    return {**origin, "captions_sha256": captions_sha256(captions)}
 
 
 def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
@@ -48,22 +50,21 @@ def encode_captions(
 ) -> int:
     """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
 
-    more_origin: further entries of the file's provenance.
+    more_origin: further entries of the file's provenance. `num_cut` there counts the distinct
+    captions that the encoder reads in part only.
     """
-    # Imported here: open_clip takes seconds to import, and ready features need none of it.
-    from common.language.clip import ClipTextEncoder
-
     distinct = list(dict.fromkeys(captions.values()))
     row_of = {caption: row for row, caption in enumerate(distinct)}
-    with PartFolder(path, encoder) as parts:
-        tower = ClipTextEncoder(encoder, device)
+    origin = text_origin(captions, encoder)
+    with PartFolder(path, " ".join([encoder, *encoder_identity(encoder).values()])) as parts:
+        tower = text_encoder(encoder, device)
         encoded = parts.encode(
             distinct, distinct, CAPTIONS_PER_PART, "encoding captions",
-            lambda batch, report: tower.encode(batch, batch_size, report),
+            lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [M, D]  # fmt: skip
         features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
-        origin = {**text_origin(captions, encoder), **more_origin}
-        write_features(path, list(captions), features, origin)
+        provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
+        write_features(path, list(captions), features, provenance)
     return len(distinct)
 
 
@@ -76,16 +77,14 @@ def encode_images(
     **more_origin: Any,
 ) -> None:
     """Encode every image (key -> file) and pack the features."""
-    from common.language.clip import ClipImageEncoder
-
     with PartFolder(path, encoder) as parts:
-        tower = ClipImageEncoder(encoder, device)
+        tower = image_encoder(encoder, device)
         features = parts.encode(
             list(image_files.values()),
             [file_identity(file) for file in image_files.values()],
             IMAGES_PER_PART,
             "encoding images",
-            lambda batch, report: tower.encode(batch, batch_size, report),
+            lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
         origin = {**image_origin(list(image_files), encoder), **more_origin}
         write_features(path, list(image_files), features, origin)
@@ -123,7 +122,7 @@ class PartFolder:
         identities: Sequence[str],
         part_size: int,
         title: str,
-        encode: Encode,
+        encode: EncodePart,
     ) -> Tensor:
         """`encode` of all items [N, D], part by part; parts that are there are only read.
 
@@ -137,7 +136,7 @@ class PartFolder:
         return torch.cat(parts)
 
     def _part(
-        self, items: Sequence[Any], identities: Sequence[str], encode: Encode, bar: tqdm
+        self, items: Sequence[Any], identities: Sequence[str], encode: EncodePart, bar: tqdm
     ) -> Tensor:
         name = hashlib.sha256(json.dumps([self.made_with, *identities]).encode()).hexdigest()
         path = self.folder / f"{name[:32]}.safetensors"

@@ -3,6 +3,7 @@
     write_features(Path("text.safetensors"), keys, features, {"encoder": "RN50:openai"})
     store = FeatureStore.open("text.safetensors")
     store["kitchen_0028b/rgb_00045.jpg"]      # float32 [1024]
+    store.lent({"a.jpg": "b.jpg"})["a.jpg"]   # that of b.jpg
 
 A packed file is one safetensors file: `features` fp16 [M, D] holds the distinct rows, `rows` int32
 [N] says which of them an image has, `paths` uint8 holds the N image keys, joined by newlines. Equal
@@ -11,7 +12,7 @@ captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says w
 
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,16 @@ class FeatureTable:
 class FeatureStore:
     """key -> float32 [D], over one or several feature files; a later file wins for a shared key."""
 
-    def __init__(self, paths: Sequence[Path], tables: Sequence[FeatureTable]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        tables: Sequence[FeatureTable],
+        lenders: Mapping[str, str] | None = None,
+    ) -> None:
+        """lenders: key -> the key whose feature it has; None: every key has its own."""
         self.paths = tuple(paths)
         self._tables = tuple(reversed(tables))
+        self._lenders = lenders
         dims = {
             str(path): table.features.shape[1] for path, table in zip(paths, tables, strict=True)
         }
@@ -55,18 +63,24 @@ class FeatureStore:
         files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
         return cls(files, [open_table(path) for path in files])
 
+    def lent(self, lenders: Mapping[str, str]) -> "FeatureStore":
+        """The same features, given to other keys: key -> the key whose feature it gets."""
+        return FeatureStore(self.paths, self.tables, lenders)
+
     def __reduce__(self) -> tuple:
         """Another process opens the files itself instead of receiving their contents."""
-        return FeatureStore.open, (self.paths,)
+        return _reopen, (self.paths, self._lenders)
 
     def __getitem__(self, key: str) -> Tensor:
+        own = key if self._lenders is None else self._lenders[key]
         for table in self._tables:
-            if key in table.rows:
-                return table.features[table.rows[key]].float()
+            if own in table.rows:
+                return table.features[table.rows[own]].float()
         raise KeyError(key)
 
     def __contains__(self, key: str) -> bool:
-        return any(key in table.rows for table in self._tables)
+        own = key if self._lenders is None else self._lenders.get(key)
+        return any(own in table.rows for table in self._tables)
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that have no feature, in their order."""
@@ -85,6 +99,27 @@ class FeatureStore:
     def provenance(self) -> tuple[dict[str, Any] | None, ...]:
         """Where each file came from, in the order of `paths`."""
         return tuple(table.provenance for table in self.tables)
+
+
+class ZeroFeatures(FeatureStore):
+    """Zeros of one length for every key: no words at all."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__((Path(),), (FeatureTable(torch.zeros(1, dim), {}, None),))
+
+    def __reduce__(self) -> tuple:
+        return ZeroFeatures, (self.dim,)
+
+    def __getitem__(self, key: str) -> Tensor:
+        return torch.zeros(self.dim)
+
+    def __contains__(self, key: str) -> bool:
+        return True
+
+
+def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> FeatureStore:
+    store = FeatureStore.open(paths)
+    return store if lenders is None else store.lent(lenders)
 
 
 def open_table(path: Path) -> FeatureTable:

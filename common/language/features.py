@@ -1,5 +1,6 @@
-"""The captions and features a run is configured with: read where they exist, else encoded once."""
+"""The features a run is configured with: read where they exist, else encoded once."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import torch
 
+from common.config import require_at_least
 from common.errors import UserError
-from common.language.captions import captions_sha256, read_captions
+from common.language.captions import captions_sha256
+from common.language.controls import Control
+from common.language.encoders import encoder_identity, encoder_kind
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable
 
@@ -21,48 +25,62 @@ class TextConfig:
 
     features: str | tuple[str, ...] | None = None  # looked up under data.root, then as given
     captions: str | tuple[str, ...] | None = None  # captions.jsonl files, looked up likewise
-    encoder: str = "RN50:openai"  # <open_clip model>:<tag or checkpoint file>, or untrained:<seed>
+    encoder: str = "RN50:openai"  # see common/language/encoders.py
     image_features: str | tuple[str, ...] | None = None  # of the images, for stage 2; None: encoded
+    control: Control = "caption"  # other words for the images: see common/language/controls.py
+    control_seed: int = 0  # which other words
+
+    def __post_init__(self) -> None:
+        require_at_least(0, self, "control_seed")
 
 
-def load_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:
-    """The captions of all configured files, a later file winning; None: no captions configured."""
-    captions: dict[str, str] = {}
-    for name in _names(text.captions):
-        captions.update(read_captions(resolve(name)))
-    return captions or None
+@dataclass(frozen=True)
+class FeaturePlace:
+    """Where features are looked up, made and kept, by which process and on which device.
+
+    Only the main process encodes and writes; the others wait at `barrier`.
+    """
+
+    resolve: Resolve
+    cache_dir: Path
+    is_main: bool = True
+    barrier: Callable[[], None] = lambda: None
+    device: str | torch.device = "cpu"
 
 
 def load_text_features(
     text: TextConfig,
-    resolve: Resolve,
-    cache_dir: Path,
-    is_main: bool = True,
-    barrier: Callable[[], None] = lambda: None,
-    device: str | torch.device = "cpu",
+    captions: dict[str, str] | None,
+    place: FeaturePlace,
     keys: Iterable[str] | None = None,
     label: str = "text",
 ) -> FeatureStore:
-    """The configured feature files; without them, the captions encoded once into `cache_dir`.
+    """The configured feature files; without them, the captions encoded once into the cache.
 
-    Every process calls this; only the main one encodes and writes, the others wait at `barrier`.
-    keys: the images (of a split) whose captions are meant; None: all. label: starts the file name.
+    captions: of all configured files; None: none are. keys: the images (of a split) whose captions
+    are meant; None: all. label: starts the file name.
     """
-    captions = load_captions(text, resolve)
-    files = _existing(text.features, resolve)
+    files = configured_files(text.features, place.resolve)
     if captions is None:
         if not files:
             raise UserError(_nothing_configured("text", text.features, "text.captions"))
         return FeatureStore.open(files)
-    if files and not all(cache_dir.resolve() in path.resolve().parents for path in files):
+    if files and not all(place.cache_dir.resolve() in path.resolve().parents for path in files):
         return _open_matching(files, text.encoder, captions)
     if keys is not None:
         captions = {key: captions[key] for key in keys if key in captions}
-    sha256 = text_origin(captions, text.encoder)["captions_sha256"]
-    path = cache_dir / _cache_name(label, text.encoder, sha256)
-    if is_main and not path.is_file():
-        encode_captions(path, captions, text.encoder, device)
-    barrier()
+    return encode_once(captions, text.encoder, place, label)
+
+
+def encode_once(
+    captions: dict[str, str], encoder: str, place: FeaturePlace, label: str
+) -> FeatureStore:
+    """The captions' features from the cache, where they are put first if they are not there."""
+    origin = text_origin(captions, encoder)
+    path = place.cache_dir / _cache_name(label, encoder, _made_from(origin))
+    if place.is_main and not path.is_file():
+        encode_captions(path, captions, encoder, place.device)
+    place.barrier()
     return FeatureStore.open(path)
 
 
@@ -70,65 +88,93 @@ def load_image_features(
     features: str | tuple[str, ...] | None,
     encoder: str,
     image_files: dict[str, Path],
-    resolve: Resolve,
-    cache_dir: Path,
-    is_main: bool = True,
-    barrier: Callable[[], None] = lambda: None,
-    device: str | torch.device = "cpu",
+    place: FeaturePlace,
 ) -> FeatureStore:
     """The named image feature files; without them, `image_files` (key -> file) encoded once."""
-    files = _existing(features, resolve)
+    files = configured_files(features, place.resolve)
     if files:
         return FeatureStore.open(files)
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
     sha256 = image_origin(list(image_files), encoder)["list_sha256"]
-    path = cache_dir / _cache_name("image", encoder, sha256)
-    if is_main and not path.is_file():
-        encode_images(path, image_files, encoder, device)
-    barrier()
+    path = place.cache_dir / _cache_name("image", encoder, sha256)
+    if place.is_main and not path.is_file():
+        encode_images(path, image_files, encoder, place.device)
+    place.barrier()
     return FeatureStore.open(path)
 
 
-def _names(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
+def names_in(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The files a config key names: none, one or several."""
     return (setting,) if isinstance(setting, str) else setting or ()
 
 
-def _existing(setting: str | tuple[str, ...] | None, resolve: Resolve) -> list[Path]:
-    """All configured files; a `UserError` if one of them does not exist."""
-    files = [resolve(name) for name in _names(setting)]
+def configured_files(setting: str | tuple[str, ...] | None, resolve: Resolve) -> list[Path]:
+    """All configured feature files; a `UserError` if one of them does not exist."""
+    files = [resolve(name) for name in names_in(setting)]
     for path in files:
         if not path.is_file():
             raise UserError(f"no feature file {path}; correct the features key, or leave it out")
     return files
 
 
-def _nothing_configured(kind: str, setting: str | tuple[str, ...] | None, other: str) -> str:
-    named = " ".join(_names(setting))
-    found = f"no {kind} feature file {named}" if named else f"no {kind} features are configured"
-    return f"{found}; set {kind}.features to existing files, or give {other}"
-
-
-def _cache_name(kind: str, encoder: str, sha256: str) -> str:
-    return f"{kind}_{re.sub(r'[^A-Za-z0-9.]+', '-', encoder)}_{sha256[:16]}.safetensors"
-
-
-def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
-    """Open the files; a `UserError` if one says that it was made from other captions or weights."""
-    store = FeatureStore.open(files)
-    for path, table in zip(files, store.tables, strict=True):
-        made_with = (table.provenance or {}).get("encoder", encoder)
+def check_encoder_of(files: list[Path], encoder: str) -> None:
+    """A `UserError` if a feature file says that another encoder (or other weights) made it."""
+    for path, made_from in zip(files, FeatureStore.open(files).provenance, strict=True):
+        made_with = (made_from or {}).get("encoder", encoder)
         if made_with != encoder:
             raise UserError(
                 f"{path} was made with encoder {made_with}, the config asks for {encoder}; correct "
                 "text.encoder, or drop text.features to encode anew"
             )
+        if _has_other_weights((made_from or {}).get("encoder_sha256"), encoder):
+            raise UserError(
+                f"{path} was made with other files in the folder of {encoder}; drop text.features "
+                "to encode anew"
+            )
+
+
+def _nothing_configured(kind: str, setting: str | tuple[str, ...] | None, other: str) -> str:
+    named = " ".join(names_in(setting))
+    found = f"no {kind} feature file {named}" if named else f"no {kind} features are configured"
+    return f"{found}; set {kind}.features to existing files, or give {other}"
+
+
+def _cache_name(kind: str, encoder: str, sha256: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", encoder)
+    if encoder_kind(encoder) == "hf":
+        name = name[-80:]  # of a folder's path; `_made_from` has all of it
+    return f"{kind}_{name}_{sha256[:16]}.safetensors"
+
+
+def _made_from(origin: dict[str, str]) -> str:
+    """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
+    if encoder_kind(origin["encoder"]) != "hf":
+        return origin["captions_sha256"]
+    return hashlib.sha256("\n".join(origin.values()).encode()).hexdigest()
+
+
+def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
+    """Open the files; a `UserError` if one says that it was made from other captions or weights."""
+    check_encoder_of(files, encoder)
+    store = FeatureStore.open(files)
+    for path, table in zip(files, store.tables, strict=True):
         if _has_other_captions(table, captions):
             raise UserError(
                 f"{path} was made from other captions than text.captions gives for its images; "
                 "correct text.captions, or drop text.features to encode anew"
             )
     return store
+
+
+def _has_other_weights(made_from: str | None, encoder: str) -> bool:
+    """Whether a local model's files have changed; ready features do not need the model."""
+    if made_from is None:
+        return False
+    try:
+        return encoder_identity(encoder).get("encoder_sha256", made_from) != made_from
+    except UserError:  # the folder is not on this machine
+        return False
 
 
 def _has_other_captions(table: FeatureTable, captions: dict[str, str]) -> bool:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-MIN_VARIANCE = 1e-12  # of a channel that does not vary; its logarithm stays finite
-
 
 @dataclass(frozen=True)
 class DepthLossConfig:
@@ -43,7 +41,7 @@ def silog_loss(pred_depth: Tensor, gt_depth: Tensor, valid: Tensor, lam: float =
 
     pred_depth, gt_depth: [B, 1, H, W], meters, pred > 0. valid: bool, see `silog_valid`.
     """
-    _check_same_shape(pred_depth, gt_depth, valid)
+    check_same_shape(pred_depth, gt_depth, valid)
     pred = torch.where(valid, pred_depth.float(), 1.0)
     gt = torch.where(valid, gt_depth.float(), 1.0)
     error = pred.log() - gt.log()
@@ -63,7 +61,7 @@ def masked_l1(
     pred_depth, gt_depth: [B, 1, H, W], meters. valid: bool, the same shape. count: number of valid
     pixels in the effective batch, where this batch is a part of it.
     """
-    _check_same_shape(pred_depth, gt_depth, valid)
+    check_same_shape(pred_depth, gt_depth, valid)
     error = torch.where(valid, pred_depth.float() - gt_depth.float(), 0.0)
     return error.abs().sum() / _at_least_one(valid.sum() if count is None else count)
 
@@ -89,7 +87,7 @@ def edge_aware_smoothness(
     pred_depth: [B, 1, H, W]. image: [B, 3, H, W], normalized. mask: bool [B, 1, H, W], True = use.
     count_x, count_y: `smoothness_counts` of the effective batch, where this batch is a part of it.
     """
-    _check_same_shape(pred_depth, mask)
+    check_same_shape(pred_depth, mask)
     if image.shape[0] != mask.shape[0] or image.shape[-2:] != mask.shape[-2:]:
         raise ValueError(f"image {tuple(image.shape)} does not match mask {tuple(mask.shape)}")
     own_x, own_y = smoothness_counts(mask)
@@ -99,63 +97,6 @@ def edge_aware_smoothness(
     mean_x = sum_x / _at_least_one(own_x if count_x is None else count_x)
     mean_y = sum_y / _at_least_one(own_y if count_y is None else count_y)
     return mean_x + mean_y
-
-
-def std_floor(
-    std: Tensor,
-    floor: float = 2.0,
-    total_mean: Tensor | None = None,
-    total_count: Tensor | None = None,
-) -> Tensor:
-    """Hinge `max(0, floor - mean(std))`, one mean over the whole batch and all dimensions.
-
-    std: [B, D]. total_mean, total_count: mean and number of all std values in the effective batch,
-    where this batch is a part of it; whether the hinge is open depends on the whole.
-    """
-    std = std.float()
-    mean = std.detach().mean() if total_mean is None else total_mean
-    share = (floor - std).sum() / (std.numel() if total_count is None else total_count)
-    return torch.where(mean < floor, share, 0.0 * share)
-
-
-def gaussian_kl(mean: Tensor, logvar: Tensor, count: Tensor | None = None) -> Tensor:
-    """Mean over the batch of KL(N(mean, exp(logvar)) || N(0, 1)), summed over dimensions.
-
-    mean, logvar: [B, D]. count: images in the effective batch, where this batch is a part of it.
-    """
-    _check_same_shape(mean, logvar)
-    mean, logvar = mean.float(), logvar.float()
-    kl = -0.5 * (1 + logvar - mean.square() - logvar.exp()).sum()
-    return kl / (mean.shape[0] if count is None else count)
-
-
-def channel_sums(eps: Tensor) -> Tensor:
-    """Return number, sum and sum of squares of each channel's cells: float64 [3, C].
-
-    eps: [B, C, h, w]. The sums of the parts of a batch add up to those of the whole.
-    """
-    cells = eps.double().transpose(0, 1).flatten(1)  # [C, B*h*w]
-    counts = torch.full_like(cells[:, 0], cells.shape[1])
-    return torch.stack([counts, cells.sum(1), cells.square().sum(1)])
-
-
-def channel_kl(eps: Tensor, totals: Tensor | None = None) -> Tensor:
-    """Sum over channels of KL(N(m_c, s_c^2) || N(0, 1)), not divided by the batch size.
-
-    m_c and s_c are the mean and the unbiased standard deviation of channel c over all cells of the
-    batch; there must be two cells at least.
-
-    eps: [B, C, h, w]. totals: `channel_sums` of the effective batch, where this batch is a part.
-    """
-    own = channel_sums(eps)
-    whole = own if totals is None else totals.detach() + (own - own.detach())
-    number, total, total_square = whole
-    mean = total / number
-    variance = (total_square - number * mean.square()) / (number - 1)
-    variance = variance.clamp(min=MIN_VARIANCE)
-    kl = -0.5 * (1 + variance.log() - mean.square() - variance).sum()
-    other_parts = 1 - own[0, 0] / number[0]
-    return (kl - other_parts * kl.detach()).float()
 
 
 def _weighted_steps(pred: Tensor, image: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -170,7 +111,7 @@ def _at_least_one(count: Tensor) -> Tensor:
     return count.clamp(min=1)
 
 
-def _check_same_shape(*tensors: Tensor) -> None:
+def check_same_shape(*tensors: Tensor) -> None:
     shapes = [tuple(tensor.shape) for tensor in tensors]
     if len(set(shapes)) > 1:
         raise ValueError(f"tensors must have one shape, got {', '.join(map(str, shapes))}")

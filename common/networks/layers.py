@@ -47,13 +47,20 @@ def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = Fal
 def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
     """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> meters.
 
-    From the released code. `prior_mean`: mean log-depth of the data set (1.54 for NYU, 2.54 for
-    KITTI), so that a network whose last layer says 0 starts from a typical depth. The scale is
-    below 1 and the shift above 0, so depth stays positive whatever they are. float32 under
-    autocast, too: an exponential of bf16 would be off by a per cent.
+    From the released code. prior_mean: mean log-depth of the data set, so that a fresh network,
+    whose last layer says about 0, starts from a typical depth. The scale is below 1 and the shift
+    above 0, so depth stays positive whatever they are. float32 under autocast, too: an exponential
+    of bf16 would be off by a per cent.
     """
     scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
     return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))
+
+
+def known_mean(prior_mean: float | None) -> float:
+    """The mean log-depth of a network's config; ValueError while it is not filled in."""
+    if prior_mean is None:
+        raise ValueError("prior_mean: the mean log-depth is not known; give it, as 1.54 for NYU")
+    return prior_mean
 
 
 def two_convs(fan_in: int, fan_out: int) -> nn.Sequential:

@@ -1,30 +1,35 @@
-"""From a run's config to its data sets and batches."""
+"""From the sections of a config to data sets and batches.
+
+list file -> split -> language (captions, features, controls) -> data set -> batches
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Subset
 
-from common.data.dataset import (
-    DepthDataset,
-    Split,
-    build_dataset,
-    check_captions,
-    image_files,
-)
+from common.data.batch import Batch
+from common.data.data_config import DataConfig
+from common.data.dataset import DepthDataset, build_dataset
 from common.data.lists import find_file
+from common.data.samples import SplitName
 from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
-from common.engine.loop import TrainConfig
-from common.errors import UserError
+from common.data.splits import Split, SplitFinder
+from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
-from common.language.features import load_captions, load_image_features, load_text_features
-from common.programs.run import RunConfig
+from common.language.features import FeaturePlace, TextConfig
+from common.language.language import (
+    Language,
+    Needs,
+    load_language,
+    read_all_captions,
+)
+from common.programs.run_config import RunConfig
 from common.runtime.processes import Processes
 
 
@@ -37,20 +42,11 @@ class Data:
 
     def train_text_features(self) -> Tensor:
         """[N, D], one row per training image."""
-        return _all_features(self.train, self.train.text_features)
+        return _all_features(self.train, self.train.language.text_features)
 
     def train_image_features(self) -> Tensor:
         """[N, E], one row per training image."""
-        return _all_features(self.train, self.train.image_features)
-
-
-@dataclass(frozen=True)
-class Language:
-    """What goes with the images: captions, and the features that a model needs."""
-
-    captions: dict[str, str] | None
-    text_features: FeatureStore | None
-    image_features: FeatureStore | None
+        return _all_features(self.train, self.train.language.image_features)
 
 
 def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
@@ -59,86 +55,72 @@ def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
     return torch.stack([store[sample.key] for sample in dataset.samples])
 
 
-def load_data(config: RunConfig, model: nn.Module, processes: Processes) -> Data:
-    """Training and validation data with the features `model` says it needs."""
+class LanguageReader:
+    """The words of one configured data set; caption files are read once for all splits."""
+
+    def __init__(
+        self, data: DataConfig, text: TextConfig, needs: Needs, place: FeaturePlace
+    ) -> None:
+        self.data, self.text, self.needs, self.place = data, text, needs, place
+        self.captions = read_all_captions(text, place.resolve)
+
+    def read(self, label: str, files: dict[str, Path]) -> Language:
+        """Captions and the needed features of the images `files` (key -> file).
+
+        Encodes captions or images first if their features are not there yet. label: names the
+        split in the file of encoded captions.
+        """
+        category_of = self.data.data_set.category_of
+        return load_language(
+            self.text, self.captions, label, files, self.needs, self.place, category_of
+        )
+
+
+def open_language(config: RunConfig, needs: Needs, processes: Processes) -> LanguageReader:
+    """The reader of a run's words, whose encoded features are kept below its output root."""
+    place = FeaturePlace(
+        partial(find_file, root=config.data.root), config.output_root / "features",
+        processes.is_main, processes.barrier, processes.device,
+    )  # fmt: skip
+    return LanguageReader(config.data, config.text, needs, place)
+
+
+def load_data(config: RunConfig, needs: Needs, processes: Processes) -> Data:
+    """Training and validation data; lists and caption files are read once."""
     check_share(config.train.batch_size, processes.world_size)
-    data = Data(
-        load_split(config, "train", model, processes), load_split(config, "val", model, processes)
-    )
+    finder = SplitFinder(config.data)
+    splits = finder.find("train"), finder.find("val")
+    language = open_language(config, needs, processes)
+    data = Data(*(_dataset(config, split, language) for split in splits))
     data.train.open_cache()
     return data
 
 
 def load_split(
-    config: RunConfig, split: Split, model: nn.Module, processes: Processes
+    config: RunConfig, name: SplitName, needs: Needs, processes: Processes
 ) -> DepthDataset:
-    """One split; encodes captions or images first if their features are not there yet.
-
-    model: tells by `needs_text_feature` and `needs_image_feature` what its batches must hold, and
-    by `text_dim` and `image_dim`, if it has them, how long these features are.
-    """
-    language = load_language(config, split, image_files(config.data, split), model, processes)
-    return build_dataset(
-        config.data, split, language.text_features, language.image_features, language.captions,
-        config.seed, augment=split == "train",
-    )  # fmt: skip
+    """One split."""
+    split = SplitFinder(config.data).find(name)
+    return _dataset(config, split, open_language(config, needs, processes))
 
 
-def load_language(
-    config: RunConfig, label: str, files: dict[str, Path], model: nn.Module, processes: Processes
-) -> Language:
-    """Captions and the features `model` needs of the images `files` (key -> file).
-
-    label: names the split in the file of encoded captions.
-    """
-    resolve = partial(find_file, root=config.data.root)
-    captions = load_captions(config.text, resolve)
-    check_captions(files, captions)
-    cache: dict[str, Any] = {
-        "resolve": resolve,
-        "cache_dir": config.output_root / "features",
-        "is_main": processes.is_main,
-        "barrier": processes.barrier,
-        "device": processes.device,
-    }
-    text = image = None
-    if model.needs_text_feature:
-        text = load_text_features(config.text, keys=files, label=f"text_{label}", **cache)
-        _check_length("text", text, getattr(model, "text_dim", text.dim))
-    if model.needs_image_feature:
-        named, encoder = config.text.image_features, config.text.encoder
-        image = load_image_features(named, encoder, files, **cache)
-        _check_length("image", image, getattr(model, "image_dim", image.dim))
-    return Language(captions, text, image)
+def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> DepthDataset:
+    words = language.read(split.name, split.files)
+    return build_dataset(config.data, split, words, config.seed, augment=split.name == "train")
 
 
-def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
-    if store.dim != wanted:
-        raise UserError(
-            f"the {kind} features have {store.dim} numbers, the model reads {wanted}: "
-            f"check text.features, text.image_features, text.encoder and model.{kind}_dim"
-        )
-
-
-def training_batches(
-    dataset: DepthDataset,
-    config: TrainConfig,
-    *,
-    seed: int,
-    processes: Processes,
-    start_step: int,
-    total_steps: int,
-) -> Iterator[dict]:
-    """This process's micro-batches of steps `start_step` to `total_steps`, in order."""
+def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
+    """This process's micro-batches of the plan's steps, in order."""
+    config = plan.config
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
         micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
         rank=processes.rank,
         world_size=processes.world_size,
-        seed=seed,
-        start_step=start_step,
-        num_steps=total_steps - start_step,
+        seed=plan.seed,
+        start_step=plan.start_step,
+        num_steps=plan.total_steps - plan.start_step,
     )
     pin_memory = processes.device.type == "cuda"
     return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
@@ -146,13 +128,10 @@ def training_batches(
 
 def evaluation_batches(
     dataset: DepthDataset, config: EvalConfig, processes: Processes
-) -> Iterator[dict]:
+) -> Iterator[Batch]:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
     workers = 4 if len(dataset) > 64 and pin_memory else 0
     first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
-    return iter(
-        eval_loader(
-            first, config.batch_size, processes.rank, processes.world_size, workers, pin_memory
-        )
-    )
+    rank, world_size = processes.rank, processes.world_size
+    return iter(eval_loader(first, config.batch_size, rank, world_size, workers, pin_memory))

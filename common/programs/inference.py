@@ -4,21 +4,20 @@ Every stage hands over its `predict(model, batch) -> depth [B, 1, H, W]`; the re
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.dataset import DepthDataset, collate_eval
-from common.engine.loop import to_device
+from common.data.batch import Batch, collate_eval
+from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
-from common.evaluation.scoring import EvalConfig, EvalResult, evaluate_depth
-from common.images.transforms import kb_crop
+from common.evaluation.scoring import EvalConfig, EvalResult, ScoringRule, evaluate_depth
+from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
 from common.runtime.processes import Processes
 
-Predict = Callable[[nn.Module, dict[str, Any]], Tensor]
+Predict = Callable[[nn.Module, Batch], Tensor]
 
 
 def evaluate_dataset(
@@ -37,15 +36,19 @@ def evaluate_dataset(
     """
     model.eval()
 
-    def predict_batch(batch: dict[str, Any]) -> Tensor:
-        return predict(model, to_device(batch, processes.device)).float()
+    def predict_batch(batch: Batch) -> Tensor:
+        return predict(model, batch.to(processes.device)).float()
 
-    loader = evaluation_batches(dataset, config, processes)
+    is_cropped = dataset.data_set.crop_size is not None
     return evaluate_depth(
-        predict_batch, loader, protocol=config.protocol, max_depth=max_depth, flip=config.flip,
-        is_kb_crop=dataset.layout.kb_crop, num_skipped=dataset.num_without_gt,
-        num_missing=dataset.num_missing, gather=processes.gather, on_prediction=on_prediction,
-    )  # fmt: skip
+        predict_batch,
+        evaluation_batches(dataset, config, processes),
+        ScoringRule(config.protocol, max_depth, config.flip, is_cropped),
+        num_skipped=dataset.split.num_without_gt,
+        num_missing=dataset.split.num_missing,
+        gather=processes.gather,
+        on_prediction=on_prediction,
+    )
 
 
 def draw_prediction_panels(
@@ -63,11 +66,10 @@ def draw_prediction_panel(
     """RGB, ground truth, prediction and error map of one image, with its caption; uint8 RGB."""
     model.eval()
     item = dataset[index]
-    gt = item["gt_depth"][0].numpy()
-    if dataset.layout.kb_crop:
-        gt = kb_crop(gt)  # as its image is
-    batch = to_device(collate_eval([item]), next(model.parameters()).device)
+    assert item.gt_depth is not None
+    gt = item.gt_depth[0].numpy()
+    if dataset.data_set.crop_size is not None:
+        gt = bottom_crop(gt, dataset.data_set.crop_size)  # as its image is
+    batch = collate_eval([item]).to(next(model.parameters()).device)
     pred = predict(model, batch)[0, 0].float().cpu().numpy()
-    image = denormalize(item["image"])
-    title = title or item["image_path"]
-    return panel(image, gt, pred, item["caption"], title=title)
+    return panel(denormalize(item.image), gt, pred, item.caption, title=title or item.key)

@@ -6,11 +6,7 @@ settings would give other numbers never touches it: it writes to <stage>-2, <sta
 """
 
 import json
-import platform
-import subprocess
 import sys
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,43 +15,12 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from common.config import REPO_ROOT, build_config, require_at_least, to_dict, valid_keys
-from common.data.dataset import DataConfig
-from common.engine.loop import TrainConfig
+from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
 from common.evaluation.panels import write_png
-from common.evaluation.scoring import EvalConfig
-from common.language.features import TextConfig
+from common.programs.run_config import RunConfig
+from common.runtime.machine import environment
 from common.runtime.processes import Processes
-
-# Settings that change how a run is computed or reported, not what it computes.
-FREE_KEYS = (
-    "output_root", "data.root", "data.gt_root", "data.cache",
-    "train.num_workers", "train.micro_batch_size", "train.compile", "train.log_every",
-    "train.profile",
-    "train.save_every", "train.resume", "train.max_steps", "train.epochs", "eval",
-)  # fmt: skip
-MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What every stage's config has; a stage adds its model, loss and earlier stages."""
-
-    data: DataConfig
-    experiment: str = "nyu"
-    output_root: Path = REPO_ROOT / "runs"
-    seed: int = 0
-    text: TextConfig = field(default_factory=TextConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
-
-    def __post_init__(self) -> None:
-        if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:
-            raise ValueError(f"experiment: '{self.experiment}' must be a plain folder name")
-        require_at_least(0, self, "seed")
-        if self.seed > MAX_SEED:
-            raise ValueError(f"seed: must be at most {MAX_SEED}, not {self.seed}")
 
 
 class Run:
@@ -120,8 +85,8 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def open_run(config: RunConfig, stage: str, processes: Processes, words: list[str]) -> Run:
-    """Choose the run's folder and write its resolved config. words: the command line's."""
+def open_run(config: RunConfig, stage: str, processes: Processes, arguments: list[str]) -> Run:
+    """Choose the run's folder and write its resolved config. arguments: the command line's."""
     folder = choose_folder(config, stage)
     processes.barrier()  # everyone has chosen before anyone writes
     if processes.is_main:
@@ -131,7 +96,9 @@ def open_run(config: RunConfig, stage: str, processes: Processes, words: list[st
             raise UserError(
                 f"cannot write to {folder}: {error.strerror}; set output_root"
             ) from None
-        (folder / "config.yaml").write_text(_resolved(config, words, processes), encoding="utf-8")
+        (folder / "config.yaml").write_text(
+            _resolved(config, arguments, processes), encoding="utf-8"
+        )
     processes.barrier()
     run = Run(folder, stage, processes, config.train.resume)
     if folder.name != stage:
@@ -159,11 +126,16 @@ def _continues(config: RunConfig, folder: Path) -> bool:
     except (OSError, yaml.YAMLError, UserError):
         return False
     own = to_dict(config)
-    keys = [k for k in valid_keys(type(config)) if not _is_free(k)]
-    if any(_look_up(saved, k) != _look_up(own, k) for k in keys):
+    if any(_value(saved, key) != _value(own, key) for key in deciding_keys(config)):
         return False
     lengths = [(t.get("max_steps"), t.get("epochs")) for t in (saved["train"], own["train"])]
     return lengths[0] == lengths[1] or _is_longer(*lengths)
+
+
+def _value(tree: dict, key: str) -> Any:
+    """A plain value; a section's are compared one by one."""
+    value = look_up(tree, key)
+    return None if isinstance(value, dict) else value
 
 
 def _is_longer(saved: tuple, own: tuple) -> bool:
@@ -173,53 +145,7 @@ def _is_longer(saved: tuple, own: tuple) -> bool:
     )
 
 
-def _is_free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE_KEYS)
-
-
-def _look_up(tree: Any, key: str) -> Any:
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return None if isinstance(tree, dict) else tree
-
-
-def _resolved(config: RunConfig, words: list[str], processes: Processes) -> str:
-    facts = {"command": " ".join(words), "processes": processes.world_size, **environment()}
+def _resolved(config: RunConfig, arguments: list[str], processes: Processes) -> str:
+    facts = {"command": " ".join(arguments), "processes": processes.world_size, **environment()}
     head = "".join(f"# {name}: {value}\n" for name, value in facts.items())
     return head + yaml.safe_dump(to_dict(config), sort_keys=False)
-
-
-def environment() -> dict[str, str]:
-    """Where numbers come from: commit, versions, machine."""
-    packages = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
-    return {
-        "commit": _git_commit(),
-        "versions": ", ".join(f"{p} {version(p)}" for p in packages),
-        "python": platform.python_version(),
-        "machine": machine(),
-    }
-
-
-def machine() -> str:
-    """GPU names, or the processor and its number of cores."""
-    import os
-
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        return ", ".join(names)
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    return f"{name}, {os.cpu_count()} cores"
-
-
-def _git_commit() -> str:
-    command = ["git", "-C", str(REPO_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (not a git checkout)"

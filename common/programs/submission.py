@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from common.data.dataset import collate_train
+from common.data.batch import Batch, collate_eval
 from common.data.kitti_benchmark import (
     NAMES,
     BenchmarkImages,
@@ -23,20 +23,20 @@ from common.data.kitti_benchmark import (
     write_submission,
 )
 from common.data.sampling import eval_indices
-from common.engine.loop import to_device
 from common.errors import UserError
 from common.evaluation.metrics import MIN_DEPTH, sanitize
 from common.evaluation.scoring import EvalConfig, is_quiet, predict_batch
 from common.images.depth_files import write_depth_png
-from common.programs.assembly import load_language
+from common.programs.assembly import open_language
 from common.programs.inference import Predict
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage
 from common.runtime.processes import Processes
 
 
 def check_submission(config: RunConfig, path: Path) -> None:
     """Raise a `UserError` for what would only show after all images are predicted."""
-    if config.data.name != "kitti":
+    if not config.data.data_set.has_benchmark:
         raise UserError(
             f"split kitti_benchmark: this checkpoint's data.name is {config.data.name}; its images "
             "are KITTI's: take a checkpoint trained on KITTI"
@@ -48,7 +48,7 @@ def check_submission(config: RunConfig, path: Path) -> None:
 
 
 def export_submission(
-    model: nn.Module, predict: Predict, config: RunConfig, processes: Processes, path: Path
+    model: nn.Module, stage: Stage, config: RunConfig, processes: Processes, path: Path
 ) -> str:
     """Predict every image of the benchmark, check the depth maps, write the zip.
 
@@ -56,13 +56,13 @@ def export_submission(
     """
     check_submission(config, path)
     files = find_images(config.data.root, config.data.allow_missing)
-    language = load_language(config, "kitti_benchmark", files, model, processes)
-    images = BenchmarkImages(
-        files, language.captions or {}, language.text_features, language.image_features
-    )
+    reader = open_language(config, stage.needs(model), processes)
+    images = BenchmarkImages(files, reader.read("kitti_benchmark", files))
     max_depth = config.data.max_depth
     with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
-        counts = _predict_images(model, predict, images, config.eval, max_depth, processes, folder)
+        counts = _predict_images(
+            model, stage.predict, images, config.eval, max_depth, processes, folder
+        )
         num_clamped = sum(processes.gather(counts))
         if processes.is_main:
             write_submission(path, folder, [file.name for file in files.values()])
@@ -101,15 +101,15 @@ def _predict_images(
     """Write this process's depth maps; returns the number of clamped pixels of each."""
     model.eval()
 
-    def predict_on_device(batch: dict) -> Tensor:
-        return predict(model, to_device(batch, processes.device)).float()
+    def predict_on_device(batch: Batch) -> Tensor:
+        return predict(model, batch.to(processes.device)).float()
 
     share = eval_indices(len(images), processes.rank, processes.world_size)
-    loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_train)
+    loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_eval)
     counts = []
     for batch in tqdm(loader, desc="kitti_benchmark", disable=is_quiet(), leave=False):
         pred_depth = predict_batch(predict_on_device, batch, config.flip)
-        for key, pred in zip(batch["image_path"], pred_depth[:, 0], strict=True):
+        for key, pred in zip(batch.key, pred_depth[:, 0], strict=True):
             depth, num_clamped = _clamp(key, pred, max_depth)
             write_depth_png(folder / images.files[key].name, to_stored(depth))
             counts.append(num_clamped)

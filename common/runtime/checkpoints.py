@@ -15,10 +15,6 @@ from common.errors import UserError
 from common.files import whole_file
 
 FORMAT_VERSION = 1
-TRAINED_BY = {
-    "stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth",
-    "llm_mde": "llm_mde",
-}  # fmt: skip
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -58,18 +54,17 @@ def load_checkpoint(
     return content
 
 
-def find_checkpoint(place: Path, stage: str, option: str, *other_places: Path) -> Path:
-    """A checkpoint file: `place` itself, or the best (else last) one of the run folder `place`.
+def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path:
+    """A checkpoint file: the first of `places` that is one, or a run folder with one (best, last).
 
-    other_places: where to look then. stage, option: what makes such a checkpoint and what names
-    another, for the error message.
+    stage, folder, option: whose checkpoint it is, what trains it, and what names another one, for
+    the error message.
     """
-    places = (place, *other_places)
     path = next((path for path in map(_checkpoint_in, places) if path is not None), None)
     if path is None:
         raise UserError(
             f"no {stage} checkpoint in {' or '.join(map(str, places))}; make one with "
-            f"sh {TRAINED_BY[stage]}/train.sh, or name another with {option}"
+            f"sh {folder}/train.sh, or name another with {option}"
         )
     return path
 
@@ -102,12 +97,3 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-
-
-def find_earlier_stage(
-    output_root: Path, stage: str, place: Path | None, experiments: tuple[str | None, ...]
-) -> Path:
-    """An earlier stage's checkpoint: at `place`, else in the first of `experiments` with one."""
-    named = [experiment for experiment in dict.fromkeys(experiments) if experiment]
-    folders = [place] if place else [output_root / name / stage for name in named]
-    return find_checkpoint(folders[0], stage, f"init.{stage}=PATH", *folders[1:])

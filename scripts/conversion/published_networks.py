@@ -15,7 +15,7 @@ from common.networks.encoder import EncoderConfig
 from common.networks.published import sizes as sizes
 from common.networks.published.names import Kind, State
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.programs.run import RunConfig
+from common.programs.run_config import RunConfig
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.config import Stage2Config
@@ -47,7 +47,7 @@ SIZES: dict[Kind, tuple[Callable[[State], dict], ...]] = {
     "joint": (sizes.encoder_sizes, sizes.joint_sizes),
     "backbone": (sizes.encoder_sizes,),
 }
-C = TypeVar("C", bound=RunConfig)
+AnyRunConfig = TypeVar("AnyRunConfig", bound=RunConfig)
 States = Mapping[Kind, State]
 
 
@@ -155,7 +155,7 @@ def _joint(states: States, dataset: str, recipe: str) -> Target:
     )
 
 
-def _settings(config_type: type[C], dataset: str, stage: str) -> C:
+def _settings(config_type: type[AnyRunConfig], dataset: str, stage: str) -> AnyRunConfig:
     return load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
 
 
@@ -180,5 +180,5 @@ def _image_size(state: State, config: RunConfig) -> tuple[int, int]:
     return size
 
 
-def _with_size(config: C, size: tuple[int, int]) -> C:
+def _with_size(config: AnyRunConfig, size: tuple[int, int]) -> AnyRunConfig:
     return replace(config, data=replace(config.data, height=size[0], width=size[1]))

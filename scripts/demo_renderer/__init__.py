@@ -1,1 +1,8 @@
-"""What `demo_rooms.py` and `demo_streets.py` are drawn with, and how their files are written."""
+"""What `scripts/make_demo_data.py` draws: rooms in NYU's layout and streets in KITTI's.
+
+Solids and light:  renderer (rays), shading, textures
+Things:            pieces (of what they are made), furniture, fixtures, finishes
+Rooms:             piece_layout (nothing overlaps), homes, public_rooms, rooms, captions, room_files
+Streets:           streets, street_files
+On disk:           writer
+"""

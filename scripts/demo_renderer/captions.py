@@ -1,10 +1,10 @@
-"""Captions of the demo pictures. They never say left or right, so that pictures may be flipped."""
+"""Captions of the demo images. They never say left or right, so that images may be flipped."""
 
 from __future__ import annotations
 
 import numpy as np
 
-Rng = np.random.Generator
+from scripts.demo_renderer.pieces import Rng
 
 FULL_ROOMS = ("{}", "{}", "{}", "{}", "real {}", "full-size {}")
 MINIATURE_ROOMS = (
@@ -54,7 +54,7 @@ def enumerate_things(things: list[str]) -> str:
 def visible_phrases(
     names: tuple[str, ...], shares: np.ndarray, least: float = 0.01
 ) -> dict[str, tuple[str, float]]:
-    """Map every visible name to its phrase ("a chair", "chairs") and its share of the picture.
+    """Map every visible name to its phrase ("a chair", "chairs") and its share of the image.
 
     names: one per object, repeated where there are several; shares: [len(names)], each object's
     share of the pixels. A name is visible when its largest object covers `least`; it is plural
@@ -71,7 +71,7 @@ def visible_phrases(
 
 
 def choose_things(rng: Rng, phrases: dict[str, tuple[str, float]]) -> list[str]:
-    """Draw 1 to 3 visible names, those that cover more of the picture more often."""
+    """Draw 1 to 3 visible names, those that cover more of the image more often."""
     names = list(phrases)
     weights = np.sqrt([phrases[name][1] for name in names])
     count = min(len(names), int(rng.choice([1, 2, 3], p=[0.2, 0.45, 0.35])))

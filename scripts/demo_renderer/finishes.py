@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import pi
 
 from scripts.demo_renderer import furniture
-from scripts.demo_renderer.layout import Layout, Wall
+from scripts.demo_renderer.piece_layout import PieceLayout, Wall
 from scripts.demo_renderer.pieces import (
     FABRICS,
     WHITE,
@@ -76,7 +76,7 @@ def draw_sides(rng: Rng) -> tuple[Wall, Wall]:
 
 
 def put_chairs_around(
-    layout: Layout, x: float, z: float, width: float, depth: float, rows: int
+    layout: PieceLayout, x: float, z: float, width: float, depth: float, rows: int
 ) -> None:
     """Set `rows` chairs along both long sides (z) of a table at (x, z) and one at its far end."""
     rng = layout.rng

@@ -1,6 +1,6 @@
 """What is built into the demo rooms: kitchen, bathroom, school, and things that hang on walls.
 
-The frame is that of `demo_pieces`: back at z = 0, front towards +z, meters.
+The frame is that of `pieces`: back at z = 0, front towards +z, meters.
 """
 
 from __future__ import annotations

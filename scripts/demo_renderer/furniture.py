@@ -1,6 +1,6 @@
 """Furniture of the demo rooms, in the sizes of real furniture, so that they agree with captions.
 
-The frame is that of `demo_pieces`: back at z = 0, front towards +z, meters.
+The frame is that of `pieces`: back at z = 0, front towards +z, meters.
 """
 
 from __future__ import annotations

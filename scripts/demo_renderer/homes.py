@@ -14,12 +14,12 @@ from scripts.demo_renderer.finishes import (
     tiles,
     white_ceiling,
 )
-from scripts.demo_renderer.layout import Layout
+from scripts.demo_renderer.piece_layout import PieceLayout
 from scripts.demo_renderer.pieces import WHITE, WOODS, pick, scaled, stack, textured, wood
 from scripts.demo_renderer.renderer import Material, Vector
 
 
-def furnish_bedroom(layout: Layout) -> Finish:
+def furnish_bedroom(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     bed = furniture.bed(rng)
     place = layout.against(bed, "back", span=(0.3, 0.7)) or layout.width / 2
@@ -42,7 +42,7 @@ def furnish_bedroom(layout: Layout) -> Finish:
     return home_finish(rng)
 
 
-def furnish_bathroom(layout: Layout) -> Finish:
+def furnish_bathroom(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     if rng.random() < 0.5:
         tub = fixtures.bathtub(rng)
@@ -75,7 +75,7 @@ def furnish_bathroom(layout: Layout) -> Finish:
     )
 
 
-def _kitchen_row(layout: Layout, color: Vector, top: Material) -> None:
+def _kitchen_row(layout: PieceLayout, color: Vector, top: Material) -> None:
     """Fill the back wall with fridge, counters, sink and stove, and cupboards above."""
     rng = layout.rng
     free = layout.width - 0.66 - 0.6
@@ -103,7 +103,7 @@ def _kitchen_row(layout: Layout, color: Vector, top: Material) -> None:
             layout.against(fixtures.wall_cabinet(rng, widths[item], color), "back", 1.45, middle)
 
 
-def furnish_kitchen(layout: Layout) -> Finish:
+def furnish_kitchen(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     color = pick(rng, (WHITE, *WOODS, (0.45, 0.55, 0.60), (0.55, 0.62, 0.50)))
     stone = pick(rng, ((0.30, 0.30, 0.32), (0.75, 0.73, 0.70), WOODS[2]))
@@ -127,7 +127,7 @@ def furnish_kitchen(layout: Layout) -> Finish:
     return Finish(wall, tiles(rng, rng.uniform(0.3, 0.4)), white_ceiling(rng))
 
 
-def furnish_living_room(layout: Layout) -> Finish:
+def furnish_living_room(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     middle = layout.width * rng.uniform(0.42, 0.58)
     rug = furniture.rug(rng, rng.uniform(2.2, 2.8), rng.uniform(1.6, 2.1))
@@ -151,7 +151,7 @@ def furnish_living_room(layout: Layout) -> Finish:
     return home_finish(rng)
 
 
-def furnish_dining_room(layout: Layout) -> Finish:
+def furnish_dining_room(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     width, depth = rng.uniform(0.9, 1.05), rng.uniform(1.4, 1.9)
     x, z = layout.width * rng.uniform(0.45, 0.55), layout.length * 0.55

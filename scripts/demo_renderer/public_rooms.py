@@ -15,12 +15,12 @@ from scripts.demo_renderer.finishes import (
     tiles,
     white_ceiling,
 )
-from scripts.demo_renderer.layout import Layout
+from scripts.demo_renderer.piece_layout import PieceLayout
 from scripts.demo_renderer.pieces import FABRICS, STEEL, WOODS, pick, stack, wood
 from scripts.demo_renderer.renderer import Material
 
 
-def furnish_office(layout: Layout) -> Finish:
+def furnish_office(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     desk = furniture.desk(rng)
     place = layout.against(desk, "back", span=(0.25, 0.75)) or layout.width / 2
@@ -45,7 +45,7 @@ def furnish_office(layout: Layout) -> Finish:
     return Finish(paint(rng, 0.1), floor, white_ceiling(rng))
 
 
-def furnish_classroom(layout: Layout) -> Finish:
+def furnish_classroom(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     middle = layout.width / 2
     layout.against(fixtures.blackboard(rng), "back", y=0.95, at=middle)
@@ -73,7 +73,7 @@ def furnish_classroom(layout: Layout) -> Finish:
     return Finish(paint(rng, 0.0), floor, white_ceiling(rng))
 
 
-def furnish_hallway(layout: Layout) -> Finish:
+def furnish_hallway(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     if rng.random() < 0.6:
         layout.against(fixtures.door(rng), "back", at=layout.width / 2)
@@ -99,7 +99,7 @@ def furnish_hallway(layout: Layout) -> Finish:
     return Finish(paint(rng, 0.3), floor, white_ceiling(rng))
 
 
-def furnish_library(layout: Layout) -> Finish:
+def furnish_library(layout: PieceLayout) -> Finish:
     rng = layout.rng
     height = rng.uniform(2.1, 2.5)
     z = 2.2
@@ -121,7 +121,7 @@ def furnish_library(layout: Layout) -> Finish:
     return Finish(paint(rng, 0.1), floor, white_ceiling(rng))
 
 
-def furnish_meeting_room(layout: Layout) -> Finish:
+def furnish_meeting_room(layout: PieceLayout) -> Finish:
     rng, (near, other) = layout.rng, draw_sides(layout.rng)
     width, depth = rng.uniform(1.1, 1.3), rng.uniform(2.2, 2.8)
     x, z = layout.width / 2, layout.length * 0.58

@@ -5,7 +5,7 @@ World frame: x right, y up, z ahead, meters. A camera ray is `position + depth *
 A solid's own frame is turned by `yaw` about y and divided by its half sizes, so that every solid is
 the unit box, the unit cylinder (axis y) or the unit sphere. The room is a box seen from inside.
 
-Shape legend: H, W picture size; P = H * W pixels; N solids.
+Shape legend: H, W image size; P = H * W pixels; N solids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from scripts.demo_renderer.shading import shade_picture
+from scripts.demo_renderer.shading import shade_image
 from scripts.demo_renderer.textures import TextureName
 
 Vector = tuple[float, float, float]
@@ -273,7 +273,7 @@ def render_color(scene: Scene, seen: Hits, supersample: int = 2) -> np.ndarray:
     rays = Rays(fine)
     drawn = set(np.flatnonzero(np.bincount(seen.solid.ravel())).tolist())
     hits = trace(scene, rays, fine, drawn)
-    color = np.clip(shade_picture(scene, rays.directions, hits.depth, hits.solid), 0, 1)
+    color = np.clip(shade_image(scene, rays.directions, hits.depth, hits.solid), 0, 1)
     step = range(supersample)
     total = sum(color[:, i::supersample, j::supersample] for i in step for j in step)  # [3, H, W]
     mean = total.transpose(1, 2, 0) * (255 / supersample**2)

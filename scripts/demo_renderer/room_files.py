@@ -1,7 +1,7 @@
 """The demo rooms on disk: NYU's layout, every room full-size and as its miniature.
 
 The twins share one JPEG byte for byte; the miniature's depths are the full-size ones divided by
-four and its caption says that it is a miniature. Nothing in the picture tells them apart.
+four and its caption says that it is a miniature. Nothing in the image tells them apart.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scripts.demo_renderer.rooms import (
     SPLITS,
     DemoRoom,
     draw_room,
-    focal_px,
+    nyu_focal_px,
     scene_rng,
 )
 from scripts.demo_renderer.writer import (
@@ -69,7 +69,7 @@ class RoomsSettings:
 
 
 @dataclass(frozen=True)
-class Entry:
+class RoomEntry:
     """One list line and its caption."""
 
     split: str
@@ -94,7 +94,7 @@ def write_rooms(final: Path, settings: RoomsSettings, workers: int) -> None:
         make = partial(write_scene, root, settings)
         scenes = map_processes(make, settings.jobs(), workers, "rooms")
         entries = [entry for scene in scenes for entry in scene]
-        focal, counts = focal_px(settings.width), {}
+        focal, counts = nyu_focal_px(settings.width), {}
         for split in SPLITS:
             own = [entry for entry in entries if entry.split == split]
             counts[split] = len(own)
@@ -105,7 +105,7 @@ def write_rooms(final: Path, settings: RoomsSettings, workers: int) -> None:
         write_description(root, settings.to_dict(), counts)
 
 
-def write_scene(root: Path, settings: RoomsSettings, job: tuple[str, int]) -> list[Entry]:
+def write_scene(root: Path, settings: RoomsSettings, job: tuple[str, int]) -> list[RoomEntry]:
     """Draw one scene and write its files; return its entries, the full-size one first."""
     split, index = job
     room = draw_room(settings.seed, split, index, settings.height, settings.width)
@@ -131,15 +131,15 @@ def scene_captions(seed: int, split: str, room: DemoRoom) -> dict[Scale, str]:
 
 def _write_entry(
     root: Path, split: str, room: DemoRoom, jpeg: bytes, scale: Scale, caption: str
-) -> Entry:
+) -> RoomEntry:
     scene = f"{room.kind.replace(' ', '_')}_{room.index:04d}"
     folder = f"{split}/{scene if scale == 'full' else f'dollhouse_{scene}'}"
     image, depth = f"{folder}/rgb_00000.jpg", f"{folder}/sync_depth_00000.png"
     write_bytes(root / image, jpeg)
     write_png(root / depth, room.quarter_mm * (MINIATURE_DIVISOR if scale == "full" else 1))
-    return Entry(split, image, depth, caption, scale, scene)
+    return RoomEntry(split, image, depth, caption, scale, scene)
 
 
-def _swapped(scene: list[Entry]) -> list[dict]:
+def _swapped(scene: list[RoomEntry]) -> list[dict]:
     full, miniature = scene
     return [full.caption_row(miniature.caption), miniature.caption_row(full.caption)]

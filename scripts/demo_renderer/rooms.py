@@ -1,8 +1,8 @@
-"""Demo rooms: procedural pictures of rooms whose size follows from what kind of room they are.
+"""Demo rooms: procedural images of rooms whose size follows from what kind of room they are.
 
-Every scene depends on (seed, split, index) and the picture size only. Its depth is kept as whole
+Every scene depends on (seed, split, index) and the image size only. Its depth is kept as whole
 quarters of its full-size millimeters, so that a miniature, a quarter of the size, is exact: the
-same picture, every depth divided by four.
+same image, every depth divided by four.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scripts.demo_renderer.homes import (
     furnish_kitchen,
     furnish_living_room,
 )
-from scripts.demo_renderer.layout import Layout
+from scripts.demo_renderer.piece_layout import PieceLayout
 from scripts.demo_renderer.pieces import Rng
 from scripts.demo_renderer.public_rooms import (
     furnish_classroom,
@@ -51,7 +51,7 @@ class RoomType:
     height: tuple[float, float]
     pitch: tuple[float, float]
     camera_z: tuple[float, float]
-    furnish: Callable[[Layout], Finish]
+    furnish: Callable[[PieceLayout], Finish]
 
 
 ROOM_TYPES = (
@@ -92,7 +92,7 @@ ROOM_TYPES = (
 
 @dataclass(frozen=True)
 class DemoRoom:
-    """One picture and its full-size depth.
+    """One image and its full-size depth.
 
     rgb: uint8 [H, W, 3]; quarter_mm: uint16 [H, W], full-size depth in units of 4 mm;
     phrases: the visible things, see `visible_phrases`.
@@ -106,8 +106,8 @@ class DemoRoom:
     phrases: dict[str, tuple[str, float]]
 
 
-def focal_px(width: int) -> float:
-    """Return the focal length of the NYU camera for pictures `width` pixels wide."""
+def nyu_focal_px(width: int) -> float:
+    """Return the focal length of the NYU camera for images `width` pixels wide."""
     return NYU_FOCAL_PX * width / NYU_WIDTH
 
 
@@ -119,7 +119,7 @@ def scene_rng(seed: int, split: str, index: int, purpose: int = 0) -> Rng:
 def draw_room(seed: int, split: str, index: int, height: int, width: int) -> DemoRoom:
     """Draw scene `index` of a split; room types take turns.
 
-    Raises UserError when the picture is so small or tall that no room will do.
+    Raises UserError when the image is so small or tall that no room will do.
     """
     rng = scene_rng(seed, split, index)
     kind = ROOM_TYPES[index % len(ROOM_TYPES)]
@@ -140,7 +140,7 @@ def draw_room(seed: int, split: str, index: int, height: int, width: int) -> Dem
 
 def _build_scene(rng: Rng, kind: RoomType, height: int, width: int) -> Scene:
     size = (rng.uniform(*kind.width), rng.uniform(*kind.length), rng.uniform(*kind.height))
-    layout = Layout(rng, *size)
+    layout = PieceLayout(rng, *size)
     finish = kind.furnish(layout)
     half = (size[0] / 2, size[2] / 2, (size[1] + _BEHIND) / 2)
     center = (half[0], half[1], half[2] - _BEHIND)
@@ -174,7 +174,7 @@ def _place_camera(
     yaw = np.arctan2(aim_x - x, length - z) + np.radians(rng.uniform(-4, 4))
     return Camera(
         (x, rng.uniform(1.35, 1.6), z),
-        focal_px(width),
+        nyu_focal_px(width),
         height,
         width,
         yaw=float(yaw),

@@ -147,7 +147,7 @@ class Shader:
         return color * np.where(glow > 0, glow, bright * tint)
 
 
-def shade_picture(
+def shade_image(
     scene: Scene, directions: np.ndarray, depth: np.ndarray, solid: np.ndarray
 ) -> np.ndarray:
     """Return colors [3, H, W] of what rays [3, H, W] meet at `depth` [H, W] on `solid` [H, W]."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.demo_renderer.streets import FRAMES_PER_DRIVE, draw_frame, focal_px
+from scripts.demo_renderer.streets import FRAMES_PER_DRIVE, draw_frame, kitti_focal_px
 from scripts.demo_renderer.writer import (
     map_processes,
     whole_folder,
@@ -38,17 +38,17 @@ class StreetsSettings:
         """Return the settings as they stand in `dataset.json`."""
         return {"kind": "streets", "format": 1, **asdict(self)}
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[FramePlace]:
         """Give every frame; the test split ends with one more, which has no ground truth."""
         counts = {"train": self.train_frames, "val": self.val_frames, "test": self.test_frames}
         for split, count in counts.items():
             for number in range(count):
-                yield Job(split, *divmod(number, FRAMES_PER_DRIVE))
-        yield Job("test", *divmod(self.test_frames, FRAMES_PER_DRIVE), has_depth=False)
+                yield FramePlace(split, *divmod(number, FRAMES_PER_DRIVE))
+        yield FramePlace("test", *divmod(self.test_frames, FRAMES_PER_DRIVE), has_depth=False)
 
 
 @dataclass(frozen=True)
-class Job:
+class FramePlace:
     """One frame: `drive` counts the drives of its split from 0, `frame` the frames of the drive."""
 
     split: str
@@ -78,7 +78,7 @@ def write_streets(final: Path, settings: StreetsSettings, workers: int) -> None:
     with whole_folder(final) as root:
         jobs = list(settings.jobs())
         captions = map_processes(partial(write_frame, root, settings), jobs, workers, "streets")
-        focal, counts = focal_px(settings.width), {}
+        focal, counts = kitti_focal_px(settings.width), {}
         for split in _FIRST_DRIVE:
             lines = [f"{job.image} {job.depth} {focal:.4f}" for job in jobs if job.split == split]
             counts[split] = len(lines)
@@ -90,7 +90,7 @@ def write_streets(final: Path, settings: StreetsSettings, workers: int) -> None:
         write_description(root, settings.to_dict(), counts)
 
 
-def write_frame(root: Path, settings: StreetsSettings, job: Job) -> str:
+def write_frame(root: Path, settings: StreetsSettings, job: FramePlace) -> str:
     """Draw one frame and write its files; return its caption."""
     frame = draw_frame(
         settings.seed, job.split, job.drive, job.frame, settings.height, settings.width

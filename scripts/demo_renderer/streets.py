@@ -11,7 +11,7 @@ from math import inf, pi
 import numpy as np
 
 from scripts.demo_renderer.captions import enumerate_things, visible_phrases
-from scripts.demo_renderer.layout import Layout
+from scripts.demo_renderer.piece_layout import PieceLayout
 from scripts.demo_renderer.pieces import DARK, STEEL, WHITE, Piece, Rng, pick, scaled, textured
 from scripts.demo_renderer.renderer import (
     Camera,
@@ -75,8 +75,8 @@ class StreetFrame:
     caption: str
 
 
-def focal_px(width: int) -> float:
-    """Return the focal length of the KITTI camera for pictures `width` pixels wide."""
+def kitti_focal_px(width: int) -> float:
+    """Return the focal length of the KITTI camera for images `width` pixels wide."""
     return KITTI_FOCAL_PX * width / KITTI_WIDTH
 
 
@@ -98,7 +98,7 @@ def draw_frame(
 def scan_mask(rng: Rng, camera: Camera) -> np.ndarray:
     """Return the pixels [H, W] that 64 laser lines from +2 to -24.8 degrees meet, less dropout.
 
-    Lines and points keep at least 5 rows and 1.25 columns apart, whatever the picture's size.
+    Lines and points keep at least 5 rows and 1.25 columns apart, whatever the image's size.
     """
     line_step = max(np.radians(26.8 / 63), 5 / camera.f_px)
     point_step = max(np.radians(0.09), 1.25 / camera.f_px)
@@ -175,18 +175,26 @@ def house(rng: Rng, width: float, height: float) -> Piece:
     depth, w = 10.0, width / 2
     piece = Piece("house" if height < 9 else "building", (width, height, depth))
     piece.box((-w, w), (0, height), (0, depth), front)
-    piece.box((-w - 0.2, w + 0.2), (height, height + 0.4), (0, depth + 0.25),
-              Material(pick(rng, ((0.40, 0.22, 0.18), (0.30, 0.30, 0.32)))))  # fmt: skip
+    piece.box(
+        (-w - 0.2, w + 0.2),
+        (height, height + 0.4),
+        (0, depth + 0.25),
+        Material(pick(rng, ((0.40, 0.22, 0.18), (0.30, 0.30, 0.32)))),
+    )
     piece.box((-w, w), (0, 0.5), (0, depth + 0.05), Material(scaled(color, 0.6)))
     door = rng.uniform(-w + 1, w - 1)
-    piece.box((door - 0.55, door + 0.55), (0, 2.2), (0, depth + 0.08),
-              Material(pick(rng, ((0.30, 0.18, 0.12), (0.20, 0.30, 0.25), DARK))))  # fmt: skip
+    piece.box(
+        (door - 0.55, door + 0.55),
+        (0, 2.2),
+        (0, depth + 0.08),
+        Material(pick(rng, ((0.30, 0.18, 0.12), (0.20, 0.30, 0.25), DARK))),
+    )
     return piece
 
 
 def _build_scene(rng: Rng, kind: StreetType, frame: int, height: int, width: int) -> Scene:
     road = rng.uniform(*kind.road_width)
-    layout = Layout(rng, road, _STREET_END, 30.0)
+    layout = PieceLayout(rng, road, _STREET_END, 30.0)
     verge = rng.uniform(2.4, 3.6)  # from the curb to the house fronts
     for side in (-1, 1):
         _lay_verge(layout, kind, side, road, verge)
@@ -204,7 +212,7 @@ def _build_scene(rng: Rng, kind: StreetType, frame: int, height: int, width: int
         solids=tuple(layout.solids),
         names=tuple(layout.names),
         light=Light(sun, ambient=0.5, strength=0.55, reach=inf),
-        camera=Camera(position, focal_px(width), height, width),
+        camera=Camera(position, kitti_focal_px(width), height, width),
         footprints=tuple(layout.footprints),
     )
 
@@ -218,7 +226,7 @@ def _surroundings(rng: Rng) -> Room:
     return Room((0, 100, 0), (320, 100, 320), hills, asphalt, Material(sky, glow=1.0))
 
 
-def _lay_verge(layout: Layout, kind: StreetType, side: int, road: float, verge: float) -> None:
+def _lay_verge(layout: PieceLayout, kind: StreetType, side: int, road: float, verge: float) -> None:
     rng = layout.rng
     grass = textured(rng, "carpet", (0.34, 0.46, 0.20), (0.24, 0.36, 0.15), 0.08)
     slabs = textured(rng, "tiles", (0.66, 0.65, 0.62), (0.50, 0.50, 0.48), 0.5)
@@ -235,7 +243,7 @@ def _ends(side: int, near: float, far: float) -> tuple[float, float]:
     return (near, far) if side > 0 else (-far, -near)
 
 
-def _mark_lanes(layout: Layout, road: float) -> None:
+def _mark_lanes(layout: PieceLayout, road: float) -> None:
     piece, paint = Piece("", (0, 0, 0)), Material((0.88, 0.88, 0.85))
     for z in np.arange(-2.0, 120.0, 6.0).tolist():
         piece.box((-0.07, 0.07), (-0.01, 0.008), (z, z + 3), paint)
@@ -244,7 +252,7 @@ def _mark_lanes(layout: Layout, road: float) -> None:
     layout.put(piece, 0, 0, check=False)
 
 
-def _line_up_houses(layout: Layout, kind: StreetType, front: float, side: int) -> None:
+def _line_up_houses(layout: PieceLayout, kind: StreetType, front: float, side: int) -> None:
     rng = layout.rng
     if kind.house_height == (0, 0):
         return
@@ -257,7 +265,7 @@ def _line_up_houses(layout: Layout, kind: StreetType, front: float, side: int) -
         z += width + (rng.uniform(2, 6) if rng.random() < 0.3 else 0.3)
 
 
-def _line_up_trees(layout: Layout, kind: StreetType, x: float, side: int) -> None:
+def _line_up_trees(layout: PieceLayout, kind: StreetType, x: float, side: int) -> None:
     rng = layout.rng
     z = rng.uniform(6, 16)
     while z < _STREET_END:
@@ -272,7 +280,7 @@ def _line_up_trees(layout: Layout, kind: StreetType, x: float, side: int) -> Non
         z += rng.uniform(*kind.tree_gap)
 
 
-def _park_cars(layout: Layout, kind: StreetType, x: float, side: int) -> None:
+def _park_cars(layout: PieceLayout, kind: StreetType, x: float, side: int) -> None:
     rng = layout.rng
     z = rng.uniform(5, 10)
     while z < 130:
@@ -281,7 +289,7 @@ def _park_cars(layout: Layout, kind: StreetType, x: float, side: int) -> None:
         z += rng.uniform(5.5, 8.0)
 
 
-def _drive_cars(layout: Layout, x: float, z: float, yaw: float) -> None:
+def _drive_cars(layout: PieceLayout, x: float, z: float, yaw: float) -> None:
     rng = layout.rng
     while z < 140:
         layout.put_middle(car(rng, "car"), x, z, yaw, check=False)

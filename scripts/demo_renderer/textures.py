@@ -13,9 +13,25 @@ from typing import Literal
 import numpy as np
 
 TextureName = Literal[
-    "plain", "planks", "tiles", "checks", "stripes", "wallpaper", "carpet", "wood", "brick",
-    "books", "panels", "outdoors", "painting", "screen", "chalk", "plaid", "leaves", "facade",
-]  # fmt: skip
+    "plain",
+    "planks",
+    "tiles",
+    "checks",
+    "stripes",
+    "wallpaper",
+    "carpet",
+    "wood",
+    "brick",
+    "books",
+    "panels",
+    "outdoors",
+    "painting",
+    "screen",
+    "chalk",
+    "plaid",
+    "leaves",
+    "facade",
+]
 Texture = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -168,8 +184,22 @@ def _facade(u, v, first, second, salt):
 
 
 TEXTURES: dict[TextureName, Texture] = {
-    "plain": _plain, "planks": _planks, "tiles": _tiles, "checks": _checks, "stripes": _stripes,
-    "wallpaper": _wallpaper, "carpet": _carpet, "wood": _wood, "brick": _brick, "books": _books,
-    "panels": _panels, "outdoors": _outdoors, "painting": _painting, "screen": _screen,
-    "chalk": _chalk, "plaid": _plaid, "leaves": _leaves, "facade": _facade,
-}  # fmt: skip
+    "plain": _plain,
+    "planks": _planks,
+    "tiles": _tiles,
+    "checks": _checks,
+    "stripes": _stripes,
+    "wallpaper": _wallpaper,
+    "carpet": _carpet,
+    "wood": _wood,
+    "brick": _brick,
+    "books": _books,
+    "panels": _panels,
+    "outdoors": _outdoors,
+    "painting": _painting,
+    "screen": _screen,
+    "chalk": _chalk,
+    "plaid": _plaid,
+    "leaves": _leaves,
+    "facade": _facade,
+}

@@ -92,13 +92,13 @@ def _start_worker() -> None:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write an RGB uint8 [H, W, 3] or a 16-bit [H, W] picture."""
+    """Write an RGB uint8 [H, W, 3] or a 16-bit [H, W] image."""
     pixels = image[:, :, ::-1] if image.ndim == 3 else image
     write_bytes(path, _encode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3]))
 
 
 def encode_jpeg(rgb: np.ndarray) -> bytes:
-    """Return the JPEG file of an RGB uint8 [H, W, 3] picture."""
+    """Return the JPEG file of an RGB uint8 [H, W, 3] image."""
     return _encode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 

@@ -1,4 +1,4 @@
-"""Why are files missing? Look for them elsewhere, and say which setting or command mends it.
+"""Why are files missing? Look for them elsewhere, and say which setting or command fixes it.
 
 explain_missing(["kitchen/rgb_1.jpg"], 1, keys, Search([root]), ...)   -> data.train_dir=sync
 """
@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.doctor_checks.findings import some_of
+from scripts.doctor_checks.findings import quoted, some_of
 
 _MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
-_NUM_ASKED = 20
+_NUM_SAMPLED = 20
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".npy", ".exr")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
 
 
 @dataclass(frozen=True)
-class Keys:
+class RootKeys:
     """The config keys that say where files start, and what they say now."""
 
     root: str  # "data.root" or "data.gt_root"
@@ -43,12 +43,12 @@ class Explanation:
     """The likely cause; `is_setting`: the files are there, and a setting finds them."""
 
     cause: str
-    mend: str
+    fix: str
     is_setting: bool = False
 
 
 class Search:
-    """Every file below some folders by its name; listed once, when first asked."""
+    """Every file below some folders by its name; listed once, when first needed."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = _without_nested(folders)
@@ -100,35 +100,42 @@ def num_common(parts: Sequence[str], file: str) -> int:
 
 
 def explain_missing(
-    missing: Sequence[str], num_all: int, keys: Keys, search: Search, other: Keys, command: str
+    missing: Sequence[str],
+    num_all: int,
+    keys: RootKeys,
+    search: Search,
+    other: RootKeys,
+    command: str,
 ) -> Explanation:
     """Why `missing` list paths, of `num_all`, are not below `keys.base`.
 
     other: where the other half of each pair is. command: what downloads or unpacks the data set.
     """
-    asked = some_of(missing, _NUM_ASKED)
-    if all("\\" in path for path in asked):
-        mend = "write / in place of \\ in the list"
-        return Explanation("list paths were written on Windows", mend)
+    sample = some_of(missing, _NUM_SAMPLED)
+    if all("\\" in path for path in sample):
+        fix = "write / in place of \\ in the list"
+        return Explanation("list paths were written on Windows", fix)
     is_most = len(missing) > num_all / 2
-    if is_most and other.base != keys.base and keys.finds(asked, other.base):
-        mend = f"data.root={_quote(other.root_dir)} data.gt_root={_quote(keys.root_dir)}"
+    if is_most and other.base != keys.base and keys.finds(sample, other.base):
+        fix = f"data.root={quoted(other.root_dir)} data.gt_root={quoted(keys.root_dir)}"
         if keys.root == "data.gt_root":
-            mend = f"data.root={_quote(keys.root_dir)} data.gt_root={_quote(other.root_dir)}"
+            fix = f"data.root={quoted(keys.root_dir)} data.gt_root={quoted(other.root_dir)}"
         cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
-        return Explanation(cause, mend, is_setting=True)
+        return Explanation(cause, fix, is_setting=True)
     for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
-        if keys.finds(asked, path / keys.below_dir):
+        if keys.finds(sample, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
-            return Explanation(cause, f"{keys.root}={_quote(path)}", is_setting=True)
+            return Explanation(cause, f"{keys.root}={quoted(path)}", is_setting=True)
     is_shared = other.root_dir == keys.root_dir
-    guesses = Counter(filter(None, (_explain_one(path, keys, search, is_shared) for path in asked)))
+    guesses = Counter(
+        filter(None, (_explain_one(path, keys, search, is_shared) for path in sample))
+    )
     if guesses:
         return guesses.most_common(1)[0][0]
     return _not_there(missing, num_all, keys, command)
 
 
-def _explain_one(path: str, keys: Keys, search: Search, is_shared: bool) -> Explanation | None:
+def _explain_one(path: str, keys: RootKeys, search: Search, is_shared: bool) -> Explanation | None:
     found = search.find(path)
     if found is None:
         converted = search.find_converted(path)
@@ -148,7 +155,7 @@ def _converted(path: str, found: str) -> Explanation:
     return Explanation(cause, f"write {new} in place of {old} in the list, or convert them back")
 
 
-def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool) -> Explanation:
+def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: bool) -> Explanation:
     """The list path as a whole is below `start`.
 
     is_shared: images and depth maps have one root, so that `keys.below` fits both.
@@ -159,18 +166,18 @@ def _other_start(parts: Sequence[str], start: Path, keys: Keys, is_shared: bool)
     below = PurePosixPath(keys.below_dir).parts
     if below and start.parts[-len(below) :] == below and not keys.base.is_dir():
         root = Path(*start.parts[: -len(below)])
-        return Explanation(cause, f"{keys.root}={_quote(root)}", is_setting=True)
+        return Explanation(cause, f"{keys.root}={quoted(root)}", is_setting=True)
     if is_shared and start.is_relative_to(keys.root_dir) and keys.root == "data.root":
         folder = start.relative_to(keys.root_dir).as_posix()
         if start == keys.base.parent and parts[0] == keys.base.name:
             cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
-        mend = f"{keys.below}={_quote(folder)}"
-        return Explanation(cause, mend, is_setting=True)
+        fix = f"{keys.below}={quoted(folder)}"
+        return Explanation(cause, fix, is_setting=True)
     clear = f" {keys.below}=." if below else ""
-    return Explanation(cause, f"{keys.root}={_quote(start)}{clear}", is_setting=True)
+    return Explanation(cause, f"{keys.root}={quoted(start)}{clear}", is_setting=True)
 
 
-def _other_depth(extra: tuple[str, ...], start: Path, keys: Keys) -> Explanation | None:
+def _other_depth(extra: tuple[str, ...], start: Path, keys: RootKeys) -> Explanation | None:
     """Only the list path without its leading folders `extra` is below `start`.
 
     None if `start` is a neighbor, as drive_0001 is one of drive_0009: its files are not the ones.
@@ -188,7 +195,7 @@ def _without_digits(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
-def _not_there(missing: Sequence[str], num_all: int, keys: Keys, command: str) -> Explanation:
+def _not_there(missing: Sequence[str], num_all: int, keys: RootKeys, command: str) -> Explanation:
     if not keys.base.is_dir():
         return Explanation(f"there is no folder {keys.base}{_archives(keys.root_dir)}", command)
     folders = {str(PurePosixPath(path).parent) for path in missing}
@@ -223,8 +230,3 @@ def _without_nested(folders: Iterable[Path]) -> list[Path]:
         if not any(folder.is_relative_to(other) for other in kept):
             kept.append(folder)
     return kept
-
-
-def _quote(value: object) -> str:
-    text = str(value)
-    return f"'{text}'" if " " in text else text

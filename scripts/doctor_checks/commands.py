@@ -1,27 +1,27 @@
 """The command lines that make what is missing, for the data set at hand."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.data.data_config import DataConfig
 from common.data.lists import find_file
-from common.data.samples import DataConfig
 from common.errors import UserError
 from common.language.captions import read_entries
-from common.language.features import TextConfig
+from common.language.features import TextConfig, names_in
+from scripts.doctor_checks.findings import quoted
 
 
 def commands_for(data: DataConfig, text: TextConfig, config: str) -> dict[str, str]:
     """`prepare`, `caption`, `encode` and `encode_images`: what to type.
 
-    config: the YAML file and the words that change its data section, as typed. A second line is the
+    config: the YAML file and the overrides of its data section, as typed. A second line is the
     key to set where the command writes another file than the configured one.
     """
-    captions = [place_of(data.root, name) for name in names_of(text.captions)]
+    captions = [place_of(data.root, name) for name in names_in(text.captions)]
     captions = captions or [data.root / "captions.jsonl"]
-    given = " ".join(map(_quote, captions))
+    given = " ".join(map(quoted, captions))
     images = _images(data, config)
-    features, image_features = names_of(text.features), names_of(text.image_features)
+    features, image_features = names_in(text.features), names_in(text.image_features)
     return {
         "prepare": _prepare(data),
         "caption": f"python scripts/caption_images.py {images} "
@@ -36,8 +36,8 @@ def commands_for(data: DataConfig, text: TextConfig, config: str) -> dict[str, s
 def _captions(data: DataConfig, captions: Sequence[Path]) -> str:
     """Where to write captions: never to a file of several, or of people and other programs."""
     if len(captions) == 1 and not _is_of_others(captions[0]):
-        return _quote(captions[0])
-    return f"{_quote(data.root / 'captions_made.jsonl')}\nthen text.captions=captions_made.jsonl"
+        return quoted(captions[0])
+    return f"{quoted(data.root / 'captions_made.jsonl')}\nthen text.captions=captions_made.jsonl"
 
 
 def _is_of_others(path: Path) -> bool:
@@ -51,43 +51,28 @@ def _is_of_others(path: Path) -> bool:
 
 def _features(data: DataConfig, text: TextConfig, names: Sequence[str], kind: str) -> str:
     """Where to write features, and by which encoder."""
-    encoder = "" if text.encoder == TextConfig.encoder else f" --encoder {_quote(text.encoder)}"
+    encoder = "" if text.encoder == TextConfig.encoder else f" --encoder {quoted(text.encoder)}"
     if len(names) == 1 and names[0].endswith(".safetensors"):
-        return _quote(place_of(data.root, names[0])) + encoder
+        return quoted(place_of(data.root, names[0])) + encoder
     name = f"{kind}.safetensors"
     key = "text.features" if kind == "text" else "text.image_features"
-    return f"{_quote(data.root / name)}{encoder}\nthen {key}={name}"
+    return f"{quoted(data.root / name)}{encoder}\nthen {key}={name}"
 
 
 def _images(data: DataConfig, config: str) -> str:
     """Which images to caption."""
-    match data.name:
-        case "sun_rgbd":
-            return f"--images {_quote(data.root)} --pattern '**/image/*.jpg'"
-        case "folder":
-            return f"--images {_quote(data.root)}"
-        case _:
-            return f"--config {config} data.root={_quote(data.root)}"
+    pattern = data.data_set.caption_pattern
+    if pattern is None:
+        return f"--config {config} data.root={quoted(data.root)}"
+    of_these = "" if pattern == "**/*" else f" --pattern '{pattern}'"
+    return f"--images {quoted(data.root)}{of_these}"
 
 
 def _prepare(data: DataConfig) -> str:
-    root = _quote(data.root)
-    match data.name:
-        case "nyu":
-            return f"python scripts/prepare_nyu.py --root {root} --download"
-        case "kitti":
-            return f"python scripts/prepare_kitti.py --output {_quote(data.root.parent)} --download"
-        case "sun_rgbd":
-            return f"python scripts/prepare_sun_rgbd.py --output {root} --download"
-        case "folder" if data.root.name in ("rgb", "depth"):
-            return f"data.root={_quote(data.root.parent)}"
-        case "folder":
-            return f"put pictures into {root}/rgb and depth of the same names into {root}/depth"
-
-
-def names_of(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The files a config key names: none, one or several."""
-    return (setting,) if isinstance(setting, str) else setting or ()
+    if data.data_set.find_pairs is not None and data.root.name in ("rgb", "depth"):
+        return f"data.root={quoted(data.root.parent)}"
+    root, parent = quoted(data.root), quoted(data.root.parent)
+    return data.data_set.prepared_by.format(root=root, parent=parent)
 
 
 def place_of(root: Path, name: str) -> Path:
@@ -96,7 +81,3 @@ def place_of(root: Path, name: str) -> Path:
     if found.exists():
         return found
     return Path(name) if name.startswith("data/") else root / name
-
-
-def _quote(value: object) -> str:
-    return shlex.quote(str(value))

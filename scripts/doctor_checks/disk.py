@@ -17,17 +17,19 @@ def check_disk(folder: Path, num_images: int, feature_length: int) -> list[Findi
     findings = []
     if not place.is_dir() or not os.access(place, os.W_OK):
         text = f"nothing can be written to {folder}"
-        mend = "output_root=PATH"
-        findings.append(problem("not_writable", text, [str(place)], "not your folder", mend))
+        fix = "output_root=PATH"
+        findings.append(problem("not_writable", text, [str(place)], "not your folder", fix))
     # fp16, of text and of images
     needed = _LEAST + 2 * 2 * num_images * feature_length
     free = shutil.disk_usage(place).free
-    told = f"{free / _GB:.1f} GB are free at {folder}"
-    mend = "free some space, or name another disk: output_root=PATH"
+    space = f"{free / _GB:.1f} GB are free at {folder}"
+    fix = "free some space, or name another disk: output_root=PATH"
     if free < needed:
-        text = f"{told}, features and a small run need {needed / _GB:.1f} GB"
-        findings.append(problem("disk_space", text, [str(place)], mend=mend))
+        text = f"{space}, features and a small run need {needed / _GB:.1f} GB"
+        findings.append(problem("disk_space", text, [str(place)], fix=fix))
     elif free < _COMFORTABLE:
-        text = f"{told}; the two checkpoints of a Swin-L run take about {_COMFORTABLE / _GB:.0f} GB"
-        findings.append(note("disk_space", text, [str(place)], mend=mend))
-    return findings or [fine("disk", told)]
+        text = (
+            f"{space}; the two checkpoints of a Swin-L run take about {_COMFORTABLE / _GB:.0f} GB"
+        )
+        findings.append(note("disk_space", text, [str(place)], fix=fix))
+    return findings or [fine("disk", space)]

@@ -16,7 +16,7 @@ from common.data.lists import scene_of
 from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
 
 _ENDS = 4096
-Sizes = dict[str, int]  # file -> bytes
+FileSizes = dict[str, int]  # file -> bytes
 Files = dict[str, str]  # image key -> file
 
 
@@ -46,12 +46,12 @@ def _same_list(name: str, other: str, shared: list[str]) -> Finding:
 
 def _overlap(name: str, other: str, text: str, shared: list[str]) -> Finding:
     cause = f"{name} and {other} were not split, or one list was copied into the other"
-    mend = f"take these lines off the {name if name != 'test' else other} list"
-    return problem("train_test_overlap", f"{name}, {other}: {text}", shared, cause, mend)
+    fix = f"take these lines off the {name if name != 'test' else other} list"
+    return problem("train_test_overlap", f"{name}, {other}: {text}", shared, cause, fix)
 
 
 def compare_contents(
-    name: str, other: str, files: Files, other_files: Files, sizes: Sizes
+    name: str, other: str, files: Files, other_files: Files, sizes: FileSizes
 ) -> list[Finding]:
     """Different files of the two lists with the very same bytes."""
     shared = set(files.values()) & set(other_files.values())
@@ -66,15 +66,13 @@ def compare_contents(
     return [_overlap(name, other, text, cases)]
 
 
-def _equal_files(left: Files, right: Files, sizes: Sizes) -> list[tuple[str, str]]:
+def _equal_files(left: Files, right: Files, sizes: FileSizes) -> list[tuple[str, str]]:
     """One pair for each file of `left` that has a twin in `right`."""
     groups = _grouped(left, right, lambda file: str(sizes.get(file, -1)))
     for digest, label in ((_digest_ends, "comparing sizes"), (_digest, "comparing contents")):
         candidates = [file for one, two in groups for file in (*one, *two)]
         digests = dict(zip(candidates, in_threads(digest, candidates, label), strict=True))
-        groups = [
-            part for one, two in groups for part in _grouped(one, two, digests.__getitem__)
-        ]  # fmt: skip
+        groups = [part for one, two in groups for part in _grouped(one, two, digests.__getitem__)]
     return [(file, two[0]) for one, two in groups for file in one]
 
 

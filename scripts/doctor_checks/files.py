@@ -5,11 +5,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.data.layout import Layout
+from common.data.data_config import DataConfig
 from common.data.lists import Pair
-from common.data.samples import MIN_SHARE, DataConfig, Sample, Split, layout_of, name_files
+from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
 from common.images.reading import FolderIndex
-from scripts.doctor_checks.causes import Keys, Search, explain_missing
+from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
 
 _TAIL = 64  # bytes in which a whole PNG or JPEG ends
@@ -20,16 +20,16 @@ _CHUNK = 2000
 class ListedFiles:
     """The pairs of a split that have ground truth."""
 
-    split: Split
+    split: SplitName
     pairs: list[Pair]  # as listed
     samples: list[Sample]  # their files, in the same order
     present: list[Sample]  # those of which both files are there
 
 
-def locate(data: DataConfig, layout: Layout, split: Split, pairs: list[Pair]) -> ListedFiles:
+def locate_files(data: DataConfig, split: SplitName, pairs: list[Pair]) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
-    samples = name_files(data, layout, split, pairs, index)
+    samples = name_files(data, split, pairs, index)
     present = [s for s in samples if s.image_file in index and s.depth_file in index]
     return ListedFiles(split, [p for p in pairs if p.depth is not None], samples, present)
 
@@ -55,7 +55,7 @@ def check_presence(files: ListedFiles, data: DataConfig, command: str) -> list[F
         if not why.is_setting and len(missing) <= (1 - MIN_SHARE) * len(wanted):
             text += " (training would leave these out)"
         code = "wrong_root" if why.is_setting else what
-        findings.append(problem(code, text, [file for _, file in missing], why.cause, why.mend))
+        findings.append(problem(code, text, [file for _, file in missing], why.cause, why.fix))
     if len(findings) == 2:
         findings = _as_one(findings)
     return findings or [fine("present", f"{files.split}: all {len(wanted):,} pairs are there")]
@@ -64,21 +64,21 @@ def check_presence(files: ListedFiles, data: DataConfig, command: str) -> list[F
 def _as_one(findings: list[Finding]) -> list[Finding]:
     """Images and depth maps that one setting finds are one problem."""
     first, second = findings
-    if (first.code, first.mend) != (second.code, second.mend) or first.code != "wrong_root":
+    if (first.code, first.fix) != (second.code, second.fix) or first.code != "wrong_root":
         return findings
     text = first.text.replace(" are missing", f", {second.text.partition(': ')[2]}")
     return [replace(first, text=text, count=first.count + second.count)]
 
 
-def places(data: DataConfig, split: Split) -> tuple[Keys, Keys]:
+def places(data: DataConfig, split: SplitName) -> tuple[RootKeys, RootKeys]:
     """Where images and depth maps of a split start, and by which keys."""
     below = "data.test_dir" if split == "test" else "data.train_dir"
     folder = data.test_dir if split == "test" else data.train_dir
     gt_key = "data.root" if data.gt_root is None else "data.gt_root"
-    inner = layout_of(data).depth_dirs
+    inner = data.data_set.depth_dirs
     return (
-        Keys("data.root", data.root, below, folder),
-        Keys(gt_key, data.gt_root or data.root, below, folder, inner),
+        RootKeys("data.root", data.root, below, folder),
+        RootKeys(gt_key, data.gt_root or data.root, below, folder, inner),
     )
 
 
@@ -115,8 +115,8 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
     if empty or cut:
         text = f"{len(empty):,} files are empty, {len(cut):,} are cut off, of {len(sizes):,}"
         cause = "a full disk, or a copy, a download or an unpacking that was interrupted"
-        mend = "copy or unpack these files again"
-        findings.append(problem("unreadable", text, [*empty, *cut], cause, mend))
+        fix = "copy or unpack these files again"
+        findings.append(problem("unreadable", text, [*empty, *cut], cause, fix))
     if num_checked < len(rest):
         text = f"only {num_checked:,} of {len(rest):,} file ends were looked at in {seconds:.0f} s"
         findings.append(note("slow_disk", text))

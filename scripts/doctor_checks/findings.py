@@ -1,8 +1,9 @@
-"""What a check finds: one line, how often, first examples, the likely cause and what mends it."""
+"""What a check finds: one line, how often, first examples, the likely cause and what fixes it."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
-T = TypeVar("T")
+Checked = TypeVar("Checked")
 R = TypeVar("R")
 
 
@@ -26,7 +27,7 @@ class Finding:
     count: int = 0  # of the files, lines or images concerned
     examples: tuple[str, ...] = ()
     cause: str = ""
-    mend: str = ""  # a command or a config key
+    fix: str = ""  # a command or a config key
 
 
 def fine(code: str, text: str) -> Finding:
@@ -35,17 +36,17 @@ def fine(code: str, text: str) -> Finding:
 
 
 def note(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
 ) -> Finding:
     """Something special that training accepts; `cases` are all that it concerns."""
-    return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+    return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
 
 
 def problem(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", mend: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
 ) -> Finding:
     """Something that stops training or spoils its numbers."""
-    return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, mend)
+    return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -53,7 +54,7 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     groups: dict[tuple, list[Finding]] = {}
     for finding in findings:
         what = finding.text.partition(": ")[2] or finding.text
-        key = (finding.level, finding.code, what, finding.cause, finding.mend)
+        key = (finding.level, finding.code, what, finding.cause, finding.fix)
         groups.setdefault(key, []).append(finding)
     return [_join(group) for group in groups.values()]
 
@@ -68,7 +69,12 @@ def _join(group: list[Finding]) -> Finding:
     return replace(group[0], text=text, count=count, examples=examples[:NUM_EXAMPLES])
 
 
-def some_of(items: Sequence[T], most: int) -> list[T]:
+def quoted(value: object) -> str:
+    """One argument of a command line."""
+    return shlex.quote(str(value))
+
+
+def some_of(items: Sequence[Checked], most: int) -> list[Checked]:
     """At most `most` items, spread evenly over the sequence, the first and the last among them."""
     if len(items) <= most:
         return list(items)
@@ -76,7 +82,7 @@ def some_of(items: Sequence[T], most: int) -> list[T]:
     return [items[round(i * step)] for i in range(most)]
 
 
-def in_threads(work: Callable[[T], R], items: Sequence[T], label: str) -> list[R]:
+def in_threads(work: Callable[[Checked], R], items: Sequence[Checked], label: str) -> list[R]:
     """`work` on every item, in order; reading and decoding files leaves Python's lock free."""
     size = min(max(len(items) // 64, 1), 64)  # of a chunk: a task for each file costs more than it
     chunks = [items[start : start + size] for start in range(0, len(items), size)]

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from common.data.layout import Layout
-from common.data.samples import DataConfig
+from common.data.data_config import DataConfig
+from common.data.data_set import DataSet
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 from scripts.doctor_checks.pixels import DepthStatistics, Probe
 from scripts.doctor_checks.units import ROTATED, DepthRange, guess_unit, range_of, unit_of
@@ -21,7 +21,7 @@ COARSE_METERS = 0.02
 
 
 def judge_depth(
-    name: str, probes: Sequence[Probe], data: DataConfig, layout: Layout
+    name: str, probes: Sequence[Probe], data: DataConfig, data_set: DataSet
 ) -> list[Finding]:
     """Everything about the depth values of list `name`."""
     all_maps = [(p.sample.depth_file, p.depth) for p in probes if p.depth is not None]
@@ -31,13 +31,13 @@ def judge_depth(
         return findings
     sizes = Counter(p.depth_size for p in probes if p.depth is not None)
     expected = range_of(data, sizes.most_common(1)[0][0])
-    units = _not_rotated(name, maps) if layout.rotated_bits else []
+    units = _not_rotated(name, maps) if data_set.rotated_bits else []
     units = units or _units(name, maps, expected)
     flat = _flat(name, maps)
     findings += flat + (units or _far_off(name, maps, expected))
     if not units:
         findings += _beyond(name, maps, data.max_depth)
-    findings += _upside_down(name, maps, is_known=data.name != "folder")
+    findings += _upside_down(name, maps, is_known=data.data_set.depth_range is not None)
     findings += _few_valid(name, maps) + _notes(name, maps)
     if not any(f.level == "problem" for f in findings):
         findings.insert(0, _summary(name, maps))
@@ -67,8 +67,8 @@ def _empty(name: str, maps: list[Measured]) -> list[Finding]:
         return []
     text = f"{name}: {len(empty)} of {len(maps)} depth maps have no measurement at all"
     cause = "a failed conversion, or maps of another frame; such an image teaches nothing"
-    mend = "make these maps again, or take them off the list"
-    return [problem("empty_depth", text, empty, cause, mend)]
+    fix = "make these maps again, or take them off the list"
+    return [problem("empty_depth", text, empty, cause, fix)]
 
 
 def _flat(name: str, maps: list[Measured]) -> list[Finding]:
@@ -76,8 +76,8 @@ def _flat(name: str, maps: list[Measured]) -> list[Finding]:
     if not flat:
         return []
     text = f"{name}: {len(flat)} of {len(maps)} depth maps hold one value only"
-    mend = "make these maps again, or take them off the list"
-    return [problem("constant_depth", text, flat, "placeholders, or a failed conversion", mend)]
+    fix = "make these maps again, or take them off the list"
+    return [problem("constant_depth", text, flat, "placeholders, or a failed conversion", fix)]
 
 
 def _units(name: str, maps: list[Measured], expected: DepthRange) -> list[Finding]:
@@ -92,26 +92,26 @@ def _units(name: str, maps: list[Measured], expected: DepthRange) -> list[Findin
         f"{expected.low:g}-{expected.high:g} m"
     )
     cause = f"depth looks like it is stored as {unit.name}, and is read as {unit_of(scale)}"
-    mend = f"data.depth_scale={unit.scale:g}"
+    fix = f"data.depth_scale={unit.scale:g}"
     if unit.scale == scale:
         cause = f"depth is read as {unit_of(scale)}; no usual unit gives a plausible median"
-        mend = "find out the unit of these maps and set data.depth_scale"
+        fix = "find out the unit of these maps and set data.depth_scale"
     elif scale == 1:
-        mend = "write the maps anew in meters"
+        fix = "write the maps anew in meters"
     elif unit == ROTATED:
-        mend = "data.name=sun_rgbd"
-    return [problem("wrong_unit", text, [file for file, _ in maps], cause, mend)]
+        fix = "data.name=sun_rgbd"
+    return [problem("wrong_unit", text, [file for file, _ in maps], cause, fix)]
 
 
 def _not_rotated(name: str, maps: list[Measured]) -> list[Finding]:
-    """SUN RGB-D maps that somebody has turned back already."""
+    """SUN RGB-D maps whose bits somebody has rotated back already."""
     cases = _cases(maps, lambda depth: depth.rotated_share < 0.5)
     if not cases:
         return []
     text = f"{name}: {len(cases)} of {len(maps)} depth maps do not have SUN RGB-D's rotated bits"
-    cause = "they were converted to plain millimeters, and would be turned a second time"
-    mend = "unpack SUN RGB-D's own depth_bfx maps, or read these with data.name=folder and lists"
-    return [problem("wrong_unit", text, cases, cause, mend)]
+    cause = "they were converted to plain millimeters, and would be rotated a second time"
+    fix = "unpack SUN RGB-D's own depth_bfx maps, or read these with data.name=folder and lists"
+    return [problem("wrong_unit", text, cases, cause, fix)]
 
 
 def _far_off(name: str, maps: list[Measured], expected: DepthRange) -> list[Finding]:
@@ -122,8 +122,8 @@ def _far_off(name: str, maps: list[Measured], expected: DepthRange) -> list[Find
         return []
     text = f"{name}: the median of {len(cases)} of {len(maps)} maps is outside {low:g}-{high:g} m"
     cause = "maps of another unit or another data set among the others"
-    mend = "make these maps again, or take them off the list"
-    return [problem("wrong_unit", text, cases, cause, mend)]
+    fix = "make these maps again, or take them off the list"
+    return [problem("wrong_unit", text, cases, cause, fix)]
 
 
 def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
@@ -135,19 +135,19 @@ def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
     cause = "data.max_depth is too small for these scenes, or the maps have another unit"
     make = problem if share > 0.25 else note
     far = max(depth.far for _, depth in maps)
-    mend = f"data.max_depth={10 * math.ceil(far / 10)} or more, if the unit is right"
-    return [make("beyond_max_depth", text, cases, cause, mend)]
+    fix = f"data.max_depth={10 * math.ceil(far / 10)} or more, if the unit is right"
+    return [make("beyond_max_depth", text, cases, cause, fix)]
 
 
 def _upside_down(name: str, maps: list[Measured], is_known: bool) -> list[Finding]:
-    told = [depth.is_far_at_top for _, depth in maps if depth.is_far_at_top is not None]
-    if len(told) < 8 or sum(told) > 0.25 * len(told):
+    known = [depth.is_far_at_top for _, depth in maps if depth.is_far_at_top is not None]
+    if len(known) < 8 or sum(known) > 0.25 * len(known):
         return []
-    num_inverted = len(told) - sum(told)
-    text = f"{name}: in {num_inverted} of {len(told)} maps the ground is farther than the top"
+    num_inverted = len(known) - sum(known)
+    text = f"{name}: in {num_inverted} of {len(known)} maps the ground is farther than the top"
     cause = "disparity or inverse depth instead of depth, or maps stored upside down"
     make = problem if is_known else note
-    return [make("inverted_depth", text, cause=cause, mend="write the maps anew as depth")]
+    return [make("inverted_depth", text, cause=cause, fix="write the maps anew as depth")]
 
 
 def _few_valid(name: str, maps: list[Measured]) -> list[Finding]:

@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from common.data.samples import DataConfig, Split
-from common.images.transforms import KB_HEIGHT, KB_WIDTH
+from common.data.data_config import DataConfig
+from common.data.data_set import DataSet
+from common.data.samples import SplitName
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 from scripts.doctor_checks.lists import list_path
 from scripts.doctor_checks.pixels import Probe, Size
 
-_COLUMNS_MEND = "write each list line as 'IMAGE DEPTH FOCAL', the picture first"
-_FOLDERS_SWAPPED = "rgb/ holds the depth maps", "pictures belong into rgb/, depth maps into depth/"
+_COLUMNS_FIX = "write each list line as 'IMAGE DEPTH FOCAL', the image first"
+_FOLDERS_SWAPPED = "rgb/ holds the depth maps", "images belong into rgb/, depth maps into depth/"
 
 
-def judge_files(name: Split, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
+def judge_files(name: SplitName, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
     """Everything about the files of list `name` but the depth values themselves."""
     swapped = [p for p in probes if _is_swapped(p)]
     others = [p for p in probes if p not in swapped]
@@ -22,22 +23,22 @@ def judge_files(name: Split, probes: Sequence[Probe], data: DataConfig) -> list[
         *_wrong_bits(name, others),
         *_unreadable(name, others),
         *_sizes(name, others, data),
-        *_pictures(name, others, _has_list(data, name)),
+        *_images(name, others, _has_list(data, name)),
     ]
     if not any(f.level == "problem" for f in findings):
         sizes = Counter(p.image_size for p in probes if p.image_size)
-        told = ", ".join(_text(size) for size, _ in sizes.most_common(3))
+        listed = ", ".join(_text(size) for size, _ in sizes.most_common(3))
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-        findings.insert(0, fine("files", f"{name}: {len(probes)} pairs decoded, {told}{more}"))
+        findings.insert(0, fine("files", f"{name}: {len(probes)} pairs decoded, {listed}{more}"))
     return findings
 
 
 def _is_swapped(probe: Probe) -> bool:
-    is_picture = probe.depth is None and probe.depth_kind.startswith("8-bit")
-    return is_picture and probe.image is not None and probe.image.is_depth_like
+    has_8_bit_depth = probe.depth is None and probe.depth_kind.startswith("8-bit")
+    return has_8_bit_depth and probe.image is not None and probe.image.is_depth_like
 
 
-def _has_list(data: DataConfig, name: Split) -> bool:
+def _has_list(data: DataConfig, name: SplitName) -> bool:
     """Whether the pairs come from a list file, and not from the folders rgb/ and depth/."""
     return list_path(data, name) is not None
 
@@ -45,11 +46,11 @@ def _has_list(data: DataConfig, name: Split) -> bool:
 def _swapped(name: str, swapped: list[Probe], total: int, is_listed: bool) -> list[Finding]:
     if not swapped:
         return []
-    text = f"{name}: in {len(swapped)} of {total} pairs the picture and the depth map are exchanged"
+    text = f"{name}: in {len(swapped)} of {total} pairs the image and the depth map are exchanged"
     cause = "the list's columns are swapped: its first one names 16-bit depth maps"
-    cause, mend = (cause, _COLUMNS_MEND) if is_listed else _FOLDERS_SWAPPED
+    cause, fix = (cause, _COLUMNS_FIX) if is_listed else _FOLDERS_SWAPPED
     cases = [p.sample.key for p in swapped]
-    return [problem("swapped_columns", text, cases, cause, mend)]
+    return [problem("swapped_columns", text, cases, cause, fix)]
 
 
 def _wrong_bits(name: str, probes: list[Probe]) -> list[Finding]:
@@ -60,18 +61,20 @@ def _wrong_bits(name: str, probes: list[Probe]) -> list[Finding]:
     kind = kinds.most_common(1)[0][0]
     text = f"{name}: {len(wrong)} of {len(probes)} depth maps are {kind}, not 16-bit with 1 channel"
     is_color = "1 channel" not in kind
-    cause = "colored pictures of depth, or the list names the pictures twice"
+    cause = "colored images of depth, or the list names the images twice"
     if not is_color:
-        cause = "depth saved as an ordinary gray picture; its meters are lost"
-    mend = "write the maps anew as 16-bit PNG with one channel, or unpack the original ones again"
+        cause = "depth saved as an ordinary gray image; its meters are lost"
+    fix = "write the maps anew as 16-bit PNG with one channel, or unpack the original ones again"
     cases = [p.sample.depth_file for p in wrong]
-    return [problem("eight_bit_depth", text, cases, cause, mend)]
+    return [problem("eight_bit_depth", text, cases, cause, fix)]
 
 
 def _has_wrong_bits(probe: Probe) -> bool:
-    return probe.depth is None and probe.depth_size is not None and "16-bit with 1 " not in (
-        f"{probe.depth_kind} "
-    )  # fmt: skip
+    return (
+        probe.depth is None
+        and probe.depth_size is not None
+        and "16-bit with 1 " not in f"{probe.depth_kind} "
+    )
 
 
 def _unreadable(name: str, probes: list[Probe]) -> list[Finding]:
@@ -93,29 +96,29 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
     unequal = [p for p in both if p.image_size != p.depth_size]
     findings = []
     if unequal:
-        text = f"{name}: {len(unequal)} of {len(both)} pictures and depth maps differ in size"
+        text = f"{name}: {len(unequal)} of {len(both)} images and depth maps differ in size"
         cause = "one of the two was resized or cropped"
         if all(_is_turned(p) for p in unequal):
             cause = "one of the two was turned by 90 degrees"
         cases = [_pair_text(p) for p in unequal]
-        mend = "take picture and depth map from the same release, neither of them resized"
-        findings.append(problem("size_mismatch", text, cases, cause, mend))
-    if data.name == "kitti":
-        findings += _too_small(name, probes)
+        fix = "take image and depth map from the same release, neither of them resized"
+        findings.append(problem("size_mismatch", text, cases, cause, fix))
+    if data.data_set.crop_size is not None:
+        findings += _too_small(name, probes, data.data_set)
     return findings
 
 
-def _too_small(name: str, probes: list[Probe]) -> list[Finding]:
+def _too_small(name: str, probes: list[Probe], data_set: DataSet) -> list[Finding]:
+    height, width = data_set.crop_size or (0, 0)
     small = [
-        p for p in probes
-        if p.image_size and (p.image_size[0] < KB_HEIGHT or p.image_size[1] < KB_WIDTH)
-    ]  # fmt: skip
+        p for p in probes if p.image_size and (p.image_size[0] < height or p.image_size[1] < width)
+    ]
     if not small:
         return []
-    text = f"{name}: {len(small)} of {len(probes)} pictures are below {KB_HEIGHT}x{KB_WIDTH}"
-    cause = "resized pictures, or not KITTI's: training cuts every frame to this size"
-    mend = "unpack KITTI's original frames (375x1242 and the like)"
-    return [problem("image_too_small", text, [_pair_text(p) for p in small], cause, mend)]
+    text = f"{name}: {len(small)} of {len(probes)} images are below {height}x{width}"
+    cause = f"resized images, or not of {data_set.name}: training cuts every frame to this size"
+    fix = f"unpack the original frames: {data_set.name} is cut, never resized"
+    return [problem("image_too_small", text, [_pair_text(p) for p in small], cause, fix)]
 
 
 def _is_turned(probe: Probe) -> bool:
@@ -125,15 +128,15 @@ def _is_turned(probe: Probe) -> bool:
 
 def _pair_text(probe: Probe) -> str:
     image, depth = probe.image_size, probe.depth_size
-    told = f"{probe.sample.key} {_text(image)}" if image else probe.sample.key
-    return f"{told}, depth {_text(depth)}" if depth and depth != image else told
+    text = f"{probe.sample.key} {_text(image)}" if image else probe.sample.key
+    return f"{text}, depth {_text(depth)}" if depth and depth != image else text
 
 
 def _text(size: Size | None) -> str:
     return f"{size[0]}x{size[1]}" if size else "unreadable"
 
 
-def _pictures(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
+def _images(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
     seen = [p for p in probes if p.image is not None]
     flat = [p.sample.key for p in seen if p.image and p.image.is_one_color]
     depth_like = [p.sample.key for p in seen if p.image and p.image.is_depth_like]
@@ -144,16 +147,16 @@ def _pictures(name: str, probes: list[Probe], is_listed: bool) -> list[Finding]:
     ]
     findings = []
     if flat:
-        text = f"{name}: {len(flat)} of {len(seen)} pictures have one color only"
-        mend = "unpack these pictures again, or take them off the list"
-        findings.append(problem("constant_image", text, flat, "black or empty frames", mend))
+        text = f"{name}: {len(flat)} of {len(seen)} images have one color only"
+        fix = "unpack these images again, or take them off the list"
+        findings.append(problem("constant_image", text, flat, "black or empty frames", fix))
     if depth_like:
-        text = f"{name}: {len(depth_like)} of {len(seen)} pictures are 16-bit with one channel"
+        text = f"{name}: {len(depth_like)} of {len(seen)} images are 16-bit with one channel"
         cause = "the list's first column names depth maps"
-        cause, mend = (cause, _COLUMNS_MEND) if is_listed else _FOLDERS_SWAPPED
-        findings.append(problem("swapped_columns", text, depth_like, cause, mend))
+        cause, fix = (cause, _COLUMNS_FIX) if is_listed else _FOLDERS_SWAPPED
+        findings.append(problem("swapped_columns", text, depth_like, cause, fix))
     if gray:
-        text = f"{name}: {len(gray)} of {len(seen)} pictures are gray, without any color"
-        cause = "a gray camera (KITTI's image_00 and image_01), or converted pictures"
-        findings.append(note("rgb_gray", text, gray, cause, "use the color pictures"))
+        text = f"{name}: {len(gray)} of {len(seen)} images are gray, without any color"
+        cause = "a gray camera (KITTI's image_00 and image_01), or converted images"
+        findings.append(note("rgb_gray", text, gray, cause, "use the color images"))
     return findings

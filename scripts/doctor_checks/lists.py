@@ -1,20 +1,22 @@
 """The lists of a data set: readable, whole, the published ones, without repetitions.
 
-Whatever `read_split` refuses is told as a finding, and the lines that can be read are still used.
+Whatever the split finder refuses becomes a finding, and the lines that can be read are still used.
 """
 
 import hashlib
 from collections import Counter
 from pathlib import Path
 
+from common.data.data_config import DataConfig
+from common.data.data_set import ListFile
 from common.data.lists import Pair, find_file, parse_line
-from common.data.named_splits import NAMED_SPLITS, ListFile
-from common.data.samples import DataConfig, Split
-from common.data.splits import configured_splits, read_split
+from common.data.samples import SplitName
+from common.data.sets import PUBLISHED_SPLITS
+from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
 from scripts.doctor_checks.findings import Finding, fine, note, problem
 
-Lists = dict[Split, list[Pair]]
+Lists = dict[SplitName, list[Pair]]
 
 
 def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
@@ -26,7 +28,7 @@ def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
     findings: list[Finding] = []
     for split in configured_splits(data):
         try:
-            lists[split] = read_split(data, split)[0]
+            lists[split] = SplitFinder(data).pairs(split)[0]
         except UserError as error:
             pairs, found = _salvage(list_path(data, split), str(error), command)
             if split != "val" or data.val_list is not None:
@@ -40,11 +42,11 @@ def read_lists(data: DataConfig, command: str) -> tuple[Lists, list[Finding]]:
     if lists:
         counts = ", ".join(f"{split} {len(pairs):,}" for split, pairs in lists.items())
         findings.insert(0, fine("lists", f"{counts} pairs listed"))
-    told = {example for finding in findings for example in finding.examples}
-    return lists, findings + _published(data, told)
+    reported = {example for finding in findings for example in finding.examples}
+    return lists, findings + _published(data, reported)
 
 
-def list_path(data: DataConfig, split: Split) -> Path | None:
+def list_path(data: DataConfig, split: SplitName) -> Path | None:
     """The list file that a split comes from; it may not exist. None: there is no list."""
     names = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
     name = names[split] or (names["train"] if split == "val" else None)
@@ -52,17 +54,17 @@ def list_path(data: DataConfig, split: Split) -> Path | None:
         return find_file(name, data.root)
     if data.split is None:
         return None
-    named = NAMED_SPLITS[data.split]
+    named = PUBLISHED_SPLITS[data.split]
     file = named.test.file if split == "test" else named.train.file
     places = [data.root / file, data.root.parent / file]
     return next((place for place in places if place.is_file()), places[0])
 
 
 def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], list[Finding]]:
-    """The readable lines of a list that `read_split` refused with `error`."""
-    text, _, mend = error.partition("; ")
+    """The readable lines of a list that the split finder refused with `error`."""
+    text, _, fix = error.partition("; ")
     if path is None:
-        return [], [problem("no_pairs", error, mend=command)]
+        return [], [problem("no_pairs", error, fix=command)]
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
@@ -72,17 +74,17 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
         cause = "an archive or an editor's file under the list's name, or UTF-16"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):
-        told = f"{path} is a web page, not a list"
+        text = f"{path} is a web page, not a list"
         cause = "a download that got the server's error page in place of the file"
-        return [], [problem("list_unreadable", told, [str(path)], cause, command)]
+        return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     pairs, bad = _parse(path, lines)
     if bad:
-        told = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
+        text = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
         cause = "a list that was cut off, edited, or has columns of another order or number"
-        mend = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
-        return pairs, [problem("list_unreadable", told, bad, cause, mend)]
+        fix = "write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces"
+        return pairs, [problem("list_unreadable", text, bad, cause, fix)]
     code = "list_count" if "lines" in text else "list_refused"
-    return pairs, [problem(code, text, [str(path)], mend=mend or command)]
+    return pairs, [problem(code, text, [str(path)], fix=fix or command)]
 
 
 def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
@@ -97,25 +99,25 @@ def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
     return pairs, bad
 
 
-def _repeats(split: Split, pairs: list[Pair]) -> list[Finding]:
+def _repeats(split: SplitName, pairs: list[Pair]) -> list[Finding]:
     """Images, and depth maps, that a list names more than once."""
     findings = []
     images = Counter(pair.image for pair in pairs)
     repeated = [image for image, count in images.items() if count > 1]
     if repeated:
         text = f"{split}: {len(repeated):,} images are listed more than once"
-        mend = "remove the repeated lines (sort -u)"
-        findings.append(problem("list_repeats", text, repeated, "two lists were joined", mend))
+        fix = "remove the repeated lines (sort -u)"
+        findings.append(problem("list_repeats", text, repeated, "two lists were joined", fix))
     depths = Counter(p.depth for p in pairs if p.depth is not None and images[p.image] == 1)
     shared = [depth for depth, count in depths.items() if count > 1]
     if shared:
         text = f"{split}: {len(shared):,} depth maps belong to more than one image"
-        cause = "pictures were matched to the nearest depth map in time, or lines are mixed up"
+        cause = "images were matched to the nearest depth map in time, or lines are mixed up"
         findings.append(note("shared_depth", text, shared, cause))
     return findings
 
 
-def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
+def _without_gt(split: SplitName, pairs: list[Pair]) -> list[Finding]:
     without = [pair.image for pair in pairs if pair.depth is None]
     if not without:
         return []
@@ -123,15 +125,15 @@ def _without_gt(split: Split, pairs: list[Pair]) -> list[Finding]:
     return [note("no_ground_truth", text, without)]
 
 
-def _published(data: DataConfig, told: set[str]) -> list[Finding]:
-    """Compare list files that bear a published list's name with it, but those told of already."""
-    named = [split for split in NAMED_SPLITS.values() if split.data == data.name]
-    published = {listed.file: listed for split in named for listed in (split.train, split.test)}
-    splits = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
-    paths = [list_path(data, split) for split in splits]
+def _published(data: DataConfig, reported: set[str]) -> list[Finding]:
+    """Compare list files that bear a published list's name with it, but those reported already."""
+    splits = data.data_set.splits
+    published = {listed.file: listed for split in splits for listed in (split.train, split.test)}
+    names = [s for s in configured_splits(data) if s != "val" or data.val_list is not None]
+    paths = [list_path(data, name) for name in names]
     findings = []
     for path in paths:
-        if path is None or str(path) in told or not path.is_file():
+        if path is None or str(path) in reported or not path.is_file():
             continue
         if path.name in published:
             findings.append(_compare(path, published[path.name]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.data.layout import Layout
+from common.data.data_set import DataSet
 from common.data.samples import Sample
 from common.errors import UserError
 from common.images.reading import read_depth, read_image
@@ -38,7 +38,7 @@ class DepthStatistics:
 
 @dataclass(frozen=True)
 class ImageStatistics:
-    """One picture."""
+    """One image."""
 
     is_gray: bool
     is_one_color: bool
@@ -58,7 +58,7 @@ class Probe:
     errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
 
 
-def probe_pair(sample: Sample, layout: Layout, max_depth: float) -> Probe:
+def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
     """Read both files as training does, and measure them."""
     errors = []
     image = depth = None
@@ -67,14 +67,14 @@ def probe_pair(sample: Sample, layout: Layout, max_depth: float) -> Probe:
     except UserError as error:
         errors.append(str(error))
     try:
-        depth = read_depth(sample.depth_file, layout.rotated_bits)
+        depth = read_depth(sample.depth_file, data_set.rotated_bits)
     except UserError as error:
         errors.append(str(error))
     kind, stored = _as_stored(sample.depth_file)
     stored = depth if stored is None else stored
     measured = None
     if depth is not None and stored is not None:
-        measured = measure_depth(depth, stored, layout.depth_scale, max_depth)
+        measured = measure_depth(depth, stored, data_set.depth_scale, max_depth)
     return Probe(
         sample,
         _size(image),
@@ -147,7 +147,7 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
-    """A picture file's bits and channels in words, and its pixels; None if it has none."""
+    """An image file's bits and channels, in text, and its pixels; None if it has none."""
     if path.lower().endswith((".npy", ".exr")):
         return "float", None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -13,19 +13,17 @@ import torch
 from common.errors import UserError
 from common.language.captions import captions_sha256, parse_entry
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
-from common.language.features import TextConfig
-from scripts.doctor_checks.commands import names_of
+from common.language.features import Resolve, TextConfig, names_in
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
 
-Keys = dict[str, list[str]]  # list name -> image keys
-Resolve = Callable[[str], Path]
+ImageKeys = dict[str, list[str]]  # list name -> image keys
 _NUM_CHECKED_ROWS = 20_000
 _SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 def check_text(
     text: TextConfig,
-    keys: Keys,
+    keys: ImageKeys,
     resolve: Resolve,
     commands: dict[str, str],
     flip: bool = True,
@@ -34,10 +32,10 @@ def check_text(
     """Captions, text features and image features of all lists.
 
     commands: `caption`, `encode` and `encode_images`, what makes each of them.
-    flip: training mirrors images.
+    flip: training flips images.
     is_needed: a caption file that is not there is a problem, and not a note.
     """
-    captions, findings = check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
     findings += _check_features(
         "text", text.features, text, keys, resolve, captions, commands["encode"]
     )
@@ -46,17 +44,17 @@ def check_text(
     )
     if not text.captions and not text.features:
         line = "neither captions nor text features are configured: training without language only"
-        findings.append(note("caption_missing", line, mend="set text.captions"))
+        findings.append(note("caption_missing", line, fix="set text.captions"))
     return findings
 
 
-def check_captions(
-    text: TextConfig, keys: Keys, resolve: Resolve, command: str, flip: bool, is_needed: bool
+def _check_captions(
+    text: TextConfig, keys: ImageKeys, resolve: Resolve, command: str, flip: bool, is_needed: bool
 ) -> tuple[dict[str, str], list[Finding]]:
     """All captions by key, and what is wrong with them."""
     captions: dict[str, str] = {}
     findings: list[Finding] = []
-    for name in names_of(text.captions):
+    for name in names_in(text.captions):
         path = resolve(name)
         if path.is_file():
             found, bad = _read_captions(path)
@@ -64,8 +62,8 @@ def check_captions(
             findings += bad
         else:
             line = f"there is no caption file {path}"
-            make, mend = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
-            findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, mend))
+            make, fix = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
+            findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, fix))
     if captions:
         findings += _coverage("caption", captions, keys, command) + _contents(captions, keys, flip)
     return captions, findings
@@ -94,11 +92,11 @@ def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
     cause = "empty captions, or a file that was cut off or edited by hand"
-    mend = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
-    return captions, [problem("caption_unreadable", text, bad, cause, mend)]
+    fix = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
+    return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 
 
-def _coverage(kind: str, known: Iterable[str], keys: Keys, command: str) -> list[Finding]:
+def _coverage(kind: str, known: Iterable[str], keys: ImageKeys, command: str) -> list[Finding]:
     """One finding per list: all images have a caption (or feature), or which have none."""
     known = set(known)
     findings, covered = [], []
@@ -138,7 +136,7 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
-def _contents(captions: dict[str, str], keys: Keys, flip: bool) -> list[Finding]:
+def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
     used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
     findings = []
     distinct = Counter(used.values())
@@ -148,8 +146,8 @@ def _contents(captions: dict[str, str], keys: Keys, flip: bool) -> list[Finding]
         findings.append(note("caption_constant", text, cause="language can tell nothing apart"))
     sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
     if sided:
-        text = f"{len(sided):,} captions say left or right, and training mirrors images"
-        findings.append(note("caption_side", text, sided, mend="data.flip=false"))
+        text = f"{len(sided):,} captions say left or right, and training flips images"
+        findings.append(note("caption_side", text, sided, fix="data.flip=false"))
     return findings
 
 
@@ -157,7 +155,7 @@ def _check_features(
     kind: str,
     setting: str | tuple[str, ...] | None,
     text: TextConfig,
-    keys: Keys,
+    keys: ImageKeys,
     resolve: Resolve,
     captions: dict[str, str],
     command: str,
@@ -165,7 +163,7 @@ def _check_features(
     """The configured feature files of one kind."""
     tables: dict[Path, FeatureTable] = {}
     findings = []
-    for name in names_of(setting):
+    for name in names_in(setting):
         path = resolve(name)
         try:
             tables[path] = open_table(path)
@@ -174,8 +172,8 @@ def _check_features(
             cause = "an interrupted copy, or not a feature file"
             cause = cause if path.is_file() else "features were not made yet, or at another place"
             # encode_text.py overwrites no file that it cannot read
-            mend = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
-            findings.append(problem(code, str(error), [str(path)], cause, mend))
+            fix = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
+            findings.append(problem(code, str(error), [str(path)], cause, fix))
     if not tables:
         return findings
     known = {key for table in tables.values() for key in table.rows}
@@ -192,8 +190,8 @@ def _lengths(kind: str, tables: dict[Path, FeatureTable]) -> list[Finding]:
     if len(set(dims.values())) == 1:
         return []
     text = f"the {kind} feature files differ in length: {dims}"
-    cause, mend = "they come from different encoders", "make all of them with text.encoder"
-    return [problem("feature_length", text, list(dims), cause, mend)]
+    cause, fix = "they come from different encoders", "make all of them with text.encoder"
+    return [problem("feature_length", text, list(dims), cause, fix)]
 
 
 def _values(kind: str, path: Path, table: FeatureTable) -> list[Finding]:
@@ -221,8 +219,8 @@ def _origin(
     if made.get("encoder", encoder) != encoder:
         text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
         cause = "text.encoder was changed, or these are features of another run"
-        mend = f"set text.encoder={made['encoder']}, or {command}"
-        findings.append(problem("feature_encoder", text, [str(path)], cause, mend))
+        fix = f"set text.encoder={made['encoder']}, or {command}"
+        findings.append(problem("feature_encoder", text, [str(path)], cause, fix))
     sha256 = made.get("captions_sha256")
     can_tell = sha256 and captions and table.rows.keys() <= captions.keys()
     if can_tell and captions_sha256({key: captions[key] for key in table.rows}) != sha256:
@@ -235,6 +233,6 @@ def _origin(
 def text_feature_length(text: TextConfig, resolve: Resolve) -> int:
     """Numbers per feature of the first readable file; CLIP RN50's 1024 where there is none."""
     try:
-        return FeatureStore.open([resolve(name) for name in names_of(text.features)][:1]).dim
+        return FeatureStore.open([resolve(name) for name in names_in(text.features)][:1]).dim
     except (UserError, IndexError):
         return 1024

@@ -6,19 +6,9 @@ guess_unit(stored_median=666, typical=2.6)      -> meters * 256
 import math
 from dataclasses import dataclass
 
-from common.data.samples import DataConfig
-
-
-@dataclass(frozen=True)
-class DepthRange:
-    """What the depth maps of a data set look like, in meters."""
-
-    typical: float  # median of a whole data set
-    low: float  # the median of a data set lies between these two,
-    high: float
-    file_low: float  # and that of every single map between these
-    file_high: float
-    about: str
+from common.data.data_config import DataConfig
+from common.data.data_set import DepthRange
+from common.data.sets.kitti import DATA_SET as KITTI
 
 
 @dataclass(frozen=True)
@@ -29,11 +19,7 @@ class Unit:
     name: str
 
 
-NYU = DepthRange(2.6, 1.0, 7.0, 0.25, 9.9, "rooms")
-# SUN RGB-D: the same rooms, some of them halls.
-SUN_RGBD = DepthRange(2.4, 1.0, 7.0, 0.25, 20.0, "rooms")
-KITTI = DepthRange(10.0, 6.0, 28.0, 2.0, 65.0, "streets")
-# Anybody's pictures: only what is far off is wrong.
+# Anybody's images: only what is far off is wrong.
 NEAR = DepthRange(2.5, 0.3, 12.0, 0.05, 30.0, "rooms (data.max_depth is 20 m or less)")
 FAR = DepthRange(13.0, 2.0, 60.0, 0.5, 200.0, "outdoor scenes (data.max_depth is above 20 m)")
 
@@ -51,12 +37,12 @@ ROTATED = Unit(8000, "millimeters with the bits rotated by 3, as SUN RGB-D store
 
 
 def range_of(data: DataConfig, size: tuple[int, int] | None) -> DepthRange:
-    """The depths to expect in the configured data set, whose pictures have this (height, width)."""
-    known = {"nyu": NYU, "kitti": KITTI, "sun_rgbd": SUN_RGBD}
-    if data.name in known:
-        return known[data.name]
-    if size is not None and 370 <= size[0] <= 376 and 1224 <= size[1] <= 1242:
-        return KITTI  # the sizes of its rectified frames
+    """The depths to expect in the configured data set, whose images have this (height, width)."""
+    known = data.data_set.depth_range
+    if known is None and size is not None and 370 <= size[0] <= 376 and 1224 <= size[1] <= 1242:
+        known = KITTI.depth_range  # the sizes of its rectified frames
+    if known is not None:
+        return known
     return NEAR if data.max_depth <= 20 else FAR
 
 
@@ -68,6 +54,6 @@ def guess_unit(stored_median: float, typical: float, bits_are_rotated: bool = Fa
 
 
 def unit_of(scale: float) -> str:
-    """The words for a stored value of one meter."""
+    """The name of the unit of which `scale` make a meter."""
     names = [unit.name for unit in UNITS if unit.scale == scale]
     return names[0] if names else f"meters * {scale:g}"

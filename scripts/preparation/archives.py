@@ -14,8 +14,18 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.files import whole_file
+
+
+def existing_places(names: list[str], options: str) -> list[Path]:
+    """The folders and files that a user named by `options`; a `UserError` if one is not there."""
+    places = [resolve_path(name, True) for name in names]
+    for place in places:
+        if not place.exists():
+            raise UserError(f"there is no {place}; check {options}")
+    return places
 
 
 def find_archives(place: Path) -> list[Path]:

@@ -13,10 +13,10 @@ from typing import Any, TextIO
 from common.errors import UserError
 from common.language.captions import format_entry, parse_entry, read_entries, write_entries
 
-Entry = dict[str, Any]
+CaptionEntry = dict[str, Any]
 
 
-def read_done(output: Path, source: dict[str, Any]) -> dict[str, Entry]:
+def read_done(output: Path, source: dict[str, Any]) -> dict[str, CaptionEntry]:
     """Key -> line, of the file and its parts; a `UserError` if one was made otherwise.
 
     source: what every line must say of how it was made.
@@ -57,7 +57,7 @@ def open_part(output: Path, rank: int) -> Iterator[TextIO]:
             path.unlink()
 
 
-def append(part: TextIO, entries: Iterable[Entry]) -> None:
+def append(part: TextIO, entries: Iterable[CaptionEntry]) -> None:
     """Add lines that survive the process."""
     try:
         part.writelines(format_entry(entry) for entry in entries)
@@ -66,7 +66,7 @@ def append(part: TextIO, entries: Iterable[Entry]) -> None:
         raise UserError(f"cannot write {part.name}: {error.strerror}") from error
 
 
-def finish(output: Path, source: dict[str, Any], keys: Iterable[str]) -> dict[str, Entry]:
+def finish(output: Path, source: dict[str, Any], keys: Iterable[str]) -> dict[str, CaptionEntry]:
     """Write the file, `keys` in their order and others it had after them; remove the parts."""
     done = read_done(output, source)
     ordered = {key: done[key] for key in keys if key in done}
@@ -79,7 +79,7 @@ def finish(output: Path, source: dict[str, Any], keys: Iterable[str]) -> dict[st
     return everything
 
 
-def _read_part(path: Path) -> dict[str, Entry]:
+def _read_part(path: Path) -> dict[str, CaptionEntry]:
     """The whole lines; one that was cut off is made again."""
     entries = {}
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):

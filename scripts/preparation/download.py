@@ -169,7 +169,7 @@ def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
 
 @contextmanager
 def _disk(path: Path) -> Iterator[None]:
-    """An error of the disk is the user's to mend, and no other address would help."""
+    """An error of the disk is the user's to fix, and no other address would help."""
     try:
         yield
     except OSError as error:

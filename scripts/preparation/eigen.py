@@ -6,10 +6,10 @@ every drive. Lists written from this table are the published ones byte for byte 
 named_splits.py). Training uses every annotated frame of 33 other drives: 23,488 frames
 less ten per drive are the 23,158 of the published training list, which is in a random order.
 
-    eigen_test_frames()[0]  # Frame("2011_09_26_drive_0002_sync", 69)
+    eigen_test_frames()[0]  # KittiFrame("2011_09_26_drive_0002_sync", 69)
 """
 
-from scripts.preparation.kitti_frames import Frame
+from scripts.preparation.kitti_frames import KittiFrame
 
 _TEST_FRAMES = {
     "2011_09_26_drive_0002_sync": """
@@ -107,10 +107,10 @@ EIGEN_TRAIN_DRIVES = tuple(
 )
 
 
-def eigen_test_frames() -> list[Frame]:
+def eigen_test_frames() -> list[KittiFrame]:
     """The 697 test frames, in the published order."""
     return [
-        Frame(drive, int(number))
+        KittiFrame(drive, int(number))
         for drive, numbers in _TEST_FRAMES.items()
         for number in numbers.split()
     ]

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
-from common.data.dataset import image_files
-from common.data.samples import DataConfig, Split
-from common.data.splits import configured_splits
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import resolve_path
+from common.data.data_config import DataConfig
+from common.data.samples import SplitName
+from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class _DataOnly:
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that `find_images` reads."""
+    """The options that `images_of_arguments` reads."""
     add = parser.add_argument
     add("--images", metavar="DIR", help="all images below this folder")
     add("--pattern", default="**/*", metavar="GLOB", help="which of them, as '**/rgb_*.jpg'")
@@ -35,8 +36,8 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="key=value", help="change the config: data.root=PATH")
 
 
-def find_images(
-    arguments: argparse.Namespace, say: Callable[[str], None] = print
+def images_of_arguments(
+    arguments: argparse.Namespace, log: Callable[[str], None] = print
 ) -> dict[str, Path]:
     """Image key -> file, in the order of the names or of the lists."""
     if (arguments.images is None) == (arguments.config is None):
@@ -46,13 +47,13 @@ def find_images(
     if arguments.overrides or arguments.split:
         extra = " ".join(arguments.overrides or ["--split"])
         raise UserError(f"command line: {extra} belongs to --config, not to --images")
-    return images_below(resolve_path(arguments.images, True), arguments.pattern, say)
+    return images_below(resolve_path(arguments.images, True), arguments.pattern, log)
 
 
 def images_below(
-    folder: Path, pattern: str = "**/*", say: Callable[[str], None] = print
+    folder: Path, pattern: str = "**/*", log: Callable[[str], None] = print
 ) -> dict[str, Path]:
-    """The pictures below a folder by their path in it; depth maps are left out and counted."""
+    """The images below a folder by their path in it; depth maps are left out and counted."""
     if not folder.is_dir():
         raise UserError(f"--images: no folder {folder}")
     names = sorted(
@@ -61,25 +62,28 @@ def images_below(
         for name in glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
         if name.lower().endswith(SUFFIXES) and (folder / name).is_file()
     )
-    pictures = {
+    images = {
         Path(name).as_posix(): folder / name for name in names if not _is_depth(folder / name)
     }
-    if not pictures:
-        raise UserError(f"--images: no pictures in {folder} that fit --pattern '{pattern}'")
-    if len(pictures) < len(names):
-        say(f"left out {len(names) - len(pictures)} depth maps (16-bit PNG, one channel)")
-    return pictures
+    if not images:
+        raise UserError(f"--images: no images in {folder} that fit --pattern '{pattern}'")
+    if len(images) < len(names):
+        log(f"left out {len(names) - len(images)} depth maps (16-bit PNG, one channel)")
+    return images
 
 
-def images_of_config(name: str, overrides: list[str], only: Split | None = None) -> dict[str, Path]:
-    """The images of a config's lists; `key=value` words change its data section."""
+def images_of_config(
+    name: str, overrides: list[str], only: SplitName | None = None
+) -> dict[str, Path]:
+    """The images of a config's lists; `key=value` overrides change its data section."""
     data = _read_data_config(name, overrides)
     if only is None and data.val_list is None:  # not carved: training images are wanted whole
         data = replace(data, val_share=0.0)
-    splits: list[Split] = [only] if only else configured_splits(data)
+    splits: list[SplitName] = [only] if only else configured_splits(data)
     images: dict[str, Path] = {}
+    finder = SplitFinder(data)
     for split in splits:
-        for key, file in image_files(data, split).items():
+        for key, file in finder.find(split).files.items():
             if images.setdefault(key, file) != file:
                 raise UserError(
                     f"{key} is {images[key]} in one split and {file} in another; run each split "
@@ -108,4 +112,4 @@ def _is_depth(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(26)[24:26] == b"\x10\x00"
     except OSError:
-        return False  # told when the image is read
+        return False  # reported when the image is read

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
-from common.data.kitti import LAYOUT
+from common.data.sets.kitti import DATA_SET
 from common.errors import UserError
 from scripts.preparation.archives import extract_zip, find_archives
 from scripts.preparation.download import download
@@ -94,7 +94,7 @@ def _has_drive(folder: Path, parts: Parts) -> bool:
 def fetch_depth(server: str, archives: Path, depth: Path, parts: Parts) -> None:
     """Download and unpack the annotated depth of both Eigen splits, unless every drive has some."""
     there = all(
-        any((depth / section / drive).is_dir() for section in LAYOUT.depth_dirs)
+        any((depth / section / drive).is_dir() for section in DATA_SET.depth_dirs)
         for drive in parts.drives
     )
     if (archives / DEPTH_ARCHIVE).exists() or not there:

@@ -1,6 +1,6 @@
 """KITTI frames, the list formats that name them, and where their files lie.
 
-    Frame("2011_09_26_drive_0002_sync", 69).image("png")
+    KittiFrame("2011_09_26_drive_0002_sync", 69).image("png")
     # 2011_09_26/2011_09_26_drive_0002_sync/image_02/data/0000000069.png
 
 Read are the lists of BTS (`IMAGE DEPTH FOCAL`), of monodepth (`LEFT_IMAGE RIGHT_IMAGE`), of
@@ -29,8 +29,8 @@ _FOCAL_LENGTHS = {
 
 
 @dataclass(frozen=True, order=True)
-class Frame:
-    """One picture of a color camera: 2 is the left one, 3 the right one."""
+class KittiFrame:
+    """One image of a color camera: 2 is the left one, 3 the right one."""
 
     drive: str
     number: int
@@ -71,7 +71,7 @@ class Frame:
 class FrameList:
     """The frames of a list file, and how many of them it gives ground truth (None: no word)."""
 
-    frames: list[Frame]
+    frames: list[KittiFrame]
     num_with_gt: int | None
 
 
@@ -93,14 +93,14 @@ def read_frame_list(path: Path) -> FrameList:
     return FrameList(frames, num_with_gt or None)
 
 
-def _parse_row(columns: list[str], where: str) -> Frame:
+def _parse_row(columns: list[str], where: str) -> KittiFrame:
     image = _IMAGE.search(columns[0])
     if image:
-        return Frame(image[1], int(image[3]), int(image[2]))
+        return KittiFrame(image[1], int(image[3]), int(image[2]))
     drive = _DRIVE.search(columns[0])
     side = columns[2] if len(columns) > 2 else "l"
     if drive and len(columns) > 1 and columns[1].isdigit() and side in _CAMERAS:
-        return Frame(drive[1], int(columns[1]), _CAMERAS[side])
+        return KittiFrame(drive[1], int(columns[1]), _CAMERAS[side])
     raise UserError(
         f"{where}: not a KITTI frame: '{' '.join(columns)[:100]}'; expected "
         "'DATE/DRIVE/image_02/data/NUMBER.png ...' or 'DATE/DRIVE NUMBER l'"

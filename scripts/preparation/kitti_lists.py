@@ -1,6 +1,6 @@
 """Write the Eigen lists for the KITTI files that are on disk.
 
-    rows = locate(eigen_test_frames(), Tree(raw, depth))
+    rows = locate_frames(eigen_test_frames(), Tree(raw, depth))
     write_list(path, rows)  # IMAGE DEPTH FOCAL; byte for byte the published list
 
 A list line names the image with the suffix it has on disk, the annotated depth without its `train/`
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.data.named_splits import ListFile
+from common.data.data_set import ListFile
 from common.errors import UserError
 from common.files import whole_file
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES
-from scripts.preparation.kitti_frames import Frame, focal_length, list_line
+from scripts.preparation.kitti_frames import KittiFrame, focal_length, list_line
 from scripts.preparation.kitti_tree import Tree
 from scripts.preparation.velodyne import Lens, project, read_lens, read_sweep, write_depth
 
@@ -27,32 +27,32 @@ _NEVER_ANNOTATED = 10  # frames of every drive: the first and the last five
 
 
 @dataclass(frozen=True)
-class Row:
+class ListRow:
     """A frame and what there is of it; the paths are as in lists."""
 
-    frame: Frame
+    frame: KittiFrame
     image: str | None
     depth: str | None
 
 
-def locate(frames: list[Frame], tree: Tree) -> list[Row]:
+def locate_frames(frames: list[KittiFrame], tree: Tree) -> list[ListRow]:
     """Look every frame up on disk."""
     with tqdm(frames, desc="looking up frames", unit="frame") as bar:
-        return [Row(frame, tree.image(frame), tree.annotated(frame)) for frame in bar]
+        return [ListRow(frame, tree.image(frame), tree.annotated(frame)) for frame in bar]
 
 
-def scan_training(tree: Tree) -> list[Frame]:
+def scan_training(tree: Tree) -> list[KittiFrame]:
     """Every frame of the 33 training drives that are there, by drive and number."""
     return [frame for drive in EIGEN_TRAIN_DRIVES for frame in tree.frames(drive)]
 
 
-def annotated_of_whole_drives(rows: list[Row]) -> int:
+def annotated_of_whole_drives(rows: list[ListRow]) -> int:
     """How many annotated depth maps KITTI's archive has for the drives that `rows` hold whole."""
     return len(rows) - _NEVER_ANNOTATED * len({row.frame.drive for row in rows})
 
 
-def missing_images(rows: list[Row], drives: set[str]) -> list[str]:
-    """Which images of a split are not on disk, in words; an empty list when all are there."""
+def missing_images(rows: list[ListRow], drives: set[str]) -> list[str]:
+    """Which images of a split are not on disk, as text; an empty list when all are there."""
     absent = drives - {row.frame.drive for row in rows if row.image}
     single = [
         row.frame.image("png")
@@ -67,7 +67,7 @@ def missing_images(rows: list[Row], drives: set[str]) -> list[str]:
     return problems
 
 
-def missing_depth(rows: list[Row], num_with_gt: int | None) -> list[str]:
+def missing_depth(rows: list[ListRow], num_with_gt: int | None) -> list[str]:
     """The same for annotated depth, of which there must be `num_with_gt` maps (None: not known)."""
     drives = {row.frame.drive for row in rows if row.image}
     bare = drives - {row.frame.drive for row in rows if row.depth}
@@ -84,7 +84,7 @@ def _first(names: Iterable[str]) -> str:
     return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
 
 
-def write_list(path: Path, rows: list[Row], raw: Path) -> bytes:
+def write_list(path: Path, rows: list[ListRow], raw: Path) -> bytes:
     """Write the rows that have an image, as published: no newline at the end. The bytes written."""
     focal = cache(focal_length)
     lines = [
@@ -101,7 +101,7 @@ def write_list(path: Path, rows: list[Row], raw: Path) -> bytes:
 
 
 def compare(data: bytes, published: ListFile) -> str:
-    """How a written list stands to the published one, in words."""
+    """How a written list stands to the published one, as text."""
     lines = data.decode().split("\n")
     num_with_gt = sum(line.split()[1] != "None" for line in lines)
     digits = hashlib.sha256(data).hexdigest()[:12]
@@ -119,7 +119,7 @@ def compare(data: bytes, published: ListFile) -> str:
     )
 
 
-def project_sweeps(rows: list[Row], tree: Tree, replace_annotated: bool) -> list[Row]:
+def project_sweeps(rows: list[ListRow], tree: Tree, replace_annotated: bool) -> list[ListRow]:
     """Make depth from the laser for rows without annotated depth (or all); the rows with it.
 
     Depth maps that are there already are kept. A row without a laser sweep has no depth then.
@@ -130,12 +130,12 @@ def project_sweeps(rows: list[Row], tree: Tree, replace_annotated: bool) -> list
         return [
             row
             if row.depth and not replace_annotated
-            else Row(row.frame, row.image, _project_one(row.frame, tree, lens))
+            else ListRow(row.frame, row.image, _project_one(row.frame, tree, lens))
             for row in bar
         ]
 
 
-def _project_one(frame: Frame, tree: Tree, lens: Callable[[Path, int], Lens]) -> str | None:
+def _project_one(frame: KittiFrame, tree: Tree, lens: Callable[[Path, int], Lens]) -> str | None:
     target = tree.depth / frame.projected
     if not tree.has_sweep(frame):
         return None

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.data.kitti import LAYOUT
+from common.data.sets.kitti import DATA_SET
 from common.images.reading import FolderIndex
-from scripts.preparation.kitti_frames import DRIVE_NAME, Frame
+from scripts.preparation.kitti_frames import DRIVE_NAME, KittiFrame
 from scripts.preparation.links import link
 
 _DATE = re.compile(r"\d{4}_\d\d_\d\d")
@@ -36,7 +36,7 @@ def link_raw(source: Path, raw: Path) -> None:
 def link_depth(source: Path, depth: Path) -> None:
     """Link the drives with annotated depth found below `source` into `depth`."""
     for folder, drives, _ in _search(source):
-        section = folder.name if folder.name in LAYOUT.depth_dirs else ""
+        section = folder.name if folder.name in DATA_SET.depth_dirs else ""
         for drive in drives:
             if (folder / drive / "proj_depth" / "groundtruth").is_dir():
                 link(folder / drive, depth / section / drive)
@@ -73,23 +73,23 @@ class Tree:
         self.raw, self.depth = raw, depth
         self._index = FolderIndex()
 
-    def image(self, frame: Frame) -> str | None:
+    def image(self, frame: KittiFrame) -> str | None:
         """Path of the image below `raw`, with the suffix it has on disk."""
         paths = (frame.image(suffix) for suffix in _SUFFIXES)
         return next((path for path in paths if f"{self.raw}/{path}" in self._index), None)
 
-    def annotated(self, frame: Frame) -> str | None:
+    def annotated(self, frame: KittiFrame) -> str | None:
         """Path of the annotated depth as in lists, below `depth` or one of its folders."""
-        paths = (f"{self.depth}/{folder}/{frame.annotated}" for folder in LAYOUT.depth_dirs)
+        paths = (f"{self.depth}/{folder}/{frame.annotated}" for folder in DATA_SET.depth_dirs)
         return frame.annotated if any(path in self._index for path in paths) else None
 
-    def has_sweep(self, frame: Frame) -> bool:
+    def has_sweep(self, frame: KittiFrame) -> bool:
         """Whether the laser sweep of the frame is there."""
         return f"{self.raw}/{frame.velodyne}" in self._index
 
-    def frames(self, drive: str) -> list[Frame]:
+    def frames(self, drive: str) -> list[KittiFrame]:
         """All frames of a drive's left color camera, in order."""
-        folder = self.raw / Frame(drive, 0).image_folder
+        folder = self.raw / KittiFrame(drive, 0).image_folder
         if not folder.is_dir():
             return []
         numbers = {
@@ -97,4 +97,4 @@ class Tree:
             for path in folder.iterdir()
             if path.stem.isdigit() and path.suffix[1:] in _SUFFIXES
         }
-        return [Frame(drive, number) for number in sorted(numbers)]
+        return [KittiFrame(drive, number) for number in sorted(numbers)]

@@ -30,7 +30,7 @@ _MOST_AT_ONCE = 64  # 140 MB
 
 
 @dataclass(frozen=True)
-class Frame:
+class LabeledFrame:
     """One labeled frame. `index` counts from 0, as in the file names of the published split."""
 
     index: int
@@ -62,7 +62,7 @@ class LabeledFile:
                 raise UserError(f"{path}: {self.num_frames} images but {len(depths)} depth maps")
         self.scene_types = _read_scene_types(file, self.num_frames, path)
 
-    def read(self, indices: Sequence[int], depth: DepthKind = "raw") -> Iterator[Frame]:
+    def read(self, indices: Sequence[int], depth: DepthKind = "raw") -> Iterator[LabeledFrame]:
         """The frames `indices`, in rising order.
 
         `depth="raw"` is what the sensor measured, "filled" has the holes painted in.
@@ -79,7 +79,7 @@ class LabeledFile:
         blocks = [array.chunks[0] for array in (self._images, self._depths[depth]) if array.chunks]
         return min(max([_IMAGES_AT_ONCE, *blocks]), _MOST_AT_ONCE)
 
-    def _read_batch(self, batch: list[int], kind: DepthKind) -> Iterator[Frame]:
+    def _read_batch(self, batch: list[int], kind: DepthKind) -> Iterator[LabeledFrame]:
         first, end = batch[0], batch[-1] + 1
         try:
             images = self._images[first:end]  # [n, 3, 640, 480]
@@ -90,7 +90,7 @@ class LabeledFile:
                 "cut off; download it again"
             ) from error
         for index in batch:
-            yield Frame(
+            yield LabeledFrame(
                 index,
                 self.scene_types[index],
                 images[index - first].transpose(2, 1, 0),  # [480, 640, 3]

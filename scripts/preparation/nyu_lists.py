@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.data.data_set import ListFile
 from common.data.lists import read_list
-from common.data.named_splits import ListFile
 from common.data.samples import MIN_SHARE
 from common.errors import UserError
 from common.files import whole_file

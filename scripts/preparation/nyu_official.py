@@ -19,7 +19,12 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
-from scripts.preparation.nyu_labeled import DepthKind, Frame, open_labeled, read_official_split
+from scripts.preparation.nyu_labeled import (
+    DepthKind,
+    LabeledFrame,
+    open_labeled,
+    read_official_split,
+)
 
 FOLDER = "official_splits"
 _VALID_ROWS, _VALID_COLS = slice(7, 474), slice(7, 632)
@@ -79,7 +84,7 @@ def _depth_kind_of(folder: Path) -> str | None:
         raise UserError(f"cannot read {note}; delete {folder} to write it again") from error
 
 
-def _write_pair(frame: Frame, image_file: Path, depth_file: Path) -> None:
+def _write_pair(frame: LabeledFrame, image_file: Path, depth_file: Path) -> None:
     image = np.zeros_like(frame.image)
     image[_VALID_ROWS, _VALID_COLS] = frame.image[_VALID_ROWS, _VALID_COLS]
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

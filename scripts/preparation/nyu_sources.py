@@ -14,7 +14,7 @@ _SYNC_ID = "1AysroWpfISmm-yRFGBgFTrLy6FjQwvwP"
 
 
 @dataclass(frozen=True)
-class Source:
+class DownloadSource:
     """A file to download: its name here, its addresses, and its checksum if one is known."""
 
     file: str
@@ -22,8 +22,8 @@ class Source:
     sha256: str | None
 
 
-def _bts_list(file: str, sha256: str) -> Source:
-    return Source(
+def _bts_list(file: str, sha256: str) -> DownloadSource:
+    return DownloadSource(
         file,
         (
             f"{_BTS}/{_BTS_COMMIT}/train_test_inputs/{file}",
@@ -33,7 +33,7 @@ def _bts_list(file: str, sha256: str) -> Source:
     )
 
 
-LABELED = Source(
+LABELED = DownloadSource(
     "nyu_depth_v2_labeled.mat",  # 2,972,037,809 bytes
     (
         f"http://{_NYU}/nyu_depth_v2/nyu_depth_v2_labeled.mat",
@@ -41,7 +41,7 @@ LABELED = Source(
     ),
     "2d724b0c0ab358aa1ce5df855e5bd14a2279ab7202efe22f32a30d612dcb86aa",
 )
-SPLITS = Source(
+SPLITS = DownloadSource(
     "splits.mat",  # 2,626 bytes
     (
         f"http://{_NYU}/indoor_seg_sup/splits.mat",
@@ -51,7 +51,7 @@ SPLITS = Source(
     ),
     "6e081404491a8bfba2f066beaa9713ef6046f9007aa5f799f2a350506a580cee",
 )
-SYNC = Source(
+SYNC = DownloadSource(
     "sync.zip",
     (
         f"https://drive.usercontent.google.com/download?id={_SYNC_ID}&export=download&confirm=t",

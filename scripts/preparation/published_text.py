@@ -9,7 +9,7 @@ that of the image in its list without the suffix, which is put back here to make
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from common.data.lists import read_list
 from common.errors import UserError
+from common.language.towers import Progress
 
-Report = Callable[[int], object]
 ENCODER = "RN50:openai"
 FEATURE_DIM = 1024
 READERS = 8  # threads: the time goes into opening small files
@@ -79,13 +79,13 @@ def keys_of_lists(paths: Iterable[Path]) -> dict[str, str]:
     return {str(PurePosixPath(image).with_suffix("")): image for image in images}
 
 
-def read_features(files: Sequence[Path], report: Report = lambda count: None) -> Tensor:
+def read_features(files: Sequence[Path], progress: Progress = lambda count: None) -> Tensor:
     """fp16 [N, 1024]; a row of nan where a file cannot be used (`read_feature` says why)."""
     rows = []
     with ThreadPoolExecutor(READERS) as pool:
         for row in pool.map(_feature_or_nan, files):
             rows.append(row)
-            report(1)
+            progress(1)
     return torch.stack(rows)
 
 

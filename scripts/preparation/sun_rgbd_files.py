@@ -24,7 +24,7 @@ _SEARCH_DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Sample:
+class RgbdFiles:
     """The files of one sample, below the folder that holds SUNRGBD."""
 
     image: str
@@ -80,8 +80,8 @@ def _below_data(text: str, path: Path) -> str:
     return after.strip("/")
 
 
-def read_sample(root: Path, folder: str, depth_folder: str) -> Sample | str:
-    """A sample's files, or what is wrong with it, in words; `folder` as in `read_test_folders`."""
+def find_rgbd_files(root: Path, folder: str, depth_folder: str) -> RgbdFiles | str:
+    """A sample's files, or what is wrong with it, as text; `folder` as in `read_test_folders`."""
     name = f"{DATA_FOLDER}/{folder}"
     image = _only_file(root / name / "image", (".jpg", ".jpeg", ".png"))
     depth = _only_file(root / name / depth_folder, (".png",))
@@ -93,7 +93,7 @@ def read_sample(root: Path, folder: str, depth_folder: str) -> Sample | str:
         focal = float((root / name / "intrinsics.txt").read_text(encoding="utf-8").split()[0])
     except (OSError, UnicodeDecodeError, ValueError, IndexError):
         return f"{name}: no focal length in intrinsics.txt"
-    return Sample(f"{name}/image/{image}", f"{name}/{depth_folder}/{depth}", focal)
+    return RgbdFiles(f"{name}/image/{image}", f"{name}/{depth_folder}/{depth}", focal)
 
 
 def _only_file(folder: Path, suffixes: tuple[str, ...]) -> str | None:
@@ -105,7 +105,7 @@ def _only_file(folder: Path, suffixes: tuple[str, ...]) -> str | None:
 
 
 def has_rotated_bits(depth_file: Path) -> bool:
-    """Whether a depth file still has SUN RGB-D's turned bits; the lowest three tell.
+    """Whether a depth file still has SUN RGB-D's rotated bits; the lowest three tell.
 
     They hold meters / 8.192, so they are 0 or 1 in a room; in plain millimeters they are anything.
     """

@@ -253,9 +253,10 @@ def _error_bars(
     for step, value, spread in zip(series.steps, series.values, spreads, strict=True):
         if math.isfinite(value) and math.isfinite(spread):
             x, low, high = (
-                x_axis.position(step), y_axis.position(value - spread),
+                x_axis.position(step),
+                y_axis.position(value - spread),
                 y_axis.position(value + spread),
-            )  # fmt: skip
+            )
             caps = "".join(f"M{x - 4:.1f} {y:.1f}h8" for y in (low, high))
             bars.append(f'<path d="M{x:.1f} {low:.1f}V{high:.1f}{caps}" class="{css}"/>')
     return "".join(bars)

@@ -38,11 +38,11 @@ METRICS = {  # key: (heading as HTML, whether higher is better)
     "silog": ("SILog", False),
 }
 CONTROL_MARKS = {1.0 / SCALE: "÷4: the miniature", 1.0: "the truth", SCALE: "×4: the full size"}
-MAX_PNG_BYTES = 400_000  # a larger picture is inlined as JPEG
+MAX_PNG_BYTES = 400_000  # a larger image is inlined as JPEG
 
 EXPLANATION = f"""
 <p class="lead">The test split holds every scene twice: once at full size, and once as a miniature
-{SCALE:g} times smaller, seen from {SCALE:g} times nearer. The two pictures are the same, pixel for
+{SCALE:g} times smaller, seen from {SCALE:g} times nearer. The two images are the same, pixel for
 pixel; only the sentence that comes with them, and the true meters, differ. A model that sees only
 pixels has to give both the same answer, and the best it can do is to always answer for the
 miniature: no error there, and a relative error of 3/4 on the full-size twin. Its mean AbsRel
@@ -109,12 +109,12 @@ def bound_chart(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def control_section(ratios: Mapping[str, Any]) -> str:
-    """Show what happens to the predicted meters when each picture gets its twin's caption."""
+    """Show what happens to the predicted meters when each image gets its twin's caption."""
     labels = [_spoken(key).capitalize() for key in ratios]
     chart = ratio_chart(labels, [number(value) for value in ratios.values()], CONTROL_MARKS)
     return (
         "<h2>The control: the wrong words</h2>"
-        "<p>Same checkpoint, same pictures, but every picture comes with its twin's caption. A "
+        "<p>Same checkpoint, same images, but every image comes with its twin's caption. A "
         "model that listens gives the meters of the caption: a quarter of the truth for a full-size"
         " scene described as a miniature, four times the truth for the reverse. A model that does "
         "not listen stays where it was.</p>"
@@ -138,8 +138,8 @@ def curves_section(stage: str, train: Sequence[Mapping[str, Any]], val: Sequence
     return f'<h3>{escape(_spoken(stage))}</h3><div class="pair">{"".join(figures)}</div>'
 
 
-def picture(path: Path, caption: str) -> str:
-    """Inline one picture with its caption."""
+def image_figure(path: Path, caption: str) -> str:
+    """Inline one image with its caption."""
     return (
         f'<figure class="panels"><img alt="{escape(caption)}" src="{data_uri(path)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

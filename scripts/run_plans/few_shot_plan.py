@@ -13,22 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from common.config import REPO_ROOT, find_yaml, load_config, to_dict
-from common.data.dataset import image_files
+from common.data.splits import SplitFinder
 from common.data.subsets import check_subset, subset_size
 from common.errors import UserError
-from common.programs.evaluation import StageProgram
-from common.programs.run import RunConfig
-from common.runtime.checkpoints import TRAINED_BY
-from llm_mde.eval import PROGRAM as LLM_MDE
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage
+from llm_mde.stage import STAGE as LLM_MDE
 from scripts.run_plans.stage_runs import StageRun, run_command
-from stage1_vae.eval import PROGRAM as STAGE1
-from stage2_sampler.eval import PROGRAM as STAGE2
-from stage3_depth.eval import JOINT, JOINT_LEGACY
-from stage3_depth.eval import PROGRAM as STAGE3
+from stage1_vae.stage import STAGE as STAGE1
+from stage2_sampler.stage import STAGE as STAGE2
+from stage3_depth.stage import JOINT, JOINT_LEGACY, STAGED
 
-Stage = tuple[str, StageProgram]  # name of the YAML file, and what trains and scores it
-RECIPES: dict[str, tuple[Stage, ...]] = {  # in the order of training; the last stage is scored
-    "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGE3)),
+RecipeStage = tuple[str, Stage]  # name of the YAML file, and what trains and scores it
+RECIPES: dict[str, tuple[RecipeStage, ...]] = {  # as trained; the last is scored
+    "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGED)),
     "joint": (("joint", JOINT),),
     "joint-legacy": (("joint_legacy", JOINT_LEGACY),),
     "llm-mde": (("llm_mde", LLM_MDE),),
@@ -40,7 +38,7 @@ SET_HERE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as asked for. spec: its name, and words for the scored stage (`joint a.b=c`)."""
+    """A recipe as asked for. spec: its name, and overrides of the scored stage (`joint a.b=c`)."""
 
     spec: str
     config_files: tuple[Path, ...]  # one per stage
@@ -51,11 +49,11 @@ class Recipe:
         return shlex.split(self.spec)[0]
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[RecipeStage, ...]:
         return RECIPES[self.name]
 
     @property
-    def own_words(self) -> tuple[str, ...]:
+    def own_overrides(self) -> tuple[str, ...]:
         return tuple(shlex.split(self.spec)[1:])
 
 
@@ -106,17 +104,17 @@ class FewShotRun:
     def evaluate(self) -> None:
         """Score the last stage on the test split with its `eval.py`."""
         scored = self.stage_runs[-1]
-        program = REPO_ROOT / TRAINED_BY[scored.program.stage] / "eval.py"
-        words = [
-            word
-            for word in (*self.recipe.overrides, *self.recipe.own_words)
-            if word.startswith(("data.", "text.", "eval."))
-            and not word.startswith("eval.max_images=")  # of the validation; the test stays whole
+        program = REPO_ROOT / scored.stage.folder / "eval.py"
+        overrides = [
+            item
+            for item in (*self.recipe.overrides, *self.recipe.own_overrides)
+            if item.startswith(("data.", "text.", "eval."))
+            and not item.startswith("eval.max_images=")  # of the validation; the test stays whole
         ]
         run_command([
             sys.executable, str(program),
             "--checkpoint", str(checkpoint_file(scored, self.checkpoint)),
-            "--json", str(self.result_file), *words,
+            "--json", str(self.result_file), *overrides,
         ])  # fmt: skip
 
 
@@ -151,25 +149,25 @@ def make_plan(
 
 
 def plan_run(recipe: Recipe, subset: Subset, output: Path, checkpoint: str) -> FewShotRun:
-    """The trainings of a recipe on a subset; a `UserError` if a config refuses a word.
+    """The trainings of a recipe on a subset; a `UserError` if a config refuses an override.
 
-    Words after the recipe's name change the last stage only: the earlier ones are shared with the
-    recipe without words, in its experiment.
+    Overrides after the recipe's name change the last stage only: the earlier ones are shared with
+    the recipe without overrides, in its experiment.
     """
     runs: list[StageRun] = []
-    for (_, program), config_file in zip(recipe.stages, recipe.config_files, strict=True):
+    for (_, stage), config_file in zip(recipe.stages, recipe.config_files, strict=True):
         is_last = len(runs) == len(recipe.stages) - 1
-        words = subset_words(recipe.spec if is_last else recipe.name, subset, output)
+        overrides = subset_overrides(recipe.spec if is_last else recipe.name, subset, output)
         if runs:
             earlier = checkpoint_file(runs[-1], checkpoint)
-            words.append(f"init.{runs[-1].program.stage}={earlier}")
-        words += [*recipe.overrides, *(recipe.own_words if is_last else ())]
-        run = StageRun(program, config_file, tuple(words))
+            overrides.append(f"init.{runs[-1].stage.name}={earlier}")
+        overrides += [*recipe.overrides, *(recipe.own_overrides if is_last else ())]
+        run = StageRun(stage, config_file, tuple(overrides))
         runs.append(with_steps(run, subset.available))
     return FewShotRun(recipe, subset, tuple(runs), checkpoint)
 
 
-def subset_words(spec: str, subset: Subset, output: Path) -> list[str]:
+def subset_overrides(spec: str, subset: Subset, output: Path) -> list[str]:
     """What makes a run of a config one on this subset."""
     experiment = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', spec)}_k{subset.images}_s{subset.seed}"
     return [
@@ -186,7 +184,8 @@ def with_steps(run: StageRun, num_images: int) -> StageRun:
     train = run.config.train
     if train.max_steps is not None:
         return run
-    return replace(run, words=(*run.words, f"train.max_steps={train.total_steps(num_images)}"))
+    num_steps = f"train.max_steps={train.total_steps(num_images)}"
+    return replace(run, overrides=(*run.overrides, num_steps))
 
 
 def checkpoint_file(run: StageRun, checkpoint: str) -> Path:
@@ -202,12 +201,12 @@ def make_recipe(spec: str, data: str, overrides: tuple[str, ...]) -> Recipe:
         raise UserError(f"--recipe {spec}: {error}; close the quotes") from error
     if name not in RECIPES:
         raise UserError(f"--recipe {spec}: no such recipe; there are {', '.join(RECIPES)}")
-    for word in (*own, *overrides):
-        key, equals, _ = word.partition("=")
+    for item in (*own, *overrides):
+        key, equals, _ = item.partition("=")
         if not equals:
-            raise UserError(f"--recipe {spec}: '{word}' is not of the form key=value")
+            raise UserError(f"--recipe {spec}: '{item}' is not of the form key=value")
         if any(key == taken or key.startswith(f"{taken}.") for taken in SET_HERE):
-            raise UserError(f"{word}: few_shot.py sets {key} itself; leave it out")
+            raise UserError(f"{item}: few_shot.py sets {key} itself; leave it out")
     files = tuple(find_recipe_file(data, yaml_name) for yaml_name, _ in RECIPES[name])
     return Recipe(" ".join([name, *own]), files, overrides)
 
@@ -236,11 +235,12 @@ def survey_all(recipes: Sequence[Recipe]) -> Survey:
 
 def survey(recipe: Recipe) -> Survey:
     """The images of all splits, each checked to be there, and the protocol of the scored stage."""
-    program = recipe.stages[-1][1]
-    words = [*recipe.overrides, *recipe.own_words]
-    config: RunConfig = load_config(program.config_type, recipe.config_files[-1], words)
+    stage = recipe.stages[-1][1]
+    overrides = [*recipe.overrides, *recipe.own_overrides]
+    config: RunConfig = load_config(stage.config_type, recipe.config_files[-1], overrides)
     data = replace(config.data, train_images=None)
-    train, _, test = (tuple(image_files(data, split)) for split in ("train", "val", "test"))
+    finder = SplitFinder(data)
+    train, _, test = (tuple(finder.find(name).files) for name in ("train", "val", "test"))
     return Survey(train, test, config.eval.protocol, data.max_depth)
 
 

@@ -14,12 +14,12 @@ from common.files import whole_file
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
 
-Row = dict[str, Any]
+ResultRow = dict[str, Any]
 SHOWN = {"abs_rel": "AbsRel", "rmse": "RMSE", "log10": "log10", "d1": "d1"}
 
 
-def write_report(
-    folder: Path, rows: Sequence[Row], failures: Sequence[str], facts: dict[str, str]
+def write_few_shot_report(
+    folder: Path, rows: Sequence[ResultRow], failures: Sequence[str], facts: dict[str, str]
 ) -> str:
     """Write results.json, table.txt and abs_rel.svg; returns the table.
 
@@ -37,18 +37,18 @@ def write_report(
     return text
 
 
-def summarize(rows: Sequence[Row]) -> list[Row]:
+def summarize(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """One entry per recipe and number of images: mean and standard deviation of every metric.
 
     The deviation is the sample's (n - 1); None for a single seed.
     """
-    groups: dict[tuple[str, int], list[Row]] = {}
+    groups: dict[tuple[str, int], list[ResultRow]] = {}
     for row in rows:
         groups.setdefault((row["name"], row["train_images"]), []).append(row)
     return [_summarize_group(*key, members) for key, members in groups.items()]
 
 
-def _summarize_group(name: str, images: int, rows: list[Row]) -> Row:
+def _summarize_group(name: str, images: int, rows: list[ResultRow]) -> ResultRow:
     values = {key: [row["result"]["metrics"][key] for row in rows] for key in METRIC_NAMES}
     return {
         "name": name,
@@ -62,7 +62,7 @@ def _summarize_group(name: str, images: int, rows: list[Row]) -> Row:
     }
 
 
-def format_summary(table: Sequence[Row]) -> str:
+def format_summary(table: Sequence[ResultRow]) -> str:
     """An aligned text table, one line per recipe and number of images."""
     lines = [["recipe", "images", "seeds", *SHOWN.values()]]
     for entry in table:
@@ -80,7 +80,7 @@ def _cell(mean: float, std: float | None) -> str:
     return f"{mean:.4f}" if std is None else f"{mean:.4f} ± {std:.4f}"
 
 
-def draw_abs_rel(table: Sequence[Row]) -> str:
+def draw_abs_rel(table: Sequence[ResultRow]) -> str:
     """AbsRel against the number of training images, one line per recipe, as an SVG file."""
     series, spreads = [], []
     for name in dict.fromkeys(entry["name"] for entry in table):

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from common.errors import UserError
 
-State = Mapping[str, Tensor]
+NamedWeights = Mapping[str, Tensor]
 Place = tuple[str, int]  # a weight's name and an axis
 
 
-def vae_sizes(state: State) -> dict[str, Any]:
+def vae_sizes(state: NamedWeights) -> dict[str, Any]:
     """Fields of a `TextVAEConfig`, from a stage 1 file."""
     return {**scene_sizes(state), "metric_hidden": _metric_hidden(state, "mlayer.ln")}
 
 
-def scene_sizes(state: State) -> dict[str, Any]:
+def scene_sizes(state: NamedWeights) -> dict[str, Any]:
     """The same without the depth head, from the stage 1 file of a stage 3."""
     text_dim, *hidden, latent = mlp_sizes(state, 3, "mean", "deviation")
     return {
@@ -36,13 +36,13 @@ def scene_sizes(state: State) -> dict[str, Any]:
     }
 
 
-def sampler_sizes(state: State) -> dict[str, Any]:
+def sampler_sizes(state: NamedWeights) -> dict[str, Any]:
     """Fields of a `SamplerConfig`, from a stage 2 file."""
     image_dim, *hidden, _ = mlp_sizes(state, 3, "eps_net")
     return {"image_dim": image_dim, "hidden_dims": tuple(hidden)}
 
 
-def decoder_sizes(state: State) -> dict[str, Any]:
+def decoder_sizes(state: NamedWeights) -> dict[str, Any]:
     """Fields that `EstimatorConfig` and `JointConfig` share, from a stage 3 or joint file."""
     channels = tuple(
         _size(
@@ -58,7 +58,7 @@ def decoder_sizes(state: State) -> dict[str, Any]:
     }
 
 
-def joint_sizes(state: State) -> dict[str, Any]:
+def joint_sizes(state: NamedWeights) -> dict[str, Any]:
     """Fields of a `JointConfig` except the encoder, from a joint file."""
     text_dim, *hidden, _ = mlp_sizes(state, 3, "text_encoder.mean", "text_encoder.deviation")
     return {
@@ -69,7 +69,7 @@ def joint_sizes(state: State) -> dict[str, Any]:
     }
 
 
-def encoder_sizes(state: State) -> dict[str, Any]:
+def encoder_sizes(state: NamedWeights) -> dict[str, Any]:
     """Fields of a `SwinConfig`, from the `backbone.` weights."""
     depths = tuple(_num_blocks(state, stage) for stage in range(4))
     tables = [[_table(i, j) for j in range(depth)] for i, depth in enumerate(depths)]
@@ -88,7 +88,7 @@ def encoder_sizes(state: State) -> dict[str, Any]:
     }
 
 
-def image_size(state: State) -> tuple[int, int]:
+def image_size(state: NamedWeights) -> tuple[int, int]:
     """Height and width the position embedding was trained for."""
     position = state.get("backbone.absolute_pos_embed")
     if position is None:
@@ -101,7 +101,7 @@ def image_size(state: State) -> tuple[int, int]:
     return position.shape[2] * 4, position.shape[3] * 4
 
 
-def mlp_sizes(state: State, num_layers: int, *prefixes: str) -> list[int]:
+def mlp_sizes(state: NamedWeights, num_layers: int, *prefixes: str) -> list[int]:
     """Sizes of MLPs that are alike: input, hidden layers, output; UserError if not `num_layers`."""
     pattern = re.compile(rf"({'|'.join(map(re.escape, prefixes))})\.(\d+)\.(weight|bias)")
     found = {int(m[2]) for m in map(pattern.fullmatch, state) if m}
@@ -115,11 +115,11 @@ def mlp_sizes(state: State, num_layers: int, *prefixes: str) -> list[int]:
     return [first, *(_output_size(state, prefixes, i) for i in layers)]
 
 
-def _metric_hidden(state: State, prefix: str) -> int:
+def _metric_hidden(state: NamedWeights, prefix: str) -> int:
     return mlp_sizes(state, 2, prefix)[1]
 
 
-def _output_size(state: State, prefixes: tuple[str, ...], layer: int) -> int:
+def _output_size(state: NamedWeights, prefixes: tuple[str, ...], layer: int) -> int:
     return _size(
         state,
         *((f"{p}.{layer}.{leaf}", 0) for p in prefixes for leaf in ("weight", "bias")),
@@ -127,12 +127,12 @@ def _output_size(state: State, prefixes: tuple[str, ...], layer: int) -> int:
     )
 
 
-def _code_channels(state: State) -> int:
+def _code_channels(state: NamedWeights) -> int:
     outputs = ((f"ref_{k}.dw.2.{leaf}", 0) for k in (4, 3, 2) for leaf in ("weight", "bias"))
     return _size(state, ("outc.conv.weight", 1), *outputs)
 
 
-def _num_blocks(state: State, stage: int) -> int:
+def _num_blocks(state: NamedWeights, stage: int) -> int:
     prefix = f"backbone.layers.{stage}.blocks."
     blocks = [name[len(prefix) :].partition(".")[0] for name in state if name.startswith(prefix)]
     number = 1 + max((int(b) for b in blocks if b.isdecimal()), default=-1)
@@ -147,7 +147,7 @@ def _table(stage: int, block: int) -> str:
     return f"backbone.layers.{stage}.blocks.{block}.attn.relative_position_bias_table"
 
 
-def _size(state: State, *places: Place) -> int:
+def _size(state: NamedWeights, *places: Place) -> int:
     """The size that most of the places agree on."""
     found = [
         (name, state[name].shape[axis])

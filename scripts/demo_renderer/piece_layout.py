@@ -18,8 +18,8 @@ Wall = Literal["back", "left", "right"]
 _FACING = {"back": pi, "left": pi / 2, "right": -pi / 2}  # yaw of a piece with its back to the wall
 
 
-class Layout:
-    """The solids of one room under construction, with the space that is taken."""
+class PieceLayout:
+    """The solids of a room or street under construction, with the space that is taken."""
 
     def __init__(self, rng: Rng, width: float, length: float, height: float) -> None:
         self.rng, self.width, self.length, self.height = rng, width, length, height

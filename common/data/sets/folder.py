@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from common.data.layout import Layout
+from common.data.data_set import DataSet
 from common.data.lists import Pair, carve_by_scene, scene_of
 from common.errors import UserError
 
-LAYOUT = Layout(depth_scale=1000.0, brightness=(0.75, 1.25))
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy", ".exr")
 
@@ -109,3 +108,15 @@ def _natural(path: str) -> list[str | int]:
 
 def _first(depths: dict[str, str]) -> str:
     return f", first {min(depths.values())}" if depths else ""
+
+
+DATA_SET = DataSet(
+    name="folder",
+    config="configs/zero_shot/folder.yaml",
+    prepared_by="put images into {root}/rgb and depth of the same names into {root}/depth",
+    depth_scale=1000.0,
+    mean_log_depth=1.54,  # NYU's; data.mean_log_depth says what yours is
+    find_pairs=find_pairs,
+    carve=carve,
+    caption_pattern="**/*",
+)

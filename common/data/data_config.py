@@ -1,0 +1,91 @@
+"""The data section of a config: which data, where, at what size, and how training varies it."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.config import MAY_CHANGE, may_change
+from common.data.data_set import DataSet
+from common.data.sets import DATA_SETS, PUBLISHED_SPLITS
+from common.data.subsets import check_subset
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, where, and at what size."""
+
+    name: str  # of a data set: a file of common/data/sets
+    root: Path = field(metadata=MAY_CHANGE)  # folder of the images
+    height: int
+    width: int
+    max_depth: float  # meters
+    gt_root: Path | None = may_change(None)  # folder of the ground truth; None: the same as root
+    split: str | None = None  # a published one, which names the lists that are not given below
+    train_list: str | None = None  # looked up under root, then as given
+    val_list: str | None = None  # None: carved by scene from the training list
+    test_list: str | None = None
+    allow_missing: bool = False  # go on when more than 1 % of a split is not there
+    train_dir: str = ""  # folder below both roots where training and validation paths start
+    test_dir: str = ""  # the same for test paths
+    val_share: float = 0.02  # of the training images, when there is no val_list
+    train_images: int | float | None = None  # few-shot: so many, or a share, of what val leaves
+    subset_seed: int = 0  # which of them
+    test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
+    depth_scale: float | None = None  # stored units of a meter; None: the data set's own
+    # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
+    mean_log_depth: float | None = may_change(None)
+    rotate_degrees: float = 2.5
+    flip: bool = True
+    jitter: bool = True  # gamma, brightness and color
+    mask_border: bool = True  # NYU: no training ground truth near the image border
+    cache: Path | None = may_change(None)  # folder for decoded training frames: a local disk
+
+    def __post_init__(self) -> None:
+        if self.name not in DATA_SETS:
+            raise ValueError(f"name: must be one of {', '.join(DATA_SETS)}, not {self.name!r}")
+        largest = DATA_SETS[self.name].crop_size or (None, None)
+        _check_size("height", self.height, largest[0], self.name)
+        _check_size("width", self.width, largest[1], self.name)
+        if self.max_depth <= 0:
+            raise ValueError(f"max_depth: {self.max_depth} is not above 0 meters")
+        if self.depth_scale is not None and self.depth_scale <= 0:
+            raise ValueError(f"depth_scale: {self.depth_scale} is not above 0")
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"val_share: {self.val_share} is not in [0, 1)")
+        if not 0 <= self.test_share <= 1:
+            raise ValueError(f"test_share: {self.test_share} is not in [0, 1]")
+        if not 0 <= self.rotate_degrees <= 45:
+            raise ValueError(f"rotate_degrees: {self.rotate_degrees} is not in [0, 45]")
+        check_subset(self.train_images, self.subset_seed)
+        self._check_split()
+
+    def _check_split(self) -> None:
+        if self.split is None:
+            return
+        if self.split not in PUBLISHED_SPLITS:
+            names = ", ".join(PUBLISHED_SPLITS)
+            raise ValueError(f"split: must be one of {names} or null, not {self.split!r}")
+        if PUBLISHED_SPLITS[self.split] not in DATA_SETS[self.name].splits:
+            raise ValueError(f"split: {self.split} is no split of {self.name}; correct data.name")
+
+    @property
+    def data_set(self) -> DataSet:
+        """All that is known of the configured data set, with what the config says otherwise."""
+        known = DATA_SETS[self.name]
+        depth_scale = known.depth_scale if self.depth_scale is None else self.depth_scale
+        mean = known.mean_log_depth if self.mean_log_depth is None else self.mean_log_depth
+        return replace(known, depth_scale=depth_scale, mean_log_depth=mean)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a training image."""
+        return self.height, self.width
+
+
+def _check_size(key: str, size: int, largest: int | None, name: str) -> None:
+    if size % 32 or size < 32:
+        below = max(size // 32, 1) * 32
+        nearest = f"{below} or {below + 32}" if size > 32 else "32"
+        raise ValueError(f"{key}: {size} is not divisible by 32; use {nearest}")
+    if largest is not None and size > largest:
+        height, width = DATA_SETS[name].crop_size or (0, 0)
+        raise ValueError(f"{key}: {size} is above {largest}; {name} is cut to {height}x{width}")

@@ -1,0 +1,95 @@
+"""One word names an encoder of words (and mostly of images): `text.encoder`.
+
+    RN50:openai                     a CLIP of open_clip: model and weights, or a file of them
+    hf:NAME_OR_FOLDER[@REVISION]    any sentence or text encoder of Hugging Face
+    untrained:0                     a seeded random tower that needs no download
+
+open_clip and transformers take seconds to import; ready features need neither.
+"""
+
+from typing import Literal
+
+import torch
+
+from common.errors import UserError
+from common.language.towers import ImageEncoder, TextEncoder
+
+EncoderKind = Literal["open_clip", "hf", "untrained"]
+
+
+def encoder_kind(spec: str) -> EncoderKind:
+    """Which of the three kinds a spec names, by what stands before its first colon."""
+    match spec.partition(":")[0]:
+        case "hf":
+            return "hf"
+        case "untrained":
+            return "untrained"
+        case _:
+            return "open_clip"
+
+
+def text_encoder(spec: str, device: str | torch.device = "cpu") -> TextEncoder:
+    """Load the text encoder; a `UserError` for a spec that names none."""
+    place = torch.device(device)
+    match encoder_kind(spec):
+        case "hf":
+            from common.language.hugging_face import load_hugging_face
+
+            return load_hugging_face(spec, place)
+        case "untrained":
+            from common.language.untrained import load_untrained_text, parse_seed
+
+            return load_untrained_text(parse_seed(spec), place)
+        case "open_clip":
+            from common.language.clip import load_clip_text
+
+            return load_clip_text(spec, place)
+
+
+def image_encoder(spec: str, device: str | torch.device = "cpu") -> ImageEncoder:
+    """Load the image encoder; a `UserError` for a spec that names none."""
+    place = torch.device(device)
+    match encoder_kind(spec):
+        case "hf":
+            raise UserError(
+                f"encoder '{spec}' reads words only and gives no image features; set "
+                "text.image_features to a ready file, or model.evidence=encoder, which needs none"
+            )
+        case "untrained":
+            from common.language.untrained import load_untrained_images, parse_seed
+
+            return load_untrained_images(parse_seed(spec), place)
+        case "open_clip":
+            from common.language.clip import load_clip_images
+
+            return load_clip_images(spec, place)
+
+
+def check_encoder(spec: str) -> None:
+    """Raise a `UserError` with what is nearest unless the spec names an encoder."""
+    match encoder_kind(spec):
+        case "hf":
+            from common.language.model_source import find_model
+
+            find_model(spec)
+        case "untrained":
+            from common.language.untrained import parse_seed
+
+            parse_seed(spec)
+        case "open_clip":
+            from common.language.clip import parse_clip
+
+            parse_clip(spec)
+
+
+def encoder_identity(spec: str) -> dict[str, str]:
+    """What of an encoder may change while its spec stays: the contents of a local model folder.
+
+    Empty for open_clip, `untrained` and models of the hub, which their names identify.
+    """
+    if encoder_kind(spec) != "hf":
+        return {}
+    from common.language.model_source import find_model, folder_sha256
+
+    model = find_model(spec)
+    return {"encoder_sha256": folder_sha256(model.name)} if model.is_folder else {}

@@ -1,0 +1,125 @@
+"""What text and image encoders have in common: batches, lengths of 1, captions that are cut.
+
+A tower is the network without that: tokens -> features, or pixels -> features.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.images.reading import read_image
+
+READERS = 4  # threads that decode and resize images
+Progress = Callable[[int], object]  # called with the size of each finished batch
+
+
+class TextEncoder(Protocol):
+    """Captions -> L2-normalized features, the same whatever the batch."""
+
+    facts: dict[str, str]  # for the provenance of features, beside the encoder's name
+
+    def encode(
+        self, captions: Sequence[str], batch_size: int = 256, progress: Progress = ...
+    ) -> Tensor:
+        """float32 [N, D] on the CPU."""
+        ...
+
+    def count_cut(self, captions: Sequence[str]) -> int:
+        """How many of the captions are longer than what the encoder reads of them."""
+        ...
+
+
+class ImageEncoder(Protocol):
+    """Image files -> L2-normalized features."""
+
+    def encode(
+        self, files: Sequence[str | Path], batch_size: int = 32, progress: Progress = ...
+    ) -> Tensor:
+        """float32 [N, E] on the CPU."""
+        ...
+
+
+class TowerTextEncoder:
+    """A `TextEncoder` of a text tower that reads a fixed number of tokens."""
+
+    def __init__(
+        self,
+        tokenize: Callable[[list[str]], Tensor],
+        features: Callable[[Tensor], Tensor],
+        is_cut: Callable[[str], bool],
+        device: torch.device,
+    ) -> None:
+        """tokenize: B captions -> [B, L]. features: [B, L] -> [B, D]."""
+        self.facts: dict[str, str] = {}
+        self.device = device
+        self._tokenize, self._features, self._is_cut = tokenize, features, is_cut
+
+    def encode(
+        self,
+        captions: Sequence[str],
+        batch_size: int = 256,
+        progress: Progress = lambda count: None,
+    ) -> Tensor:
+        """float32 [N, D] on the CPU."""
+        return encode_in_batches(captions, batch_size, self._encode_batch, progress)
+
+    def count_cut(self, captions: Sequence[str]) -> int:
+        """How many of the captions have more tokens than the tower reads."""
+        return sum(map(self._is_cut, captions))
+
+    def _encode_batch(self, captions: Sequence[str]) -> Tensor:
+        return self._features(self._tokenize(list(captions)).to(self.device))
+
+
+class TowerImageEncoder:
+    """An `ImageEncoder` of an image tower, with the preprocessing the tower was trained with."""
+
+    def __init__(
+        self,
+        preprocess: Callable[[Image.Image], Tensor],
+        features: Callable[[Tensor], Tensor],
+        device: torch.device,
+    ) -> None:
+        """preprocess: picture -> [3, S, S]. features: [B, 3, S, S] -> [B, E]."""
+        self.device = device
+        self._preprocess, self._features = preprocess, features
+
+    def encode(
+        self,
+        files: Sequence[str | Path],
+        batch_size: int = 32,
+        progress: Progress = lambda count: None,
+    ) -> Tensor:
+        """float32 [N, E] on the CPU."""
+        with ThreadPoolExecutor(READERS) as pool:
+
+            def encode_batch(batch: Sequence[str | Path]) -> Tensor:
+                pixels = torch.stack(list(pool.map(self._read, batch)))  # [B, 3, S, S]
+                return self._features(pixels.to(self.device))
+
+            return encode_in_batches(files, batch_size, encode_batch, progress)
+
+    def _read(self, file: str | Path) -> Tensor:
+        return self._preprocess(Image.fromarray(read_image(file)))
+
+
+@torch.no_grad()
+def encode_in_batches(
+    items: Sequence[Any],
+    batch_size: int,
+    encode_batch: Callable[[Sequence[Any]], Tensor],
+    progress: Progress,
+) -> Tensor:
+    """Features of length 1, float32 [N, D] on the CPU. encode_batch: B items -> [B, D]."""
+    features = []
+    for first in range(0, len(items), batch_size):
+        batch = items[first : first + batch_size]
+        features.append(F.normalize(encode_batch(batch).float(), dim=-1).cpu())
+        progress(len(batch))
+    return torch.cat(features)  # [N, D]

@@ -1,0 +1,182 @@
+"""The command line of every stage's `eval.py`; the options are the same in all of them."""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import resolve_path
+from common.data.samples import SplitName
+from common.errors import UserError
+from common.evaluation.protocols import PROTOCOLS
+from common.evaluation.scoring import (
+    EvalResult,
+    format_table,
+    result_dict,
+    write_csv,
+    write_json,
+)
+from common.images.depth_files import DepthWriter
+from common.programs.assembly import load_split
+from common.programs.inference import evaluate_dataset
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage, choose_stage
+from common.programs.submission import export_submission
+from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.processes import Processes, join_processes
+
+BENCHMARK = "kitti_benchmark"  # the split without ground truth
+
+
+def evaluate(doc: str, *stages: Stage) -> None:
+    """Parse the command line, score the checkpoint, print the table, write what was asked for.
+
+    stages: one per recipe; the checkpoint says which it needs.
+    """
+    arguments = _parse(doc)
+    path = find_checkpoint(
+        stages[0].name, stages[0].folder, "--checkpoint PATH",
+        resolve_path(arguments.checkpoint, True),
+    )  # fmt: skip
+    recipes = tuple(stage.recipe for stage in stages)
+    recipe = load_checkpoint(path, stage=stages[0].name, recipes=recipes)["recipe"]
+    opened = Checkpoint(
+        choose_stage(stages, recipe),
+        path,
+        find_yaml(arguments.config) if arguments.config else None,
+        tuple(_overrides(arguments)),
+    )
+    with join_processes() as processes:
+        if arguments.split == BENCHMARK:
+            config, model = opened.open(processes)
+            zip_path = Path(arguments.save_submission)
+            text = export_submission(model, opened.stage, config, processes, zip_path)
+            if processes.is_main:
+                print(text)
+            return
+        result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+        if processes.is_main:
+            _report(result, opened.labels(config, arguments.split), arguments)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint to score with its own config, changed by a file and by overrides."""
+
+    stage: Stage
+    path: Path
+    config_file: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+    def open(self, processes: Processes) -> tuple[RunConfig, nn.Module]:
+        """The config to score it with, and its network."""
+        saved = load_checkpoint(self.path, stage=self.stage.name, recipes=(self.stage.recipe,))
+        tree, sources = saved["config"], {"": str(self.path)}
+        tree["eval"].pop("max_images", None)  # limits validation while training, not this
+        if self.config_file is not None:
+            merge_yaml(tree, sources, self.config_file)
+        apply_overrides(tree, sources, list(self.overrides))
+        config = build_config(self.stage.config_type, tree, sources)
+        return config, self.stage.load(saved).to(processes.device)
+
+    def score(
+        self, split: SplitName, processes: Processes, save_predictions: str | None = None
+    ) -> tuple[EvalResult, RunConfig]:
+        """Score it on a split; returns the result and the config used.
+
+        save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216).
+        """
+        config, model = self.open(processes)
+        dataset = load_split(config, split, self.stage.needs(model), processes)
+        if processes.is_main and dataset.notes:
+            print(*dataset.notes, sep="\n", file=sys.stderr)
+        writer = None
+        if save_predictions is not None:
+            files = {sample.key: sample.image_file for sample in dataset.samples}
+            writer = DepthWriter(Path(save_predictions), dataset.data_set.depth_scale, files)
+        result = evaluate_dataset(
+            model, self.stage.predict, dataset, config.eval, config.data.max_depth, processes,
+            writer,
+        )  # fmt: skip
+        return result, config
+
+    def labels(self, config: RunConfig, split: str) -> dict[str, str]:
+        """What a result file says beside the numbers."""
+        return {
+            "checkpoint": str(self.path),
+            "recipe": self.stage.recipe,
+            "stage": self.stage.name,
+            "data": str(config.data.root),
+            "split": split,
+        }
+
+
+def _parse(doc: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="PATH", help="a .pt file or a run folder")
+    add("--config", metavar="CONFIG.yaml", help="overrides the checkpoint's own config")
+    add("--split", choices=("train", "val", "test", BENCHMARK), default="test")
+    add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")
+    add("--flip", action="store_true", help="average with the mirrored image's prediction")
+    add("--micro", action="store_true", help="also average over pixels instead of images")
+    add("--json", metavar="OUT.json", help="write the result")
+    add("--csv", metavar="OUT.csv", help="write one line per image")
+    add("--save-predictions", metavar="DIR",
+        help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
+        "the data set's unit")  # fmt: skip
+    add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
+    add("overrides", nargs="*", metavar="key=value", help="change single settings")
+    arguments = parser.parse_intermixed_args()
+    _check_benchmark_options(arguments)
+    return arguments
+
+
+def _check_benchmark_options(arguments: argparse.Namespace) -> None:
+    """The benchmark has no ground truth, so nothing is scored; it gives a submission instead."""
+    if arguments.split != BENCHMARK:
+        if arguments.save_submission:
+            raise UserError(f"--save-submission: only with --split {BENCHMARK}")
+        return
+    if not arguments.save_submission:
+        raise UserError(
+            f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
+        )
+    for name in ("protocol", "micro", "json", "csv", "save_predictions"):
+        if getattr(arguments, name):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    for override in arguments.overrides:
+        if not override.startswith(("data.", "text.", "eval.", "output_root=")):
+            raise UserError(
+                f"command line: {override} cannot be changed here: the checkpoint fixes it; "
+                "data.*, text.*, eval.* and output_root can"
+            )
+    overrides = list(arguments.overrides)
+    if arguments.protocol:
+        overrides.append(f"eval.protocol={arguments.protocol}")
+    if arguments.flip:
+        overrides.append("eval.flip=true")
+    return overrides
+
+
+def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:
+    content: dict[str, Any] = result_dict(result, **labels)
+    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(labels["stage"], result)]
+    if arguments.micro:
+        rows.append((f"{labels['stage']} (over pixels)", {**content, "metrics": result.micro}))
+        content["micro"] = result.micro
+    print(format_table(rows))
+    if arguments.json:
+        write_json(Path(arguments.json), content)
+    if arguments.csv:
+        write_csv(Path(arguments.csv), result)

@@ -1,0 +1,32 @@
+"""What every stage's config has; a stage adds its model, loss and earlier stages."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.config import MAY_CHANGE, REPO_ROOT, may_change, require_at_least
+from common.data.data_config import DataConfig
+from common.engine.train_config import TrainConfig
+from common.evaluation.scoring import EvalConfig
+from common.language.features import TextConfig
+
+MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The sections that all stages share."""
+
+    data: DataConfig
+    experiment: str = "nyu"
+    output_root: Path = may_change(REPO_ROOT / "runs")
+    seed: int = 0
+    text: TextConfig = field(default_factory=TextConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig, metadata=MAY_CHANGE)
+
+    def __post_init__(self) -> None:
+        if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:
+            raise ValueError(f"experiment: '{self.experiment}' must be a plain folder name")
+        require_at_least(0, self, "seed")
+        if self.seed > MAX_SEED:
+            raise ValueError(f"seed: must be at most {MAX_SEED}, not {self.seed}")

@@ -1,0 +1,173 @@
+"""One training session: resume, train to the end; evaluate, log and save on the way."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from common.config import to_dict
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import gradient_scaler
+from common.engine.profiling import profile_steps
+from common.programs.assembly import Data, training_batches
+from common.programs.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.run import Run
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage
+from common.runtime import checkpoints
+from common.runtime.processes import wrap
+from common.runtime.signals import Interrupted
+
+
+def train_to_the_end(
+    stage: Stage, config: RunConfig, model: nn.Module, data: Data, run: Run
+) -> None:
+    """Train `model`, whose `describe()` is what rebuilds it."""
+    processes = run.processes
+    model.to(processes.device)
+    session = Session(stage, config, model, data, run)
+    plan = session.plan(session.resume() if run.resumes else 0)
+    run.rewind(plan.start_step)
+    if plan.start_step >= plan.total_steps:
+        run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
+        return
+    session.log_plan(plan)
+    try:
+        with profiler(run, config.train.profile, plan.start_step) as after_step:
+            fit(
+                wrap(model, processes, config.train.compile, stage.has_branches, run.log),
+                bind_task(stage, config),
+                training_batches(data.train, plan, processes),
+                session.optimizer,
+                plan,
+                Hooks(session.log, session.validate, session.save, after_step),
+                processes,
+                session.scaler,
+            )
+    except Interrupted as stopped:
+        run.log(
+            f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
+            "The same command continues from there."
+        )
+        raise SystemExit(130) from None
+
+
+def bind_task(stage: Stage, config: Any) -> Task:
+    """The stage's step with the settings it takes by name."""
+    settings = {"loss": config.loss, "max_depth": config.data.max_depth}
+    totals_fn = stage.totals_fn and partial(stage.totals_fn, **settings)
+    return Task(partial(stage.step_fn, **settings), totals_fn)
+
+
+class Session:
+    """What a run's checkpoint holds, and what happens between the steps."""
+
+    def __init__(self, stage: Stage, config: RunConfig, model: Any, data: Data, run: Run):
+        self.stage, self.config, self.model, self.data, self.run = stage, config, model, data, run
+        self.optimizer = stage.optimizer(stage.parameters(model, config), config.train)
+        self.scaler = gradient_scaler(config.train, run.processes.device)
+        self.best_metric = float("inf")
+
+    def plan(self, start_step: int) -> Plan:
+        """The steps from `start_step` to the end."""
+        train = self.config.train
+        total = train.total_steps(len(self.data.train))
+        return Plan(train, self.config.seed, start_step, total, self.config.eval.every)
+
+    def resume(self) -> int:
+        """Load `last.pt`; returns the step to start from."""
+        saved = checkpoints.load_checkpoint(
+            self.run.last, stage=self.stage.name, recipes=(self.stage.recipe,)
+        )
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved.get("scaler", {}))
+        checkpoints.restore_random_states(saved["random_states"])
+        self.best_metric = saved["best_metric"]
+        self.run.log(f"resuming at step {saved['step']}")
+        return saved["step"]
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Scalars of the training steps."""
+        self.run.scalars(step, "train", values)
+
+    def validate(self, step: int) -> None:
+        """Score the validation split, draw some of it, keep the checkpoint if it is the best."""
+        self.model.eval()
+        predict, config = self.stage.predict, self.config
+        result = evaluate_dataset(
+            self.model, predict, self.data.val, config.eval, config.data.max_depth,
+            self.run.processes,
+        )  # fmt: skip
+        self.run.scalars(step, "val", result.metrics)
+        if self.run.processes.is_main:
+            pictures = draw_prediction_panels(self.model, predict, self.data.val)
+            self.run.panels(step, "val", pictures)
+        self.keep_if_best(step, result.metrics["abs_rel"])
+        self.run.log(
+            f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
+            f"{result.metrics['rmse']:.4f} m, d1 {result.metrics['d1']:.4f} "
+            f"({result.num_images} images, protocol {result.protocol})"
+        )
+
+    def save(self, step: int) -> None:
+        """Write `last.pt`, everything that resuming needs."""
+        if self.run.processes.is_main:
+            checkpoints.save_checkpoint(
+                self.run.last,
+                self._content(step)
+                | {
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "random_states": checkpoints.random_states(),
+                },
+            )
+
+    def keep_if_best(self, step: int, metric: float) -> None:
+        """Write `best.pt` when the validation metric (lower is better) has improved."""
+        if metric < self.best_metric:
+            self.best_metric = metric
+            if self.run.processes.is_main:
+                checkpoints.save_checkpoint(self.run.best, self._content(step))
+
+    def _content(self, step: int) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name,
+            "recipe": self.stage.recipe,
+            "model": self.model.state_dict(),
+            "model_config": self.model.describe(),
+            "config": to_dict(self.config),
+            "step": step,
+            "sampler_position": step * self.config.train.batch_size,
+            "best_metric": self.best_metric,
+        }
+
+    def log_plan(self, plan: Plan) -> None:
+        """Sizes, notes about the data, and which steps will be taken."""
+        trained = _millions(p for p in self.model.parameters() if p.requires_grad)
+        data, run = self.data, self.run
+        run.log(
+            f"{len(data.train)} training and {len(data.val)} validation images; "
+            f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
+        )
+        for note in (*data.train.notes, *data.val.notes):
+            run.log(note)
+        run.log(
+            f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
+            f"{run.processes.world_size} process(es), {run.processes.device}"
+        )
+
+
+def _millions(parameters: Any) -> float:
+    return sum(p.numel() for p in parameters) / 1e6
+
+
+def profiler(
+    run: Run, is_wanted: bool, start_step: int
+) -> AbstractContextManager[Callable[[], None]]:
+    """Gives what to call after each step; does nothing unless this process writes a trace."""
+    if not (is_wanted and run.processes.is_main):
+        return nullcontext(lambda: None)
+    return profile_steps(run.folder / "profile", run.processes.device, run.log, start_step)

@@ -1,0 +1,124 @@
+"""What a stage is: one frozen value, said in the `stage.py` of its folder and nowhere else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from common.engine.optimization import adam
+from common.errors import UserError
+from common.language.language import Needs
+from common.programs.assembly import Data
+from common.programs.inference import Predict
+from common.programs.run_config import RunConfig
+from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+
+
+@dataclass(frozen=True)
+class EarlierStage:
+    """The stage whose checkpoint another one starts from.
+
+    load: checkpoint -> network. place: config -> the file or run folder it names, or None: the run
+    of the experiments in `experiments`. is_optional: without a place there is no earlier stage.
+    """
+
+    name: str  # as in its Stage
+    folder: str
+    load: Callable[[dict], nn.Module]
+    place: Callable[[Any], Path | None]
+    experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
+    is_optional: bool = False
+
+    def find(self, config: RunConfig) -> Path | None:
+        """Its checkpoint: at the configured place, else in the first experiment that has one."""
+        place = self.place(config)
+        if place is None and self.is_optional:
+            return None
+        named = [name for name in dict.fromkeys(self.experiments(config)) if name]
+        folders = [place] if place else [config.output_root / name / self.name for name in named]
+        return find_checkpoint(self.name, self.folder, f"init.{self.name}=PATH", *folders)
+
+    def read(self, path: Path) -> nn.Module:
+        """The network of the checkpoint `find` found."""
+        return self.load(load_checkpoint(path, stage=self.name))
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a network may take its first weights and statistics from.
+
+    is_fresh: nothing is resumed; what a checkpoint will replace need not be loaded.
+    """
+
+    data: Data
+    earlier: nn.Module | None
+    log: Callable[[str], None]
+    is_fresh: bool
+
+
+def _as_it_is(config: Any, earlier: Any) -> Any:
+    return config
+
+
+def with_mean_log_depth(config: Any, earlier: Any) -> Any:
+    """The config whose depth head starts from the data set's mean, unless it names another."""
+    if config.model.prior_mean is not None:
+        return config
+    mean = config.data.data_set.mean_log_depth
+    return replace(config, model=replace(config.model, prior_mean=mean))
+
+
+def _nothing(model: nn.Module, config: Any, start: Start) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, or one recipe of it.
+
+    build: (config, earlier network or None) -> the network, weights drawn from torch's generator.
+    start: gives a built network its first weights: statistics of the data, earlier stages' weights,
+    pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
+    step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
+    `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
+    resolve: (config, earlier network) -> the config with what it leaves to others filled in.
+    optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
+    what is trained, or groups of it. has_branches: a step may leave some trained parameters
+    without a gradient.
+    """
+
+    name: str  # of its run folder, and `stage` in its checkpoints
+    folder: str  # of its code
+    recipe: str
+    config_type: type[RunConfig]
+    default_yaml: str
+    build: Callable[[Any, Any], nn.Module]
+    load: Callable[[dict], nn.Module]
+    needs: Callable[[Any], Needs]
+    step_fn: Callable[..., dict[str, Tensor]]
+    predict: Predict
+    parameters: Callable[[Any, Any], list]
+    totals_fn: Callable[..., dict[str, Tensor]] | None = None
+    start: Callable[[Any, Any, Start], None] = _nothing
+    earlier: EarlierStage | None = None
+    resolve: Callable[[Any, Any], Any] = _as_it_is
+    optimizer: Callable[..., torch.optim.Optimizer] = adam
+    has_branches: bool = False
+
+    @property
+    def train_program(self) -> Path:
+        """What a user starts to train it, from the repository root."""
+        return Path(self.folder, "train.sh")
+
+
+def choose_stage(stages: tuple[Stage, ...], recipe: str) -> Stage:
+    """The one of a folder's stages that has this recipe."""
+    for stage in stages:
+        if stage.recipe == recipe:
+            return stage
+    names = [stage.recipe for stage in stages]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    raise UserError(f"recipe: must be {listed}, not {recipe}")

@@ -1,0 +1,116 @@
+"""The "add a ..." sections of docs/extending.md, applied to a copy of the repository and run."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import metrics_of, run_process
+
+from common.config import REPO_ROOT
+
+PAGE = (REPO_ROOT / "docs/extending.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", PAGE, re.M | re.S)
+CODE = ("common", "scripts", "stage1_vae", "stage2_sampler", "stage3_depth", "llm_mde", "configs")
+
+
+def section(title: str) -> list[tuple[str, str, str]]:
+    """The blocks (language, file, text) below a heading."""
+    start = PAGE.index(f"\n## {title}\n")
+    end = PAGE.find("\n## ", start + 1)
+    return [block for block in BLOCKS if start < PAGE.index(block[2]) < end]
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A copy of the repository's code that may be changed."""
+    root = tmp_path / "repository"
+    for name in CODE:
+        shutil.copytree(REPO_ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / ".venv").symlink_to(sys.prefix)  # train.sh takes the environment beside it
+    return root
+
+
+def apply(root: Path, blocks: list[tuple[str, str, str]]) -> None:
+    """Write the files that blocks name, and make the replacements that diffs show."""
+    assert blocks
+    for language, name, text in blocks:
+        if language == "diff":
+            apply_diff(root, text)
+        elif name:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text, encoding="utf-8")
+
+
+def apply_diff(root: Path, diff: str) -> None:
+    """Hunks without line numbers: what they show before stands in the file exactly once."""
+    path = root / re.search(r"^\+\+\+ b/(\S+)$", diff, re.M)[1]
+    source = path.read_text(encoding="utf-8")
+    for hunk in diff.split("@@\n")[1:]:
+        lines = hunk.splitlines()
+        before = "\n".join(line[1:] for line in lines if not line.startswith("+"))
+        after = "\n".join(line[1:] for line in lines if not line.startswith("-"))
+        assert source.count(before) == 1, before
+        source = source.replace(before, after)
+    path.write_text(source, encoding="utf-8")
+
+
+def run(root: Path, program: str, *arguments: str) -> str:
+    outcome = run_process(sys.executable, str(root / program), *arguments, cwd=root)
+    assert outcome.code == 0, outcome.err
+    return outcome.out
+
+
+def test_a_data_set_is_one_file(copy, workspace, tmp_path):
+    apply(copy, section("Add a data set"))
+    config = str(workspace.configs / "stage1.yaml")
+    runs = f"output_root={tmp_path / 'runs'}"
+    run(copy, "stage1_vae/train.py", config, runs, "data.name=office")
+    written = (tmp_path / "runs/tiny/stage1/config.yaml").read_text()
+    assert "name: office" in written and "prior_mean: 1.1" in written
+    out = run(copy, "stage1_vae/eval.py", "--checkpoint", str(tmp_path / "runs/tiny/stage1"))
+    assert "none" in out
+    done = run_process(
+        sys.executable, str(copy / "scripts/doctor.py"), "office", "--config", config
+    )
+    assert "offices" in done.out, done.err  # its depths are ten times too small for an office
+
+
+def test_a_language_control_is_a_case(copy, workspace, tmp_path):
+    apply(copy, section("Add a language control"))
+    config = str(workspace.configs / "stage1.yaml")
+    words = (f"output_root={tmp_path / 'runs'}", "text.control=photo_of", "model.text_dim=1024",
+             "text.features=null", "text.encoder=untrained:0")  # fmt: skip
+    run(copy, "stage1_vae/train.py", config, *words)
+    log = (tmp_path / "runs/tiny/stage1/log.txt").read_text()
+    assert "text.control=photo_of: all 12 images have the words 'A photo of a room.'" in log
+
+
+def test_a_number_in_the_log_is_a_term(copy, workspace, trained, tmp_path):
+    apply(copy, section("Add a number to the log"))
+    config = str(workspace.configs / "stage3.yaml")
+    words = (f"output_root={tmp_path / 'runs'}", f"init.stage2={trained / 'tiny/stage2'}",
+             "train.micro_batch_size=2")  # fmt: skip
+    run(copy, "stage3_depth/train.py", config, *words)
+    for line in metrics_of(tmp_path / "runs/tiny/stage3", "train"):
+        assert 0.5 < line["loss/measured_share"] < 1
+
+
+def test_a_stage_is_a_folder(copy, workspace, tmp_path):
+    apply(copy, section("Add a stage"))
+    config = str(workspace.configs / "base.yaml")
+    run_folder = tmp_path / "runs/tiny/stage0"
+    start = ("sh", "stage0_constant/train.sh", config, f"output_root={tmp_path / 'runs'}")
+    for steps in ("2", "4"):  # and it resumes
+        done = run_process(*start, f"train.max_steps={steps}", cwd=copy)
+        assert done.code == 0, done.err
+    assert "resuming at step 2" in (run_folder / "log.txt").read_text()
+    assert {p.name for p in (run_folder / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    out = run(copy, "stage0_constant/eval.py", "--checkpoint", str(run_folder))
+    assert "stage0" in out
+    rules = subprocess.run(
+        [sys.executable, "-c", "import stage0_constant.stage"], cwd=copy, capture_output=True
+    )
+    assert rules.returncode == 0
