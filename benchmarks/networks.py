@@ -34,11 +34,18 @@ class NetworkSizes:
 
 
 TINY_VAE = TextVAEConfig(
-    hidden_dims=(32, 16), latent_dim=16, code_channels=8, metric_hidden=8, text_dim=64
+    hidden_dims=(32, 16),
+    latent_dim=16,
+    code_channels=8,
+    metric_hidden=8,
+    text_dim=64,
+    prior_mean=1.54,
 )
 NETWORKS = {
-    "published": NetworkSizes(EncoderConfig(), TextVAEConfig()),  # Swin-L
-    "swin-t": NetworkSizes(EncoderConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig()),
+    "published": NetworkSizes(EncoderConfig(), TextVAEConfig(prior_mean=1.54)),  # Swin-L
+    "swin-t": NetworkSizes(
+        EncoderConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), 7), TextVAEConfig(prior_mean=1.54)
+    ),
     "tiny": NetworkSizes(
         EncoderConfig(8, (1, 2, 2, 1), (1, 2, 2, 4), 4, drop_path=0), TINY_VAE, (16, 8, 8)
     ),
@@ -50,7 +57,9 @@ def make_network(what: str, sizes: NetworkSizes, image_size: tuple[int, int]) ->
     if what == "stage1":
         return TextVAE(sizes.vae)
     if what == "stage3":
-        config = EstimatorConfig(encoder=sizes.encoder, decoder_channels=sizes.decoder_channels)
+        config = EstimatorConfig(
+            encoder=sizes.encoder, decoder_channels=sizes.decoder_channels, prior_mean=1.54
+        )
         sampler = SamplerConfig(image_dim=sizes.vae.text_dim)
         return LanguageDepth(config, sampler, sizes.vae, image_size)
     joint = JointConfig(
@@ -58,6 +67,7 @@ def make_network(what: str, sizes: NetworkSizes, image_size: tuple[int, int]) ->
         decoder_channels=sizes.decoder_channels,
         code_channels=sizes.vae.code_channels,
         text_dim=sizes.vae.text_dim,
+        prior_mean=1.54,
     )
     return JointDepth(joint, image_size)
 

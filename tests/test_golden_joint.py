@@ -36,7 +36,7 @@ class Step:
 @pytest.fixture(scope="module")
 def steps() -> dict[tuple[str, str], Step]:
     """The training step of every case, forward and backward; they share one encoder pass."""
-    config = JointConfig(encoder=SwinConfig(drop_path=0.0))
+    config = JointConfig(encoder=SwinConfig(drop_path=0.0), prior_mean=1.54)
     network = build(lambda: JointDepth(config, SIZE)).train()
     load(network, "joint_nyu", "joint")
     features = network.encoder(image(31, (1, 3, *SIZE)))
@@ -112,7 +112,7 @@ def test_the_same_parts_get_no_gradient(recipe, step):
 
 
 def test_kitti_weights_fit_the_network():
-    network = build(lambda: JointDepth(JointConfig(), (352, 1216)))
+    network = build(lambda: JointDepth(JointConfig(prior_mean=1.54), (352, 1216)))
     own = {n: w for n, w in network.state_dict().items() if not n.endswith(tuple(IDENTITY))}
     shapes = {published_name(name, "joint"): weight.shape for name, weight in own.items()}
     published = published_shapes("joint_kitti")

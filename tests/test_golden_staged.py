@@ -28,7 +28,7 @@ def golden() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def vae() -> TextVAE:
-    network = build(lambda: TextVAE(TextVAEConfig()))
+    network = build(lambda: TextVAE(TextVAEConfig(prior_mean=1.54)))
     load(network, "staged_stage1", "stage1")
     return network
 
@@ -36,7 +36,9 @@ def vae() -> TextVAE:
 @pytest.fixture(scope="module")
 def estimator() -> LanguageDepth:
     network = build(
-        lambda: LanguageDepth(EstimatorConfig(), SamplerConfig(), TextVAEConfig(), SIZE)
+        lambda: LanguageDepth(
+            EstimatorConfig(prior_mean=1.54), SamplerConfig(), TextVAEConfig(prior_mean=1.54), SIZE
+        )
     )
     load(network.scenes, "staged_stage1", "prior")
     load(network.sampler, "staged_stage2", "stage2")

@@ -42,7 +42,12 @@ ENCODER = EncoderConfig(
     8, (1, 2, 2, 1), HEADS, WINDOW, drop_path=0.0
 )  # 4 does not divide 2x3 cells
 VAE = TextVAEConfig(
-    text_dim=12, hidden_dims=(16, 8), latent_dim=8, code_channels=8, metric_hidden=8
+    text_dim=12,
+    hidden_dims=(16, 8),
+    latent_dim=8,
+    code_channels=8,
+    metric_hidden=8,
+    prior_mean=1.54,
 )
 # Constants that softmax or instance norm takes out again: their gradients are rounding errors.
 NO_EFFECT = (".qkv.bias", ".mix.1.bias", ".mix.4.bias")
@@ -169,7 +174,9 @@ def test_stage1():
 
 def test_staged_stage3():
     torch.manual_seed(0)
-    config = EstimatorConfig(decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER)
+    config = EstimatorConfig(
+        decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER, prior_mean=1.54
+    )
     sampler = SamplerConfig(image_dim=12, hidden_dims=(16, 8))
     network = LanguageDepth(config, sampler, VAE, SIZE)
     shake(network)
@@ -195,7 +202,9 @@ def test_staged_stage3():
 @pytest.mark.parametrize("skips", ["dropped", "kept"])
 def test_joint(skips):
     torch.manual_seed(0)
-    config = JointConfig((16, 8, 8), 8, 12, (16, 8), metric_hidden=8, skips=skips, encoder=ENCODER)
+    config = JointConfig(
+        (16, 8, 8), 8, 12, (16, 8), metric_hidden=8, skips=skips, encoder=ENCODER, prior_mean=1.54
+    )
     network = JointDepth(config, SIZE)
     shake(network)
     w = published_weights(network, "joint")
