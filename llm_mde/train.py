@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
+from common.programs.assembly import Data
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom
@@ -36,9 +37,9 @@ def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
     return build_llm_depth(config.model, config.prompt, setting)
 
 
-def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
+def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
     """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
-    splits = (start.data.train, start.data.val)
+    splits = (data.train, data.val)
     model.check_prompts(c for split in splits for c in split.language.captions.values())
     if model.needs_image_feature:
         # Imported here: only this part of the prompt needs CLIP.
@@ -46,6 +47,10 @@ def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
 
         features = text_encoder(config.text.encoder).encode(model.prompt.clip_sentences())
         model.prompt.set_class_features(features)
+
+
+def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
+    """All weights are there; say how many, and whether a prompt is read."""
     for line in model.size_lines():
         start.log(line)
     if not model.reads_prompt:
