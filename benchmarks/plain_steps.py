@@ -1,7 +1,7 @@
 """The published training step in plain float32 eager PyTorch: what `train_step` compares with.
 
-Networks and losses are those of `tests/golden/plain_networks.py`, which shares no code with this
-project; weights are a network's own, under their published names.
+Networks and losses are those of `common/networks/published/plain.py`, which shares no code with the
+rest of the project; weights are a network's own, under their published names.
 """
 
 import time
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from benchmarks.networks import MAX_DEPTH, NetworkSizes
 from common.data.batch import Batch
+from common.networks.published import plain
 from common.networks.published.names import IDENTITY, Kind, published_name
 from common.runtime.randomness import StepRandom
-from tests.golden import plain_networks as plain
 
 PRIOR_MEAN = 1.54
 LossFn = Callable[[Batch, StepRandom], Tensor]

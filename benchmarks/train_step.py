@@ -5,12 +5,12 @@
   python benchmarks/train_step.py --variants bf16 --without all     # what each trick contributes
   python benchmarks/train_step.py --what stage3 --batch 16 --device cuda --variants plain fp32 bf16
 
-Each line is a process of its own, one after the other: `plain` is tests/golden/plain_networks.py
-with PyTorch's Adam, as the published code trains; `fp32` and `bf16` are this project's `fit`,
-started as `train.sh` starts it. Seconds are of forward, backward and update, waited for at the end
-of a round; data are made up and on the device already. Memory is the peak of the process on a CPU
-(Python and PyTorch included), and of PyTorch's allocator on a GPU. The published sizes (Swin-L) at
-480x640 need 12 GB. `--network swin-t` and `tiny` are smaller.
+Each line is a process of its own, one after the other: `plain` is the networks of
+common/networks/published/plain.py with PyTorch's Adam, as the published code trains; `fp32` and
+`bf16` are this project's `fit`, started as `train.sh` starts it. Seconds are of forward, backward
+and update, waited for at the end of a round; data are made up and on the device already. Memory is
+the peak of the process on a CPU (Python and PyTorch included), and of PyTorch's allocator on a GPU.
+The published sizes (Swin-L) at 480x640 need 12 GB. `--network swin-t` and `tiny` are smaller.
 """
 
 import argparse

@@ -1,8 +1,12 @@
 """Text-VAE: a caption's feature becomes a distribution of scenes, a latent becomes depth in meters.
 
-WorDepth stage 1 (Zeng et al., CVPR 2024). Data flow:
-text feature [B, 1024] -> mean, logvar [B, L] -> z = mean + eps * std -> scene decoder -> f0..f3
--> depth head -> meters [B, 1, H, W]. The noise eps is an argument: the model draws nothing.
+Where it stands: the text-VAE of WorDepth's Figure 2 (Zeng et al., CVPR 2024, arXiv 2404.03635),
+trained by itself, as the released code of the staged system does. The paper's idea: words do not
+say which scene it is, but which scenes it may be, so they become a mean and a standard deviation.
+
+Data flow: text feature [B, 1024] -> mean, logvar [B, L] -> z = mean + eps * std -> scene decoder
+-> f0..f3 -> depth head -> meters [B, 1, H, W]. The noise eps is an argument: the model draws
+nothing, so that a training step, an evaluation (eps = 0) and stage 2 (eps from the image) are one.
 
 Legend: L latent size (256), C code size (128).
 """
@@ -63,7 +67,11 @@ class TextVAEOutput:
 
 
 class SceneDistribution(nn.Module):
-    """Caption feature -> Gaussian over scenes -> scene features; what later stages reuse."""
+    """Caption feature -> Gaussian over scenes -> scene features; what later stages reuse.
+
+    Figure 2 of the paper: text encoder, reparameterization. Two MLPs of equal sizes and no shared
+    layer, from the released code.
+    """
 
     def __init__(self, config: TextVAEConfig):
         super().__init__()
@@ -85,7 +93,11 @@ class SceneDistribution(nn.Module):
 
 
 class TextVAE(nn.Module):
-    """The whole of stage 1: distribution of scenes and a depth head of its own."""
+    """The whole of stage 1: distribution of scenes and a depth head of its own.
+
+    The head is from the released code: a 3x3 convolution for the shape of the scene, and an MLP of
+    z for its metric scale and shift. Stage 3 has another and does not read this one.
+    """
 
     def __init__(self, config: TextVAEConfig):
         super().__init__()
@@ -98,6 +110,7 @@ class TextVAE(nn.Module):
         """text_feature: [B, text_dim], eps: [B, L] (zeros: the mean scene), size: (H, W)."""
         mean, logvar = self.scenes.encode(text_feature)
         z = reparameterize(mean, logvar, eps)
+        # padded_size: the decoder's strides need whole steps; what is beyond the image is cut off
         levels = self.scenes.decoder(z, padded_size(size)).levels
         logit = depth_head(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
         depth = metric_depth(self.metric(z), logit, self.prior_mean)

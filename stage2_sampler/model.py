@@ -1,4 +1,9 @@
-"""Conditional sampler: the image picks one scene of the caption's distribution (WorDepth, stage 2).
+"""Conditional sampler: the image picks one scene of the caption's distribution.
+
+Where it stands: the conditional sampler of WorDepth's Figure 2 (Zeng et al., CVPR 2024, arXiv
+2404.03635), which predicts eps from the image. The joint network samples in every cell of a grid
+(`stage3_depth/joint_model.py`); this one picks one latent for the whole image, and is from the
+released code of the staged system.
 
 Data flow: evidence [B, E] -> MLP -> eps [B, L], which takes the place of stage 1's random draw; the
 frozen text-VAE turns (text feature, eps) into depth. The evidence is a CLIP image feature
@@ -35,7 +40,11 @@ class SamplerConfig:
 
 
 class ConditionalSampler(nn.Module):
-    """Image evidence [B, E] -> eps [B, L]."""
+    """Image evidence [B, E] -> eps [B, L], in place of the random draw of stage 1.
+
+    From the released code. It predicts eps and not z: the words keep saying what is likely, the
+    image says where in it this scene lies.
+    """
 
     def __init__(self, config: SamplerConfig, latent_dim: int, evidence_dim: int):
         super().__init__()
@@ -85,7 +94,7 @@ class SampledVAE(nn.Module):
 
 
 def pool_evidence(last_features: Tensor) -> Tensor:
-    """Mean over positions: [B, C, H/32, W/32] -> [B, C]."""
+    """Mean over positions: [B, C, H/32, W/32] -> [B, C]; ours, where CLIP gives one vector."""
     return last_features.mean(dim=(-2, -1))
 
 

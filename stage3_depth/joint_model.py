@@ -1,4 +1,8 @@
-"""Joint network: a text branch and an image branch share one decoder (WorDepth, CVPR 2024).
+"""Joint network: a text branch and an image branch share one decoder.
+
+Where it stands: Figure 2 of WorDepth (Zeng et al., CVPR 2024, arXiv 2404.03635): text to mean and
+standard deviation, reparameterization, a sampler that predicts eps from the image, one decoder,
+text and image trained in turns. Layers and sizes are from the released code.
 
 Data flow: text feature -> mean, std [B, C], the same in every cell of the grid at stride 16; code
 d = mean + std * eps -> three refinements, up-sampled in between -> meters [B, 1, H, W]. In the text
@@ -75,7 +79,7 @@ class JointOutput:
 
 
 class TextDistribution(nn.Module):
-    """Text feature [B, text_dim] -> mean, logvar [B, C] of every cell's code."""
+    """Text feature [B, text_dim] -> mean, logvar [B, C] of every cell's code (Figure 2, text)."""
 
     def __init__(self, text_dim: int, hidden_dims: tuple[int, ...], code_channels: int):
         super().__init__()
@@ -89,7 +93,11 @@ class TextDistribution(nn.Module):
 
 
 class CellSampler(nn.Module):
-    """What the image says about every cell: cat[x, mean, std] -> eps; no activation anywhere."""
+    """What the image says about every cell: cat[x, mean, std] -> eps (Figure 2, sampler).
+
+    It is told the distribution it picks from. No activation anywhere, from the released code: eps
+    is as free as a draw of a standard Gaussian, which its KL term pulls it to.
+    """
 
     def __init__(self, x_channels: int, code_channels: int):
         super().__init__()
@@ -103,7 +111,7 @@ class CellSampler(nn.Module):
 
 
 class JointDepth(nn.Module):
-    """The joint network: text step with noise, image step without."""
+    """The joint network: text step with noise, image step without; both decode with one decoder."""
 
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()
@@ -134,7 +142,7 @@ class JointDepth(nn.Module):
         height, width = image.shape[-2:]
         image = pad_to_stride(image)
         mean, logvar = self.text(text_feature)
-        if eps is None:
+        if eps is None:  # detached: what the image needs must not change what the words mean
             output = self.image_step(image, mean.detach(), logvar.detach())
         else:
             self.check_noise(eps, image)
@@ -152,7 +160,7 @@ class JointDepth(nn.Module):
         return JointOutput(metric_depth(metric, logit, self.prior_mean), mean, logvar, eps)
 
     def text_step(self, image: Tensor, mean: Tensor, logvar: Tensor, eps: Tensor) -> JointOutput:
-        """A scene drawn from the words' distribution; no metric head."""
+        """A scene drawn from the words' distribution; no metric head, as there is no image."""
         kept = self.config.skips == "kept"
         skips = self.see(image)[0] if kept else self.no_skips(image)
         logit = self.decode(reparameterize(mean, logvar, eps), skips)

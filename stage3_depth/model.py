@@ -1,8 +1,12 @@
-"""Depth estimator: a Swin encoder and a refining decoder, guided by the scene the words describe.
+"""Depth estimator: image encoder and refining decoder, guided by the scene the words describe.
 
-WorDepth stage 3. Data flow: image -> x2..x5 (strides 4..32) -> decoder, where the code d is fused
-with the prior's scene features f0..f4 at every scale -> depth in meters [B, 1, H, W]. The prior is
-the text-VAE of stage 1 driven by stage 2's sampler; gradients reach both.
+Where it stands: the third stage of the staged system, from the released code of WorDepth (Zeng et
+al., CVPR 2024, arXiv 2404.03635). Text-VAE and sampler are those of the paper's Figure 2; that the
+image features stay in the decoder beside the words' scene, and how both are fused, is the code's.
+
+Data flow: image -> x2..x5 (strides 4..32) -> decoder, where the code d is fused with the prior's
+scene features f0..f4 at every scale -> depth in meters [B, 1, H, W]. The prior is the text-VAE of
+stage 1 driven by stage 2's sampler; gradients reach both.
 
 Legend: x image features, d depth code (C = 128 channels), f scene features of the prior.
 """
@@ -43,7 +47,11 @@ class EstimatorConfig:
 
 
 class DepthEstimator(nn.Module):
-    """Image features x2..x5 and scene features (or None) -> metric depth."""
+    """Image features x2..x5 and scene features (or None) -> metric depth.
+
+    All of it is from the released code: the names there are `vlayer` (here `first_code`), `ref_k`
+    (`refine`k), `fuse_k` and `mlayer` (`metric`).
+    """
 
     def __init__(
         self,
@@ -77,9 +85,9 @@ class DepthEstimator(nn.Module):
         """features: x2..x5 of the encoder. Returns depth [B, 1, H, W] in meters, float32."""
         x2, x3, x4, x5 = features
         f0, f1, f2, f3 = (scene.f0, *scene.levels) if scene else (None,) * 4
-        metric = self.metric(x5.amax(dim=(-2, -1)))
+        metric = self.metric(x5.amax(dim=(-2, -1)))  # [B, 2]: scale and shift of the whole image
         x = self.up4(x5, x4)  # [B, u4, H/16, W/16]
-        d = self.fuse0(self.first_code(x), f0)
+        d = self.fuse0(self.first_code(x), f0)  # [B, C, H/16, W/16]
         x, d4 = self.refine4(x, d)
         d4 = self.fuse1(d4, f1)
         x = self.up3(x, x3)  # [B, u3, H/8, W/8]
@@ -91,7 +99,11 @@ class DepthEstimator(nn.Module):
         return metric_depth(metric, self.depth_logit((d4, d3, d2), scene), self.prior_mean)
 
     def depth_logit(self, codes: tuple[Tensor, ...], scene: SceneFeatures | None) -> Tensor:
-        """conv3x3(F4(sum of up-sampled codes, f4)), folded to low resolution: [B, 1, H, W]."""
+        """conv3x3(F4(sum of up-sampled codes, f4)): [B, 1, H, W].
+
+        F4 reads cat[d, f4], both of them sums of up-sampled maps of the same three scales, so the
+        maps can be concatenated where they are small.
+        """
         zero = torch.zeros_like
         levels = scene.levels if scene else tuple(zero(d) for d in codes)
         both = tuple(

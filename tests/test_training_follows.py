@@ -2,8 +2,8 @@
 
 This project's side is the real thing: `fit` with each stage's `step_fn`. The other side takes the
 same start weights under their published names, the same batches and the same noise through
-`golden/plain_networks.py`, and updates with PyTorch's Adam, gradient clipping at 1 and the
-polynomial schedule. Stochastic depth is off, its random numbers being nobody's standard.
+`common/networks/published/plain.py`, and updates with PyTorch's Adam, gradient clipping at 1 and
+the polynomial schedule. Stochastic depth is off, its random numbers being nobody's standard.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,9 @@ from common.losses.depth import DepthLossConfig
 from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
 from common.networks.layers import trainable_parameters
+from common.networks.published import plain
 from common.networks.published.names import IDENTITY, Kind, published_name
+from common.networks.published.plain import Weights
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, TextVAEConfig
@@ -33,8 +35,6 @@ from stage2_sampler.model import SamplerConfig
 from stage3_depth.config import JointLossConfig
 from stage3_depth.joint_model import JointConfig, JointDepth
 from stage3_depth.model import EstimatorConfig, LanguageDepth
-from tests.golden import plain_networks as plain
-from tests.golden.plain_networks import Weights
 
 STEPS, SIZE, BATCH, SEED, MAX_DEPTH = 5, (64, 96), 2, 3, 10.0
 HEADS, WINDOW = (1, 2, 2, 4), 4

@@ -1,4 +1,9 @@
-"""Decoder parts that the staged and the joint network share; all are from the released code.
+"""Decoder parts that the staged and the joint network share.
+
+Where they stand: inside the depth decoder of WorDepth (Zeng et al., CVPR 2024); every layer here is
+from the released code. Two streams run through the decoder side by side: image features x, and the
+depth code d, which starts from the latent of the words (joint) or from x (staged). `Up` brings x
+one scale up, `Refine` lets both read each other, `Fuse` (staged only) adds the prior's features.
 
 Legend: x image features, d depth code, f scene features of the language prior.
 """
@@ -16,7 +21,12 @@ GROUPS = 4  # of the shuffled path of `Up`
 
 
 class Up(nn.Module):
-    """Up-sample x2, concatenate [skip, up], then a direct and a shuffled-group path, added."""
+    """Up-sample x2, concatenate [skip, up], then a direct and a shuffled-group path, added.
+
+    From the released code. The shuffle deals each group channels of the skip and of what was
+    up-sampled, else the grouped convolution would see only one of them. The norms keep nothing of
+    an image's contrast, so that absolute values reach the depth by the direct path.
+    """
 
     def __init__(self, skip_channels: int, up_channels: int, out_channels: int):
         super().__init__()
@@ -33,12 +43,16 @@ class Up(nn.Module):
         )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """x: [B, up, h, w]; skip: [B, skip, 2h, 2w] -> [B, out, 2h, 2w]."""
         both = torch.cat((skip, upsample(x, 2).to(skip.dtype)), dim=1)
         return self.direct(both) + self.mix(both)
 
 
 class Refine(nn.Module):
-    """cat[x, d] -> a new d, and a new x unless this is the last one (nothing reads it there)."""
+    """cat[x, d] -> a new d, and a new x unless this is the last one (nothing reads it there).
+
+    From the released code, which computes and stores the unread x of the last one, too.
+    """
 
     def __init__(self, x_channels: int, code_channels: int, new_x: bool = True):
         super().__init__()
@@ -47,17 +61,23 @@ class Refine(nn.Module):
         self.to_x = two_convs(both, x_channels) if new_x else None
 
     def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+        """x: [B, X, h, w]; d: [B, C, h, w] -> the same shapes."""
         both = torch.cat((x, d.to(x.dtype)), dim=1)
         return (self.to_x(both) if self.to_x is not None else x), self.to_code(both)
 
 
 class Fuse(nn.Conv2d):
-    """1x1 convolution of cat[d, f] to the code's channels; without f, the same with f = 0."""
+    """1x1 convolution of cat[d, f] to the code's channels; without f, the same with f = 0.
+
+    From the released code: where the words' scene enters the depth estimator of stage 3. f = 0 is
+    the control without language: the same parameters and nothing to read.
+    """
 
     def __init__(self, code_channels: int, scene_channels: int):
         super().__init__(code_channels + scene_channels, code_channels, 1)
 
     def forward(self, d: Tensor, f: Tensor | None) -> Tensor:  # type: ignore[override]
+        """d: [B, C, h, w]; f: [B, F, h, w] or None -> [B, C, h, w]."""
         if f is None:
             return F.conv2d(d, self.weight[:, : d.shape[1]], self.bias)
         return super().forward(torch.cat((d, f.to(d.dtype)), dim=1))

@@ -1,5 +1,7 @@
 """What gives the decoders their image features: any network with maps at strides 4, 8, 16 and 32.
 
+WorDepth's is a Swin-L, from the released code.
+
 `model.encoder.name` chooses it: `swin` is the published one (`swin.py`), `timm:NAME` any network of
 timm with features at these strides (`timm_encoder.py`). `model.encoder.weights` says what it starts
 from (`encoder_weights.py`). Decoders take their channel sizes from the encoder object alone.

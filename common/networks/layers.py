@@ -1,4 +1,8 @@
-"""Small building blocks shared by the networks."""
+"""Small building blocks shared by the networks, and the two formulas that all of them use.
+
+From Figure 2 of WorDepth (Zeng et al., CVPR 2024, arXiv 2404.03635): `reparameterize`. From the
+released code: the MLPs, `two_convs`, and `metric_depth`, which brings a depth map to meters.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -23,7 +27,10 @@ def std_of(logvar: Tensor) -> Tensor:
 
 
 def reparameterize(mean: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
-    """mean + std * eps (Figure 2 of the paper): gradients reach mean and std, eps is given.
+    """z = mean + std * eps (WorDepth, Figure 2): which scene of the text's distribution it is.
+
+    Where eps comes from is what the stages differ in: noise, or a network that sees the image.
+    Gradients reach all three.
 
     mean, logvar: [B, C]. eps: [B, C], or [B, C, h, w] for a draw in every cell; so is the result.
     """
@@ -40,8 +47,10 @@ def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = Fal
 def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
     """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> meters.
 
-    prior_mean: mean log-depth of the data set, so that a fresh network's depth is of the right
-    size. From the released code.
+    From the released code. prior_mean: mean log-depth of the data set, so that a fresh network,
+    whose last layer says about 0, starts from a typical depth. The scale is below 1 and the shift
+    above 0, so depth stays positive whatever they are. float32 under autocast, too: an exponential
+    of bf16 would be off by a per cent.
     """
     scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
     return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))

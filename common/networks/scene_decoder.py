@@ -1,8 +1,12 @@
-"""Scene decoder: one latent vector becomes a pyramid of scene features (WorDepth, stage 1).
+"""Scene decoder: one latent vector becomes a pyramid of scene features.
+
+Where it stands: the decoder of the text-VAE in Figure 2 of WorDepth (Zeng et al., CVPR 2024); its
+layers are from the released code of the staged system. The joint network has no such grid: there
+the latent is one vector for every cell (`stage3_depth/joint_model.py`).
 
 Data flow: z -> 4x4 -> 8x8 -> H/32 x W/32 -> H/16 (f0) -> f1 (H/16), f2 (H/8), f3 (H/4).
 Legend: L latent size (256), C code size (128). f4, the full-resolution sum of f1..f3, is only built
-when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `upsampling.py`.
+when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `fast/depth_head.py`.
 """
 
 from dataclasses import dataclass
@@ -32,7 +36,12 @@ class SceneFeatures:
 
 
 class SceneDecoder(nn.Module):
-    """z [B, L] -> `SceneFeatures` for any height and width divisible by 32."""
+    """z [B, L] -> `SceneFeatures` for any height and width divisible by 32.
+
+    A vector knows no places, so it is spread over a grid that grows in three steps ("smooth grid"),
+    and each step adds a code of row and column before it convolves: without it all cells would stay
+    alike, but for the borders.
+    """
 
     def __init__(self, latent_dim: int, code_channels: int):
         super().__init__()
@@ -45,15 +54,15 @@ class SceneDecoder(nn.Module):
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> SceneFeatures:
         check_divisible(size)
-        x = z[:, :, None, None].expand(-1, -1, 4, 4)  # [B, L, 4, 4]
+        x = z[:, :, None, None].expand(-1, -1, 4, 4)  # [B, L, 4, 4], up-sampled from one cell
         x = self.place(0, x)
         x = self.place(1, upsample(x, 2))
-        coarse = (size[0] // 32, size[1] // 32)
+        coarse = (size[0] // 32, size[1] // 32)  # [B, L, H/32, W/32]: here the image's aspect comes
         x = self.place(2, F.interpolate(x, coarse, mode="bilinear", align_corners=False))
-        f0 = upsample_to(x, (size[0] // 16, size[1] // 16))
-        f1 = self.refine4(f0)
-        f2 = self.refine3(upsample(f1, 2))
-        f3 = self.refine2(upsample(f2, 2))
+        f0 = upsample_to(x, (size[0] // 16, size[1] // 16))  # [B, L, H/16, W/16]
+        f1 = self.refine4(f0)  # [B, C, H/16, W/16]
+        f2 = self.refine3(upsample(f1, 2))  # [B, C, H/8, W/8]
+        f3 = self.refine2(upsample(f2, 2))  # [B, C, H/4, W/4]
         return SceneFeatures(f0, (f1, f2, f3))
 
     def place(self, index: int, x: Tensor) -> Tensor:

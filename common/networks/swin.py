@@ -1,5 +1,8 @@
 """Swin Transformer encoder on timm, with the published depth networks' padding (Liu et al. 2021).
 
+Where it stands: the image encoder of WorDepth (Zeng et al., CVPR 2024). Which Swin it is (Swin-L, a
+norm on each output, an absolute position embedding) is from the released code.
+
 Data flow: image [B, 3, H, W] -> patches at stride 4 -> four stages -> x2, x3, x4, x5 with embed_dim
 times 1, 2, 4, 8 channels at strides 4, 8, 16, 32, each through a LayerNorm of its own. Any H and W
 will do: zeros are added at the bottom and right, of the image for whole patches and of a grid for
@@ -60,6 +63,7 @@ class SwinEncoder(Freezable):
         self.config = config
         self.channels = tuple(config.embed_dim * 2**i for i in range(4))
         self.body = _timm_swin(config, image_size)
+        # stages add up their blocks' outputs without a last norm, as the next one begins with one
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
         self.position: nn.Parameter | None = None
         if config.absolute_position:

@@ -1,1 +1,1 @@
-"""The authors' checkpoints: their names, sizes and files."""
+"""The authors' networks: names, sizes and files of checkpoints; the same once more, plainly."""

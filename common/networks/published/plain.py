@@ -1,8 +1,9 @@
-"""The published networks once more, as plain functions of their published weights.
+"""The published networks once more, as plain functions of their published weights: read this first.
 
 Written from the description of the architectures alone and sharing no code with the project, so
-that training can be compared step by step; as wasteful as the description, so that benchmarks can
-take it for the published code. `w` maps published names (no `module.` prefix) to weights; sizes are
+that tests can compare training step by step; as wasteful as the description, so that benchmarks can
+take it for the published code. Stage 1 is `text_vae`, stage 3 `depth_estimator` on `swin`, the
+joint network `joint`. `w` maps published names (no `module.` prefix) to weights; sizes are
 read off the weights. Legend: x image features, d depth code, f scene features.
 """
 
