@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.language.controls import with_article
+
 Rng = np.random.Generator
 
 FULL_ROOMS = ("{}", "{}", "{}", "{}", "real {}", "full-size {}")
@@ -30,11 +32,6 @@ TEMPLATES = (
     "Inside {a room} there {is} {things}.",
 )
 _PLURALS = {"shelf": "shelves", "bookshelf": "bookshelves", "wardrobe": "wardrobes"}
-
-
-def with_article(noun: str) -> str:
-    """Return the noun with its indefinite article."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def plural(noun: str) -> str:
