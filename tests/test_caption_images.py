@@ -11,9 +11,11 @@ import transformers as hf
 from captioning_models import TOWER, write_models
 from conftest import run_process, run_script
 
+from common.errors import UserError
 from common.language.captioner import Captioner, CaptionSettings, SeededSampling
 from common.language.captions import read_captions
 from common.runtime import hub
+from scripts.preparation import caption_parts
 
 
 @pytest.fixture(scope="module")
@@ -270,3 +272,16 @@ def test_mistakes_are_one_line_and_write_nothing(tiny, images, tmp_path, monkeyp
     outcome = caption(tiny, images, output, "--model", tmp_path / "bert")
     assert "cannot load model" in outcome.refusal
     assert not list(tmp_path.glob("captions*"))
+
+
+def test_captions_without_a_commit_are_continued(tmp_path):
+    """Newer versions of transformers did not tell the commit for a while."""
+    source = {"model": "someone/model", "revision": "0123abc", "seed": 0}
+    file = tmp_path / "captions.jsonl"
+    for other in ({"revision": None}, {"revision": None, "seed": 1}):
+        file.write_text(json.dumps({"image": "a", "caption": "b", "source": {**source, **other}}))
+        if "seed" not in other:
+            assert list(caption_parts.read_done(file, source)) == ["a"]
+        else:
+            with pytest.raises(UserError, match='was made with .*"seed": 1'):
+                caption_parts.read_done(file, source)

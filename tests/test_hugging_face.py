@@ -322,6 +322,20 @@ def test_a_model_of_the_hub_is_read_from_the_local_cache(models, tmp_path):
     torch.testing.assert_close(torch.tensor(json.loads(numbers)), expected, atol=1e-5, rtol=0)
 
 
+def test_caption_files_say_which_commit_made_them(models, tmp_path):
+    commit = "0123456789012345678901234567890123456789"
+    repo = tmp_path / "hub/models--someone--model"
+    shutil.copytree(models["bert"], repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(commit)
+    code = (
+        "from common.language.captioner import CaptionSettings\n"
+        "print(CaptionSettings('someone/model').provenance()['revision'])"
+    )
+    outcome = run_process(sys.executable, "-c", code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert (outcome.code, outcome.out.strip()) == (0, commit), outcome.err
+
+
 def test_ready_features_import_no_encoder(tmp_path):
     code = (
         "import sys, common.language.language, common.language.encoders, "

@@ -10,6 +10,7 @@ from a generator of its own, seeded by --seed, the image's key and the caption's
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
+from common.language.model_source import ModelSource, commit_of
 from common.runtime.hub import one_line_failure
 from common.runtime.precision import DTYPES
 
@@ -46,8 +48,10 @@ class CaptionSettings:
     def provenance(self) -> dict[str, Any]:
         """The settings with the model's commit, which needs no weights."""
         with one_line_failure(f"model {self.model}", _ADVICE):
-            config = transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
-        return {**asdict(self), "revision": getattr(config, "_commit_hash", None) or self.revision}
+            transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
+            source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
+            commit = commit_of(source)
+        return {**asdict(self), "revision": commit or self.revision}
 
 
 class Captioner:

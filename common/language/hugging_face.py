@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.errors import UserError
 from common.language.model_source import ModelSource, commit_of, find_model
@@ -195,7 +195,7 @@ def _load_model(source: ModelSource, settings: SentenceSettings) -> PreTrainedMo
     return model.float().eval().requires_grad_(False)
 
 
-def _class_for(config: PreTrainedConfig) -> Any:
+def _class_for(config: Any) -> Any:
     """What loads the part of the model that reads text."""
     if config.model_type == "clip_text_model" and any(
         name.endswith("WithProjection") for name in config.architectures or ()

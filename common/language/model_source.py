@@ -93,7 +93,7 @@ def find_model_file(source: ModelSource, name: str) -> Path | None:
         return None
 
 
-def commit_of(source: ModelSource, subfolder: str) -> str | None:
+def commit_of(source: ModelSource, subfolder: str = "") -> str | None:
     """The commit that a model of the hub was read from; None: a folder."""
     path = find_model_file(source, f"{subfolder}/config.json" if subfolder else "config.json")
     if source.is_folder or path is None or "snapshots" not in path.parts:

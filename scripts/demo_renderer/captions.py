@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from common.language.controls import with_article
 from scripts.demo_renderer.pieces import Rng
 
 FULL_ROOMS = ("{}", "{}", "{}", "{}", "real {}", "full-size {}")
@@ -30,11 +31,6 @@ TEMPLATES = (
     "Inside {a room} there {is} {things}.",
 )
 _PLURALS = {"shelf": "shelves", "bookshelf": "bookshelves", "wardrobe": "wardrobes"}
-
-
-def with_article(noun: str) -> str:
-    """Return the noun with its indefinite article."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def plural(noun: str) -> str:

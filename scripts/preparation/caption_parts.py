@@ -96,6 +96,8 @@ def _check_source(path: Path, found: Any, wanted: dict[str, Any]) -> None:
         return
     if not isinstance(found, dict):
         raise UserError(f"{path} holds captions that were not made here; name another --output")
+    if found == {**wanted, "revision": None}:  # of a program that could not tell the commit
+        return
     differing = [name for name in wanted if found.get(name) != wanted[name]] or ["source"]
     was, asked = ({name: side.get(name) for name in differing} for side in (found, wanted))
     raise UserError(
