@@ -26,7 +26,7 @@ from common.config import resolve_path
 from common.errors import UserError
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
-from llm_mde.language_model import LanguageModelConfig, LanguageModel
+from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.random_weights import fill_with_random
 from llm_mde.tokenizer import CLIP_VOCABULARY, PromptTokenizer, load_tokenizer
 

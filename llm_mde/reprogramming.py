@@ -29,9 +29,10 @@ class ReprogrammingConfig:
     def check_width(self, width: int) -> None:
         """Raise `UserError` unless the heads divide the vision encoder's width."""
         if self.kind == "cross_attention" and width % self.num_heads:
+            nearest = next(n for n in range(self.num_heads, 0, -1) if width % n == 0)
             raise UserError(
                 f"model.reprogramming.num_heads: {self.num_heads} does not divide the vision "
-                f"encoder's width {width}"
+                f"encoder's width {width}; {nearest} does"
             )
 
 

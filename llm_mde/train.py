@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
+from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom
@@ -37,10 +38,12 @@ def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
 
 
 def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
-    """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
+    """Refuse prompts that are too long; load an encoder; CLIP's features of the depth classes."""
     splits = (start.data.train, start.data.val)
     model.check_prompts(c for split in splits for c in split.language.captions.values())
-    if model.needs_image_feature:
+    if config.model.encoder is not None and start.is_fresh:
+        start_from(model.vision.encoder, config.model.encoder.weights, start.log)
+    if model.reads_depth_class:
         # Imported here: only this part of the prompt needs CLIP.
         from common.language.encoders import text_encoder
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
+from llm_mde.image_tokens import Size, fit_grid, resize, size_of
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random
 
@@ -80,7 +80,7 @@ class VisionEncoder(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: tuple[int, int]):
+    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: Size):
         super().__init__()
         self.config, self.body, self.data_size = config, body, data_size
         self.dim = body.embed_dim
@@ -97,33 +97,21 @@ class VisionEncoder(nn.Module):
         self.body.train(mode and self.config.train == "full")
         return self
 
-    def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of `size`.
+    @property
+    def named_parts(self) -> dict[str, nn.Module]:
+        """A checkpoint names the pretrained network, whose frozen weights it does not hold."""
+        return {"vision": self.body}
 
-        As many per pixel as in training, but no more than `max_tokens`: a larger image gets a
-        coarser grid of the same shape.
-        """
-        rows, columns = (
-            wanted * own / data / patch
-            for wanted, own, data, patch in zip(
-                self.config.image_size, size, self.data_size, self.body.patch_embed.patch_size,
-                strict=True,
-            )
-        )  # fmt: skip
-        grid = max(1, round(rows)), max(1, round(columns))
-        if self.max_tokens is None or grid[0] * grid[1] <= self.max_tokens:
-            return grid
-        smaller = (self.max_tokens / (rows * columns)) ** 0.5
-        fitted_rows = min(max(1, int(rows * smaller)), self.max_tokens)
-        return fitted_rows, min(max(1, int(columns * smaller)), self.max_tokens // fitted_rows)
+    def grid_size(self, size: Size) -> Size:
+        """Rows and columns of patches for an image of `size`: see `fit_grid`."""
+        patch = self.body.patch_embed.patch_size
+        return fit_grid(size, self.data_size, self.config.image_size, patch, self.max_tokens)
 
     def forward(self, image: Tensor) -> Tensor:
         """image: [B, 3, H, W], ImageNet-normalized -> [B, T, C], row by row of the token grid."""
-        grid = self.grid_size((image.shape[-2], image.shape[-1]))
+        grid = self.grid_size(size_of(image))
         rows, columns = self.body.patch_embed.patch_size
-        size = (grid[0] * rows, grid[1] * columns)
-        if size != image.shape[-2:]:
-            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = resize(image, (grid[0] * rows, grid[1] * columns))
         tokens = self.body.forward_features(image * self.scale + self.shift)
         return tokens[:, self.body.num_prefix_tokens :]  # [B, T, C]
 
