@@ -1,7 +1,8 @@
 """Checkpoints without the frozen weights: those are named, and their content's hash is kept.
 
 A checkpoint then holds adapters, projections, head and buffers, and loads only beside exactly the
-frozen weights it was trained with.
+frozen weights it was trained with. Ours: the language model and the ViT are much larger than the
+rest, and their names say where they are. An encoder of `model.encoder` is held whole.
 """
 
 import hashlib

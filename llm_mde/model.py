@@ -1,12 +1,14 @@
 """LLM-MDE: a language model, steered by a prompt, reads image tokens; a head makes metric depth.
 
+The network of LLM-MDE (Xia and Wu, 2024, arXiv:2409.01133).
+
 Data flow: image -> ViT -> patch tokens [B, T, C] -> reprogrammed into the words of the language
 model [B, T, D] -> behind an adaptive prompt [B, L, D] through the first layers of GPT-2, BERT or
 LLaMA -> the tokens' states [B, T, D] -> convolutional head with the image -> meters [B, 1, H, W].
-ViT and language model are frozen, with LoRA adapters. docs/llm_mde.md has a picture, and what
-differs from the published code.
+ViT and language model are frozen, with LoRA adapters. Ours: any encoder in the ViT's place
+(`image_tokens.py`). docs/llm_mde.md has a picture, and what differs from the published code.
 
-Legend: T image tokens, L prompt tokens, C width of the ViT, D width of the language model.
+Legend: T image tokens, L prompt tokens, C width of the image tokens, D of the language model.
 """
 
 import math

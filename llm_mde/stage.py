@@ -1,4 +1,7 @@
-"""What LLM-MDE is: name, config, network, training step, prediction."""
+"""What LLM-MDE is: name, config, network, training step, prediction.
+
+AdamW is the paper's, a learning rate of its own for an encoder ours.
+"""
 
 from common.engine.optimization import adamw
 from common.language.language import Needs

@@ -1,12 +1,14 @@
 """Train LLM-MDE: a language model reads image tokens behind a prompt, a head makes metric depth.
 
 Learns LoRA adapters of ViT and language model, the reprogramming of image tokens into words, and
-the head, from images and depth; the prompt may hold the image's caption (`prompt.caption`).
+the head, from images and depth; the prompt may hold the image's caption (`prompt.caption`). SILog
+and AdamW as in LLM-MDE (Xia and Wu, 2024); the caption is ours.
 
     sh llm_mde/train.sh configs/demo/llm_mde.yaml            minutes on 2 CPU cores
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml             GPT-2, 795 labeled images, one GPU
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml model.language.name=bert-base-uncased
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml prompt.statistics=false experiment=no_statistics
+    sh llm_mde/train.sh configs/demo/llm_mde.yaml model.encoder.name=timm:convnext_tiny
 
 Every ablation is a switch: docs/llm_mde.md lists them. Hardware, hours and expected numbers stand
 in each YAML file and in docs/results.md.

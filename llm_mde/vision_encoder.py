@@ -4,6 +4,10 @@ image [B, 3, H, W] -> resized to `image_size` -> ViT -> the class token dropped 
 
 An image of another size than the data set's (KITTI's full crop beside the random crop of training)
 is resized by the same factors, so that a token covers the same area and the grid keeps its aspect.
+
+LLM-MDE's: ViT-B/16 with LoRA. Ours: sizes that keep the aspect (published: 224x224), the
+normalization its weights were trained with, a ViT that is trained as a whole, and which token is
+dropped (the released code: the last patch).
 """
 
 import difflib
@@ -32,9 +36,11 @@ INIT_STD = 0.02  # of timm's vision transformers
 class VisionConfig:
     """Which vision transformer, with which weights, and what of it is trained.
 
+    Where `model.encoder` is given, that one takes its place, and only image_size is read.
     weights: `pretrained` (downloaded by timm), a file, or null (random, from the seed).
     train: `lora` (frozen, with adapters of `lora_rank`; 0: none) or `full`.
-    image_size: height and width the encoder sees, rounded to whole patches.
+    image_size: height and width the encoder sees, rounded to whole patches (`model.encoder`: to
+    multiples of 32); images of another size than the data set's get more or fewer in proportion.
     embed_dim, depth, num_heads, patch_size: of a network with random weights; null: as named.
     """
 

@@ -9,6 +9,7 @@ from llm_mde_files import evaluate, score, train_into
 from llm_mde_models import SIZE, stir_adapters, tiny_model
 
 from common.config import build_config
+from common.errors import UserError
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.layers import trainable_parameters
 from llm_mde.image_tokens import EncoderTokens
@@ -92,7 +93,7 @@ def test_resumed_is_the_same_as_uninterrupted(train, tmp_path):
         assert torch.equal(value, other) if torch.is_tensor(value) else value == other, key
 
 
-@pytest.mark.parametrize("frozen", ["true", "false"])
+@pytest.mark.parametrize("frozen", ["true", pytest.param("false", marks=pytest.mark.slow)])
 def test_weights_of_a_file_start_a_run_and_are_in_its_checkpoint(train, tmp_path, frozen):
     source = build_encoder(build_config(EncoderConfig, ENCODERS[LITE]), SIZE)
     path = tmp_path / "encoder.pth"
@@ -136,12 +137,14 @@ def test_a_mistake_is_one_line(train, name, more, parts):
     assert all(part in line for part in parts), line
 
 
-def test_a_linear_projection_takes_any_width(train):
-    outcome = train(LITE, "model.reprogramming.kind=linear", "model.reprogramming.num_heads=24")
-    assert outcome.code == 0, outcome.err
-
-
 # As networks
+
+
+def test_only_attention_has_heads_to_divide_the_width():
+    swin = ENCODERS["swin"]
+    assert tiny_model(encoder=swin, reprogramming={"kind": "linear", "num_heads": 24})
+    with pytest.raises(UserError, match="24 does not divide"):
+        tiny_model(encoder=swin, reprogramming={"num_heads": 24})
 
 
 @pytest.mark.parametrize(
