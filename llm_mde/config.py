@@ -1,4 +1,8 @@
-"""LLM-MDE's config: what every run has, the network's parts, the prompt, and the loss."""
+"""LLM-MDE's config: what every run has, the network's parts, the prompt, and the loss.
+
+The defaults of the network's parts are the paper's sizes where it has them; the training settings
+of the paper stand in `configs/*/llm_mde.yaml`.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -4,7 +4,7 @@ python llm_mde/eval.py --checkpoint runs/demo/llm_mde --split test --json out.js
 python llm_mde/eval.py --checkpoint runs/demo/llm_mde --merge complete.pt
 
 A checkpoint of training holds the trained weights and names the frozen ones. `--merge` adds these:
-the file it writes loads on a machine that has neither the hub nor the folders they came from.
+the file it writes loads on a machine that has neither the hub nor the folders they came from. Ours.
 """
 
 import argparse

@@ -1,10 +1,12 @@
 """Checkpoints without the frozen weights: those are named, and their content's hash is kept.
 
 A checkpoint then holds adapters, projections, head and buffers, and loads only beside exactly the
-frozen weights it was trained with.
+frozen weights it was trained with. Ours: the language model and the ViT are much larger than the
+rest, and their names say where they are. An encoder of `model.encoder` is held whole.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,6 @@ from torch import nn
 
 from common.config import REPO_ROOT
 from common.errors import UserError
-
-
-def frozen_names(module: nn.Module) -> frozenset[str]:
-    """The parameters that ask for no gradient."""
-    return frozenset(name for name, p in module.named_parameters() if not p.requires_grad)
 
 
 def frozen_sha256(module: nn.Module) -> str:
@@ -37,9 +34,10 @@ def portable_path(path: Path) -> str:
     return str(path.relative_to(REPO_ROOT) if path.is_relative_to(REPO_ROOT) else path)
 
 
-def leave_out_frozen(module: nn.Module) -> None:
-    """From now on `module.state_dict()` has no frozen parameters, and loading asks for none."""
-    names = frozen_names(module)
+def leave_out_frozen(module: nn.Module, parts: Iterable[nn.Module]) -> None:
+    """`module.state_dict()` will lack the parts' frozen parameters, and loading ask for none."""
+    inside = {id(p) for part in parts for p in part.parameters() if not p.requires_grad}
+    names = frozenset(name for name, p in module.named_parameters() if id(p) in inside)
     module.register_state_dict_post_hook(partial(_drop, names=names))
     module.register_load_state_dict_post_hook(partial(_excuse, names=names))
 

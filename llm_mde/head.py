@@ -4,6 +4,9 @@ become depth in meters.
 tokens [B, T, D] -> grid [B, D, h, w] -> 1x1 convolution -> stages of: up-sample x2, concatenate the
 resized RGB image, 3x3 convolution, BatchNorm, LeakyReLU -> one channel, up-sampled to the image's
 size -> max_depth * sigmoid.
+
+LLM-MDE's adaptation head: up-sampling with the image concatenated, BatchNorm, LeakyReLU. The factor
+max_depth is ours: the released code's depth lies in [0, 1].
 """
 
 from dataclasses import dataclass

@@ -3,6 +3,9 @@
 [prompt embeddings [B, L, D], image tokens [B, T, D]] -> N layers -> the image tokens' states
 [B, T, D]. The prompt comes first, because GPT-2 and LLaMA look backwards only. Shorter prompts of a
 batch are filled up at their end, and the filling is neither attended to nor counted as a position.
+
+LLM-MDE's; the prompt as a prefix of the reprogrammed tokens is Time-LLM's (Jin et al., ICLR 2024).
+Ours: how a filled prompt is masked and counted, and no dropout in frozen layers.
 """
 
 from collections.abc import Sequence
@@ -29,10 +32,12 @@ TINY_NAMES = ("tiny-gpt2", "tiny-bert", "tiny-llama")
 class LanguageModelConfig:
     """Which language model, how much of it, and its adapters.
 
-    name: a model of the hub, a local folder, or tiny-gpt2, tiny-bert, tiny-llama (random weights).
-    num_layers: the first layers, which are used; 0: no language model, only its word embeddings.
-    random_init: the same architecture with random weights from the seed. hidden_size, num_heads: of
-    the tiny ones. lora_rank 0: no adapters.
+    name: GPT-2, BERT or LLaMA: a local folder, a model of the hub, or tiny-gpt2, tiny-bert,
+    tiny-llama (random weights from the run's seed). num_layers: so many of its first layers are
+    read; 0: none, so no prompt, and only its word embeddings are used. random_init: the named
+    architecture and tokenizer with random weights from the seed. hidden_size, num_heads: of the
+    tiny ones (null: 128 and 4). lora_rank, lora_alpha: of the adapters on queries, keys and values,
+    the only part that is trained; rank 0: none.
     """
 
     name: str = "gpt2"

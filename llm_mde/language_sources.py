@@ -1,6 +1,8 @@
 """Where a language model comes from: the hub, a local folder, random weights, or a checkpoint.
 
 A model is asked for by its `LanguageModelConfig`. Only its first layers are ever built or read.
+LLM-MDE takes GPT-2, BERT and LLaMA; the tiny ones with random weights, which need no download, are
+ours.
 """
 
 import json

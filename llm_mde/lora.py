@@ -3,6 +3,9 @@
 An adapted layer gives `W x + (alpha / rank) B A x`. B starts at zero, so an adapted network starts
 as exactly the pretrained one. A fused layer (timm's `qkv`, GPT-2's `c_attn`) gets one adapter as a
 whole: A [rank, C], B [3C, rank], as many numbers as an adapter of that rank each on q and on v.
+
+LoRA is Hu et al., ICLR 2022; where adapters stand and their ranks are LLM-MDE's. The released code
+replaces the adapted layers' weights by fresh ones, which is not copied here (docs/llm_mde.md).
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,14 @@
 """LLM-MDE: a language model, steered by a prompt, reads image tokens; a head makes metric depth.
 
+The network of LLM-MDE (Xia and Wu, 2024, arXiv:2409.01133).
+
 Data flow: image -> ViT -> patch tokens [B, T, C] -> reprogrammed into the words of the language
 model [B, T, D] -> behind an adaptive prompt [B, L, D] through the first layers of GPT-2, BERT or
 LLaMA -> the tokens' states [B, T, D] -> convolutional head with the image -> meters [B, 1, H, W].
-ViT and language model are frozen, with LoRA adapters. docs/llm_mde.md has a picture, and what
-differs from the published code.
+ViT and language model are frozen, with LoRA adapters. Ours: any encoder in the ViT's place
+(`image_tokens.py`). docs/llm_mde.md has a picture, and what differs from the published code.
 
-Legend: T image tokens, L prompt tokens, C width of the ViT, D width of the language model.
+Legend: T image tokens, L prompt tokens, C width of the image tokens, D of the language model.
 """
 
 import math
@@ -17,8 +19,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
+from common.networks.encoder import EncoderConfig
 from llm_mde.frozen import check_frozen, frozen_sha256, leave_out_frozen
 from llm_mde.head import AdaptationHead, HeadConfig
+from llm_mde.image_tokens import EncoderTokens, size_of
 from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.language_sources import (
     SavedLanguage,
@@ -34,9 +38,15 @@ from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_bod
 
 @dataclass(frozen=True)
 class LLMDepthConfig:
-    """The parts. image_dim: length of the CLIP image features that `prompt.depth_class` reads."""
+    """The parts.
+
+    encoder: null: the vision transformer of `vision` gives the image tokens. Given: the map at
+    stride 16 of this encoder does, which sees images of `vision.image_size`; nothing else of
+    `vision` is read. image_dim: length of the CLIP image features that `prompt.depth_class` reads.
+    """
 
     vision: VisionConfig = field(default_factory=VisionConfig)
+    encoder: EncoderConfig | None = None
     reprogramming: ReprogrammingConfig = field(default_factory=ReprogrammingConfig)
     language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
@@ -58,22 +68,19 @@ class Setting:
 class LLMDepth(nn.Module):
     """The whole of LLM-MDE. `complete`: its state holds the frozen weights too."""
 
-    needs_text_feature = False
-
     def __init__(
         self,
         config: LLMDepthConfig,
         prompt: PromptConfig,
         setting: Setting,
-        vision: VisionEncoder,
+        vision: VisionEncoder | EncoderTokens,
         language: LanguageModel,
         complete: bool = False,
     ):
         super().__init__()
         self.config, self.setting, self.complete = config, setting, complete
         self.reads_prompt = config.language.num_layers > 0 and not prompt.is_empty
-        self.needs_image_feature = self.reads_prompt and prompt.depth_class
-        self.image_dim = config.image_dim
+        self.reads_depth_class = self.reads_prompt and prompt.depth_class
         self.vision, self.language = vision, language
         if config.language.num_layers > 0:  # half of its context is for the prompt
             in_training = math.prod(vision.grid_size(setting.data_size))
@@ -85,9 +92,9 @@ class LLMDepth(nn.Module):
         self.head = AdaptationHead(config.head, language.dim, setting.max_depth)
         self.frozen: dict[str, str] = {}
         if not complete:
-            parts = {"vision": vision.body, "language": language.body}
-            self.frozen = {name: frozen_sha256(body) for name, body in parts.items()}
-            leave_out_frozen(self)
+            parts = {**vision.named_parts, "language": language.body}
+            self.frozen = {name: frozen_sha256(part) for name, part in parts.items()}
+            leave_out_frozen(self, parts.values())
 
     def forward(
         self,
@@ -142,11 +149,6 @@ class LLMDepth(nn.Module):
         }
 
 
-def size_of(image: Tensor) -> tuple[int, int]:
-    """Height and width."""
-    return image.shape[-2], image.shape[-1]
-
-
 def size_line(name: str, module: nn.Module) -> str:
     """`name: 1.0 M parameters, 0.1 M (10.0 %) trained`."""
     everything = sum(p.numel() for p in module.parameters())
@@ -164,16 +166,31 @@ def build_llm_depth(
     """The network at the start of training: frozen parts loaded, the rest from torch's generator.
 
     restoring: a checkpoint is loaded next, so a ViT that is trained as a whole needs no start.
+    `model.encoder` has random weights here; its start is `start_from`'s work, in `train.py`.
     Raises `UserError` for what does not exist or does not fit.
     """
-    config.reprogramming.check_width(vision_width(config.vision))
+    encoder = build_encoder_tokens(config, setting)
+    config.reprogramming.check_width(encoder.dim if encoder else vision_width(config.vision))
     language = load_language_model(config.language, setting.seed)
     needs_start = not restoring or config.vision.train == "lora"
-    body = build_vision_body(config.vision, setting.seed, pretrained=needs_start)
-    vision = VisionEncoder(config.vision, body, setting.data_size)
+    vision = encoder or build_vision(config, setting, pretrained=needs_start)
     named = replace(config.language, name=portable_name(config.language.name))
     config = replace(config, vision=config.vision.portable(), language=named)
     return LLMDepth(config, prompt, setting, vision, language)
+
+
+def build_encoder_tokens(config: LLMDepthConfig, setting: Setting) -> EncoderTokens | None:
+    """The encoder of `model.encoder`, with random weights; None: the ViT of `model.vision`."""
+    if config.encoder is None:
+        return None
+    rows, columns = config.vision.image_size
+    return EncoderTokens(config.encoder, (rows, columns), setting.data_size)
+
+
+def build_vision(config: LLMDepthConfig, setting: Setting, pretrained: bool) -> VisionEncoder:
+    """The ViT of `model.vision`; without `pretrained` its weights come later."""
+    body = build_vision_body(config.vision, setting.seed, pretrained)
+    return VisionEncoder(config.vision, body, setting.data_size)
 
 
 def load_llm_depth(checkpoint: dict) -> LLMDepth:
@@ -187,8 +204,8 @@ def load_llm_depth(checkpoint: dict) -> LLMDepth:
     setting = Setting(**{**saved["setting"], "data_size": tuple(saved["setting"]["data_size"])})
     if "complete" in saved:
         language = restore_language_model(config.language, SavedLanguage(**saved["complete"]))
-        body = build_vision_body(config.vision, setting.seed, pretrained=False)
-        vision = VisionEncoder(config.vision, body, setting.data_size)
+        encoder = build_encoder_tokens(config, setting)
+        vision = encoder or build_vision(config, setting, pretrained=False)
         model = LLMDepth(config, prompt, setting, vision, language, complete=True)
     else:
         model = build_llm_depth(config, prompt, setting, restoring=True)

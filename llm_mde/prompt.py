@@ -10,6 +10,10 @@ Every part is a switch, every sentence a template of the config:
 
 `depth_class` compares the image's CLIP feature with the class words' features, both of one CLIP
 model (`text.encoder`). With the untrained stand-in the choice means nothing.
+
+The first four parts are LLM-MDE's adaptive prompt. Its class words and the sentence for CLIP are
+DepthCLIP's (Zhang et al., 2022), and so is the zero-shot choice, which replaces what the released
+code does with raw pixel values. Ours: brightness as what the statistics are of, and the caption.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +25,7 @@ from torch import Tensor, nn
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 
-# DepthCLIP (Zhang et al., 2022).
+# DepthCLIP's, from near to far.
 DEPTH_CLASSES = (
     "giant", "extremely close", "close", "not in distance", "a little remote", "far", "unseen",
 )  # fmt: skip

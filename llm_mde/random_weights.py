@@ -1,6 +1,7 @@
 """Random weights that are the same on every machine, because a checkpoint may only name their seed.
 
 Torch's normal draws differ in the last bit between processors; a scaled 24-bit fraction does not.
+Ours, for networks that need no download.
 """
 
 import numpy as np

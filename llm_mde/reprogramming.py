@@ -1,8 +1,11 @@
-"""Cross-modal reprogramming: patch tokens are rewritten in the words of the language model.
+"""Cross-modal reprogramming: image tokens are rewritten in the words of the language model.
 
-word embeddings [V, D] -> a learned linear mix -> P text prototypes [P, D]; patch tokens [B, T, C]
+word embeddings [V, D] -> a learned linear mix -> P text prototypes [P, D]; image tokens [B, T, C]
 ask the prototypes by multi-head attention -> [B, T, D] -> residual bottleneck MLP (D/4).
-After Time-LLM (Jin et al., ICLR 2024) and LLM-MDE.
+
+Prototypes and attention are Time-LLM's reprogramming (Jin et al., ICLR 2024); LLM-MDE applies it to
+image tokens and adds the bottleneck. Ours: the LayerNorm on the prototypes, a key and a value
+projection (the released code attends with one for both, by a slip), and the ablation `linear`.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,10 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class ReprogrammingConfig:
-    """`linear`: the ablation, patch tokens are only projected to the language model's width."""
+    """kind `linear`: the ablation, tokens are only projected to the language model's width.
+
+    num_prototypes, num_heads: of `cross_attention`; the heads must divide the width of the tokens.
+    """
 
     kind: Literal["cross_attention", "linear"] = "cross_attention"
     num_prototypes: int = 1000
@@ -27,16 +33,17 @@ class ReprogrammingConfig:
         require_at_least(1, self, "num_prototypes", "num_heads")
 
     def check_width(self, width: int) -> None:
-        """Raise `UserError` unless the heads divide the vision encoder's width."""
+        """Raise `UserError` unless the heads divide the width of the image tokens."""
         if self.kind == "cross_attention" and width % self.num_heads:
+            nearest = next(n for n in range(self.num_heads, 0, -1) if width % n == 0)
             raise UserError(
                 f"model.reprogramming.num_heads: {self.num_heads} does not divide the vision "
-                f"encoder's width {width}"
+                f"encoder's width {width}; {nearest} does"
             )
 
 
 class Reprogramming(nn.Module):
-    """Multi-head attention from patch tokens to text prototypes; queries as wide as the tokens."""
+    """Multi-head attention from image tokens to text prototypes; queries as wide as the tokens."""
 
     def __init__(self, config: ReprogrammingConfig, token_dim: int, vocabulary: int, llm_dim: int):
         super().__init__()

@@ -1,7 +1,11 @@
-"""What LLM-MDE is: name, config, network, training step, prediction."""
+"""What LLM-MDE is: name, config, network, training step, prediction.
+
+AdamW is the paper's, a learning rate of its own for an encoder ours.
+"""
 
 from common.engine.optimization import adamw
 from common.language.language import Needs
+from common.networks.encoder import parameter_groups
 from common.networks.layers import trainable_parameters
 from common.programs.stage import Stage
 from llm_mde.config import LLMMDEConfig
@@ -12,7 +16,14 @@ from llm_mde.train import build, prepare, start, step_fn
 
 def needs(model: LLMDepth) -> Needs:
     """Captions only, no features of words; CLIP's of the picture for the prompt's depth class."""
-    return Needs(image_dim=model.config.image_dim if model.needs_image_feature else None)
+    return Needs(image_dim=model.config.image_dim if model.reads_depth_class else None)
+
+
+def parameters(model: LLMDepth, config: LLMMDEConfig) -> list:
+    """What is trained; an encoder in the vision transformer's place at a rate of its own."""
+    if config.model.encoder is None:
+        return trainable_parameters(model)
+    return parameter_groups(model, model.vision, config.model.encoder)
 
 
 STAGE = Stage(
@@ -26,7 +37,7 @@ STAGE = Stage(
     needs=needs,
     step_fn=step_fn,
     predict=predict,
-    parameters=lambda model, config: trainable_parameters(model),
+    parameters=parameters,
     prepare=prepare,
     start=start,
     optimizer=adamw,

@@ -1,7 +1,8 @@
 """Sentences become token numbers, each distinct sentence once.
 
 A named language model brings its own tokenizer. The built-in tiny ones use the CLIP byte-pair
-encoding that comes with open_clip, so they need no download.
+encoding that comes with open_clip, so they need no download. A tokenizer of the model itself is
+LLM-MDE's way; the built-in one is ours.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,12 +1,14 @@
 """Train LLM-MDE: a language model reads image tokens behind a prompt, a head makes metric depth.
 
 Learns LoRA adapters of ViT and language model, the reprogramming of image tokens into words, and
-the head, from images and depth; the prompt may hold the image's caption (`prompt.caption`).
+the head, from images and depth; the prompt may hold the image's caption (`prompt.caption`). SILog
+and AdamW as in LLM-MDE (Xia and Wu, 2024); the caption is ours.
 
     sh llm_mde/train.sh configs/demo/llm_mde.yaml            minutes on 2 CPU cores
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml             GPT-2, 795 labeled images, one GPU
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml model.language.name=bert-base-uncased
     sh llm_mde/train.sh configs/nyu/llm_mde.yaml prompt.statistics=false experiment=no_statistics
+    sh llm_mde/train.sh configs/demo/llm_mde.yaml model.encoder.name=timm:convnext_tiny
 
 Every ablation is a switch: docs/llm_mde.md lists them. Hardware, hours and expected numbers stand
 in each YAML file and in docs/results.md.
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
+from common.networks.encoder_weights import start_from
 from common.programs.assembly import Data
 from common.programs.stage import Start
 from common.programs.train import train
@@ -41,7 +44,7 @@ def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
     """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
     splits = (data.train, data.val)
     model.check_prompts(c for split in splits for c in split.language.captions.values())
-    if model.needs_image_feature:
+    if model.reads_depth_class:
         # Imported here: only this part of the prompt needs CLIP.
         from common.language.encoders import text_encoder
 
@@ -50,7 +53,9 @@ def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
 
 
 def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
-    """All weights are there; say how many, and whether a prompt is read."""
+    """A pretrained encoder, if there is one; say how many weights, and whether a prompt is read."""
+    if config.model.encoder is not None and start.is_fresh:
+        start_from(model.vision.encoder, config.model.encoder.weights, start.log)
     for line in model.size_lines():
         start.log(line)
     if not model.reads_prompt:

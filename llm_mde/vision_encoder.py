@@ -4,6 +4,10 @@ image [B, 3, H, W] -> resized to `image_size` -> ViT -> the class token dropped 
 
 An image of another size than the data set's (KITTI's full crop beside the random crop of training)
 is resized by the same factors, so that a token covers the same area and the grid keeps its aspect.
+
+LLM-MDE's: ViT-B/16 with LoRA. Ours: sizes that keep the aspect (published: 224x224), the
+normalization its weights were trained with, a ViT that is trained as a whole, and which token is
+dropped (the released code: the last patch).
 """
 
 import difflib
@@ -12,7 +16,6 @@ from typing import Any, Literal
 
 import timm
 import torch
-import torch.nn.functional as F
 from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
@@ -23,6 +26,7 @@ from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
+from llm_mde.image_tokens import Size, fit_grid, resize, size_of
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random
 
@@ -33,9 +37,11 @@ INIT_STD = 0.02  # of timm's vision transformers
 class VisionConfig:
     """Which vision transformer, with which weights, and what of it is trained.
 
+    Where `model.encoder` is given, that one takes its place, and only image_size is read.
     weights: `pretrained` (downloaded by timm), a file, or null (random, from the seed).
     train: `lora` (frozen, with adapters of `lora_rank`; 0: none) or `full`.
-    image_size: height and width the encoder sees, rounded to whole patches.
+    image_size: height and width the encoder sees, rounded to whole patches (`model.encoder`: to
+    multiples of 32); images of another size than the data set's get more or fewer in proportion.
     embed_dim, depth, num_heads, patch_size: of a network with random weights; null: as named.
     """
 
@@ -81,7 +87,7 @@ class VisionEncoder(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: tuple[int, int]):
+    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: Size):
         super().__init__()
         self.config, self.body, self.data_size = config, body, data_size
         self.dim = body.embed_dim
@@ -98,33 +104,21 @@ class VisionEncoder(nn.Module):
         self.body.train(mode and self.config.train == "full")
         return self
 
-    def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of tokens for an image of `size`.
+    @property
+    def named_parts(self) -> dict[str, nn.Module]:
+        """A checkpoint names the pretrained network, whose frozen weights it does not hold."""
+        return {"vision": self.body}
 
-        As many per pixel as in training, but no more than `max_tokens`: a larger image gets a
-        coarser grid of the same shape.
-        """
-        rows, columns = (
-            wanted * own / data / patch
-            for wanted, own, data, patch in zip(
-                self.config.image_size, size, self.data_size, self.body.patch_embed.patch_size,
-                strict=True,
-            )
-        )  # fmt: skip
-        grid = max(1, round(rows)), max(1, round(columns))
-        if self.max_tokens is None or grid[0] * grid[1] <= self.max_tokens:
-            return grid
-        smaller = (self.max_tokens / (rows * columns)) ** 0.5
-        fitted_rows = min(max(1, int(rows * smaller)), self.max_tokens)
-        return fitted_rows, min(max(1, int(columns * smaller)), self.max_tokens // fitted_rows)
+    def grid_size(self, size: Size) -> Size:
+        """Rows and columns of patches for an image of `size`: see `fit_grid`."""
+        patch = self.body.patch_embed.patch_size
+        return fit_grid(size, self.data_size, self.config.image_size, patch, self.max_tokens)
 
     def forward(self, image: Tensor) -> Tensor:
         """image: [B, 3, H, W], ImageNet-normalized -> [B, T, C], row by row of the token grid."""
-        grid = self.grid_size((image.shape[-2], image.shape[-1]))
+        grid = self.grid_size(size_of(image))
         rows, columns = self.body.patch_embed.patch_size
-        size = (grid[0] * rows, grid[1] * columns)
-        if size != image.shape[-2:]:
-            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = resize(image, (grid[0] * rows, grid[1] * columns))
         tokens = self.body.forward_features(image * self.scale + self.shift)
         return tokens[:, self.body.num_prefix_tokens :]  # [B, T, C]
 

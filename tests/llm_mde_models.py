@@ -16,13 +16,18 @@ CAPTIONED = PromptConfig(dataset=False, statistics=False, depth_class=False, cap
 
 
 def tiny_model(prompt: PromptConfig = CAPTIONED, **parts: dict) -> LLMDepth:
-    tree = {name: {**TINY[name], **parts.get(name, {})} for name in TINY}
+    tree = {name: {**TINY.get(name, {}), **parts.get(name, {})} for name in (*TINY, *parts)}
     return build_llm_depth(build_config(LLMDepthConfig, tree), prompt, Setting(SIZE, 10.0, 0))
 
 
 def language_model(family: str, **changes) -> LanguageModel:
     settings = {**TINY["language"], "name": f"tiny-{family}", "num_layers": 2, **changes}
     return load_language_model(LanguageModelConfig(**settings), seed=0).eval()
+
+
+def frozen_names(module: nn.Module) -> frozenset[str]:
+    """The parameters that ask for no gradient."""
+    return frozenset(name for name, p in module.named_parameters() if not p.requires_grad)
 
 
 def stir_adapters(module: nn.Module) -> None:

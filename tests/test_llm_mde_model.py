@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from llm_mde_models import CAPTIONED, SIZE, stir_adapters, tiny_model
+from llm_mde_models import CAPTIONED, SIZE, frozen_names, stir_adapters, tiny_model
 
 from common.errors import UserError
-from llm_mde.frozen import frozen_names
 from llm_mde.language_sources import portable_name
 from llm_mde.model import Setting, build_llm_depth
 from llm_mde.prompt import PromptConfig

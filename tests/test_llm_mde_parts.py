@@ -5,12 +5,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from llm_mde_models import SIZE, TINY
+from llm_mde_models import SIZE, TINY, frozen_names
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from transformers import GPT2Config, GPT2Model
 
-from llm_mde.frozen import frozen_names
 from llm_mde.head import AdaptationHead, HeadConfig
 from llm_mde.language_model import LanguageModel
 from llm_mde.lora import add_lora
