@@ -1,6 +1,7 @@
 """The cache of decoded frames: the same items, whatever happens to its file or to the sources."""
 
 import errno
+import inspect
 import os
 import pickle
 from dataclasses import replace
@@ -13,11 +14,14 @@ from cached_items import assert_same, cached, num_decoded, refuse_to_decode
 from conftest import metrics_of, train
 from dataset_trees import one_line, picture, plain, save, stored_depth
 
+from common.config import REPO_ROOT
 from common.data import frame_cache
 from common.data.data_config import DataConfig
 from common.data.frame_cache import FrameCache
+from common.data.frames import FrameReader
 from common.data.samples import Sample
 from common.errors import UserError
+from common.images import crops, reading, transforms
 
 SWITCHES = (
     {},
@@ -186,6 +190,12 @@ def test_slots_of_another_boot_or_code_are_not_believed(nyu, tmp_path, monkeypat
     assert second.cache.path == first.cache.path
     assert num_decoded(second, monkeypatch) == len(second)
     assert num_decoded(second, monkeypatch) == 0
+
+
+def test_the_code_that_makes_a_frame_is_watched():
+    watched = {REPO_ROOT / "common" / name for name in frame_cache._CODE}
+    made_by = (FrameReader, crops, reading, transforms)
+    assert {Path(inspect.getfile(part)) for part in made_by} <= watched
 
 
 def test_without_numbered_boots_only_this_process_is_believed(nyu, tmp_path, monkeypatch):
