@@ -61,14 +61,21 @@ def _is_visible(path: Path, folder: Path) -> bool:
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
+_BLOCK = 2**20  # bytes
+
+
 @lru_cache
 def _files_sha256(folder: str, facts: tuple[tuple[str, int, int], ...]) -> str:
     """Sizes and times in `facts` say when a file has to be read again."""
     digest = hashlib.sha256()
     for name, _, _ in facts:
+        contents = hashlib.sha256()
         with Path(name).open("rb") as file:
-            contents = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{Path(name).relative_to(folder).as_posix()} {contents}\n".encode())
+            while block := file.read(_BLOCK):
+                contents.update(block)
+        digest.update(
+            f"{Path(name).relative_to(folder).as_posix()} {contents.hexdigest()}\n".encode()
+        )
     return digest.hexdigest()
 
 

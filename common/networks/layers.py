@@ -5,7 +5,7 @@ released code: the MLPs, `two_convs`, and `metric_depth`, which brings a depth m
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -105,7 +105,7 @@ class Freezable(nn.Module):
             self.requires_grad_(False)
         self.train(self.training)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "Freezable":
         """What is frozen stays in evaluation mode while the parent trains."""
         super().train(mode and not self.is_frozen)
         if self.has_frozen_batch_norm:
