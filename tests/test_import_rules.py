@@ -76,7 +76,7 @@ def may_import(path: Path, module: str) -> bool:
             return other in (own, "ground", *ROOMS.get(own, ()))
         return target[0] not in TOP
     if target[0] in ("tests", "conftest"):
-        return here == "tests" or (here == "benchmarks" and module.startswith("tests.golden"))
+        return here == "tests"
     if target[0] == "scripts":
         inside = len(target) > 1 and target[1] in SCRIPT_PACKAGES
         return here == "scripts" or (here == "tests" and inside)

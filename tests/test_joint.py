@@ -1,4 +1,4 @@
-"""The joint network against a plain rendering of SPEC section 3, and what each recipe may see."""
+"""The joint network against a plain rendering of its description, and what each recipe may see."""
 
 from dataclasses import replace
 

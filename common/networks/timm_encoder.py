@@ -70,6 +70,8 @@ class TimmEncoder(Freezable):
             x2, x3, x4, x5 = (x.permute(0, 3, 1, 2) for x in (x2, x3, x4, x5))  # [B, C, H, W]
         return x2, x3, x4, x5
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def train_last_only(self) -> None:
         """Only x5 will be read: what does not lead to it is not trained."""
         shadow = _shadow(self).requires_grad_()

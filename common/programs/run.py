@@ -107,6 +107,11 @@ def open_run(config: RunConfig, stage: str, processes: Processes, arguments: lis
     return run
 
 
+def will_resume(config: RunConfig, stage: str) -> bool:
+    """Whether a run of this config goes on from a checkpoint."""
+    return config.train.resume and (choose_folder(config, stage) / "checkpoints/last.pt").exists()
+
+
 def choose_folder(config: RunConfig, stage: str) -> Path:
     """The stage's folder, or the next numbered one if that holds a run with other settings."""
     parent = config.output_root / config.experiment

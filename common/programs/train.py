@@ -11,7 +11,7 @@ import torch
 from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.errors import UserError
 from common.programs.assembly import load_data
-from common.programs.run import open_run
+from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
 from common.programs.stage import Stage, Start, choose_stage
@@ -31,7 +31,7 @@ def train(doc: str, *stages: Stage) -> None:
 
 def train_stage(stage: Stage, config: Any, processes: Processes) -> None:
     """Earlier stage, network, data, run folder, first weights, and the steps."""
-    earlier_path = stage.earlier.find(config) if stage.earlier else None
+    earlier_path = find_earlier(stage, config)
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
     config = stage.resolve(config, earlier)
     seed_everything(config.seed)
@@ -43,6 +43,13 @@ def train_stage(stage: Stage, config: Any, processes: Processes) -> None:
         run.log(f"{stage.earlier.name}: {earlier_path}")
     stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
     train_to_the_end(stage, config, model, data, run)
+
+
+def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
+    """The earlier stage's checkpoint; a resumed run needs none that only gives first weights."""
+    if stage.earlier is None or (stage.earlier.is_optional and will_resume(config, stage.name)):
+        return None
+    return stage.earlier.find(config)
 
 
 def read_command_line(arguments: list[str], *stages: Stage) -> tuple[Stage, RunConfig]:

@@ -30,13 +30,18 @@ from torch.autograd.function import once_differentiable
 
 from common.networks.fast import takes_plain
 
-Pair = tuple[int, int]
+RowsAndColumns = tuple[int, int]
 _APART = -100.0  # added to the scores of two cells that only the roll made neighbors
 _BLOCK_BYTES = 2**20  # of scores at a time for each core: about what its cache holds
 
 
 def shifted_window_attention(
-    x: Tensor, qkv: nn.Module, proj: nn.Module, bias: Tensor, window: Pair, shift: Pair
+    x: Tensor,
+    qkv: nn.Module,
+    proj: nn.Module,
+    bias: Tensor,
+    window: RowsAndColumns,
+    shift: RowsAndColumns,
 ) -> Tensor:
     """Multi-head attention inside windows: [B, H, W, C] -> the same shape.
 
@@ -53,7 +58,12 @@ def shifted_window_attention(
 
 
 def shifted_windows_plainly(
-    x: Tensor, qkv: nn.Module, proj: nn.Module, bias: Tensor, window: Pair, shift: Pair
+    x: Tensor,
+    qkv: nn.Module,
+    proj: nn.Module,
+    bias: Tensor,
+    window: RowsAndColumns,
+    shift: RowsAndColumns,
 ) -> Tensor:
     """`shifted_window_attention` as it is described: pad, roll, cut, attend, and back."""
     height, width = x.shape[1:3]
