@@ -39,16 +39,19 @@ from benchmarks.measure import (
     report,
     seconds_of,
 )
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
+from common.data.batch import Batch
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.samples import Sample
 from common.data.sampling import StepSampler, train_loader
 from common.data.sets.nyu import DATA_SET
+from common.data.splits import find_split
 from common.errors import run_program
 from common.images import transforms
 from common.images.reading import read_depth, read_image
 from common.language.feature_files import FeatureStore
+from common.language.language import Language
 
 BATCH = 4
 SHORT, LONG = 100, 24_000
@@ -104,7 +107,8 @@ def real_data(arguments: argparse.Namespace) -> DataConfig:
 def open_dataset(data: DataConfig, generated: bool) -> DepthDataset:
     """For training; generated frames come with text features."""
     features = FeatureStore.open(data.root / "text.safetensors") if generated else None
-    return build_dataset(data, "train", features, None, None, seed=0, augment=True)
+    language = Language(text_features=features)
+    return build_dataset(data, find_split(data, "train"), language, augment=True)
 
 
 def loader_rows(
@@ -136,7 +140,7 @@ def part_rows(
     jitter = transforms.draw_jitter(DATA_SET.brightness, np.random.default_rng(0))
 
     def ready(image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = dataset.size
+        size = dataset.reader.size
         return transforms.resize_image(image, *size), transforms.resize_depth(depth, *size)
 
     parts: dict[str, Callable[[], object]] = {
@@ -169,13 +173,13 @@ def worker_rows(
     return rows
 
 
-def endless(dataset: DepthDataset, num_workers: int = 0) -> Iterator[dict]:
+def endless(dataset: DepthDataset, num_workers: int = 0) -> Iterator[Batch]:
     """Training batches without end, as a run gets them."""
     sampler = StepSampler(len(dataset), BATCH, BATCH, num_steps=10**9)
     return iter(train_loader(dataset, sampler, num_workers))
 
 
-def take(batches: Iterator[dict], count: int) -> None:
+def take(batches: Iterator[Batch], count: int) -> None:
     """Fetch so many batches."""
     for _ in range(count):
         next(batches)

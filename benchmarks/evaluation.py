@@ -27,17 +27,24 @@ from torch import Tensor
 
 from benchmarks.frames import write_nyu
 from benchmarks.measure import Measurement, benchmark_parser, cpu_clock, repeat, report
-from common.config import positive
+from common.config_values import positive
+from common.data.batch import Batch
 from common.data.dataset import build_dataset
+from common.data.splits import find_split
 from common.errors import run_program
 from common.evaluation.protocols import PROTOCOLS, find_protocol, valid_mask
-from common.evaluation.scoring import EvalConfig, EvalResult, evaluate_depth, flip_average
+from common.evaluation.scoring import (
+    EvalConfig,
+    EvalResult,
+    ScoringRule,
+    evaluate_depth,
+    flip_average,
+)
 from common.programs.assembly import evaluation_batches
 from common.runtime.processes import Processes
 
 NUM_STORED = 20  # different images; the set repeats them
 FRAMES = {"nyu": (480, 640), "kitti": (375, 1242), "none": (480, 640)}
-StoredBatch = dict[str, Any]
 
 
 def main() -> None:
@@ -62,8 +69,8 @@ def main() -> None:
     report("evaluation", arguments, [*rows, loading_row(arguments)])
 
 
-def make_batches(arguments: argparse.Namespace) -> tuple[list[StoredBatch], Tensor]:
-    """Batches of an evaluation loader, and predictions [N, 1, H, W], of which `rows` name some."""
+def make_batches(arguments: argparse.Namespace) -> tuple[list[Batch], Tensor]:
+    """Batches of an evaluation loader, and predictions [N, 1, H, W] that they take in turn."""
     size = FRAMES[arguments.protocol.partition("_")[0]]
     is_kitti = arguments.protocol.startswith("kitti")
     predicted = (352, 1216) if is_kitti else size
@@ -73,15 +80,16 @@ def make_batches(arguments: argparse.Namespace) -> tuple[list[StoredBatch], Tens
     batches = []
     for first in range(0, arguments.images, arguments.batch):
         positions = range(first, min(first + arguments.batch, arguments.images))
-        rows = [position % NUM_STORED for position in positions]
         batches.append(
-            {
-                "image": torch.zeros(1, 1, 1, 1).expand(len(rows), 3, *predicted),
-                "gt_depth": [truths[row] for row in rows],
-                "rows": rows,
-                "image_path": [f"{position}.jpg" for position in positions],
-                "position": torch.tensor(list(positions)),
-            }
+            Batch(
+                image=torch.zeros(1, 1, 1, 1).expand(len(positions), 3, *predicted),
+                gt_depth=[truths[position % NUM_STORED] for position in positions],
+                text_feature=None,
+                image_feature=None,
+                caption=[""] * len(positions),
+                key=[f"{position}.jpg" for position in positions],
+                position=torch.tensor(list(positions)),
+            )
         )
     return batches, predictions
 
@@ -94,22 +102,22 @@ def make_truth(rng: np.random.Generator, size: tuple[int, int], max_depth: float
     return torch.from_numpy(depth)[None]
 
 
-def score(
-    batches: list[StoredBatch], predictions: Tensor, arguments: argparse.Namespace
-) -> EvalResult:
+def score(batches: list[Batch], predictions: Tensor, arguments: argparse.Namespace) -> EvalResult:
     """All of this project's evaluation but the network and the loading."""
     return evaluate_depth(
-        lambda batch: predictions[batch["rows"]],
+        lambda batch: predictions[batch.position % NUM_STORED],
         batches,
-        protocol=arguments.protocol,
-        max_depth=arguments.max_depth,
-        flip=arguments.flip,
-        is_kb_crop=arguments.protocol.startswith("kitti"),
+        ScoringRule(
+            arguments.protocol,
+            arguments.max_depth,
+            arguments.flip,
+            is_cropped=arguments.protocol.startswith("kitti"),
+        ),
     )
 
 
 def score_plainly(
-    batches: list[StoredBatch], predictions: Tensor, arguments: argparse.Namespace
+    batches: list[Batch], predictions: Tensor, arguments: argparse.Namespace
 ) -> np.ndarray:
     """The published way: one image after the other, float64 numpy; the nine means."""
     rule = find_protocol(arguments.protocol)
@@ -123,14 +131,14 @@ def score_plainly(
 
 
 def pairs_of(
-    batches: list[StoredBatch], predictions: Tensor, flip: bool
+    batches: list[Batch], predictions: Tensor, flip: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Prediction and ground truth, [H, W] each."""
     for batch in batches:
-        pred = predictions[batch["rows"]]
+        pred = predictions[batch.position % NUM_STORED]
         if flip:
             pred = flip_average(pred, pred)
-        for single, gt in zip(pred, batch["gt_depth"], strict=True):
+        for single, gt in zip(pred, batch.gt_depth, strict=True):
             yield single[0], gt[0]
 
 
@@ -155,7 +163,7 @@ def loading_row(arguments: argparse.Namespace) -> Measurement:
     size = (96, 128) if arguments.quick else (480, 640)
     with tempfile.TemporaryDirectory() as folder:
         data = write_nyu(Path(folder), arguments.images, size=size)
-        dataset = build_dataset(data, "train", None, None, None, seed=0, augment=False)
+        dataset = build_dataset(data, find_split(data, "train"))
         processes = Processes(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         config = EvalConfig(batch_size=arguments.batch)
         load = partial(exhaust, dataset, config, processes)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.evaluation.scoring import write_json
 from common.runtime.machine import environment
 

@@ -11,7 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmarks.networks import MAX_DEPTH, Batch, NetworkSizes
+from benchmarks.networks import MAX_DEPTH, NetworkSizes
+from common.data.batch import Batch
 from common.networks.published.names import IDENTITY, Kind, published_name
 from common.runtime.randomness import StepRandom
 from tests.golden import plain_networks as plain
@@ -24,7 +25,7 @@ def time_plain(
     what: str, network: nn.Module, batch: Batch, sizes: NetworkSizes, rounds: int, steps: int
 ) -> list[float]:
     """Seconds of a step, one mean over `steps` of them for each round."""
-    device = batch["image"].device
+    device = batch.image.device
     with device:  # its constants are made where the default device is
         step = plain_step(what, network, batch, sizes)
         times = []
@@ -43,7 +44,7 @@ def plain_step(
     """One step as published: zero_grad, loss, backward, clip at 1, PyTorch's Adam."""
     loss_of, parameters = plain_loss(what, network, sizes)
     optimizer = torch.optim.Adam(parameters, lr=1e-5)
-    count = len(batch["image"])
+    count = len(batch)
 
     def step(number: int) -> None:
         optimizer.zero_grad()
@@ -85,9 +86,9 @@ def synchronize(device: torch.device) -> None:
 
 def _stage1(w: plain.Weights, sizes: NetworkSizes, batch: Batch, rng: StepRandom) -> Tensor:
     eps = _noise(rng, batch, sizes.vae.latent_dim)
-    size = tuple(batch["image"].shape[-2:])
-    depth, std = plain.text_vae(batch["text_feature"], eps, w, size, PRIOR_MEAN)
-    return plain.vae_loss(depth, std, batch["gt_depth"], batch["image"], MAX_DEPTH)
+    size = batch.size
+    depth, std = plain.text_vae(batch.text_feature, eps, w, size, PRIOR_MEAN)
+    return plain.vae_loss(depth, std, batch.gt_depth, batch.image, MAX_DEPTH)
 
 
 def _stage3(
@@ -99,33 +100,33 @@ def _stage3(
     rng: StepRandom,
 ) -> Tensor:
     """Without stage 1's own depth, which the published code computes too."""
-    eps = plain.mlp(batch["image_feature"], sampler, "eps_net")
-    text = batch["text_feature"]
+    eps = plain.mlp(batch.image_feature, sampler, "eps_net")
+    text = batch.text_feature
     std = torch.exp(plain.mlp(text, prior, "deviation") / 2)
-    size = tuple(batch["image"].shape[-2:])
+    size = batch.size
     levels = plain.scene(plain.mlp(text, prior, "mean") + eps * std, prior, size)
-    features = plain.swin(batch["image"], w, *_encoder(sizes))
+    features = plain.swin(batch.image, w, *_encoder(sizes))
     depth = plain.depth_estimator(features, levels, w, PRIOR_MEAN)
-    return plain.silog(depth, batch["gt_depth"], MAX_DEPTH)
+    return plain.silog(depth, batch.gt_depth, MAX_DEPTH)
 
 
 def _joint(
     w: plain.Weights, sizes: NetworkSizes, text_step: bool, batch: Batch, rng: StepRandom
 ) -> Tensor:
-    height, width = batch["image"].shape[-2:]
+    height, width = batch.size
     cells = (sizes.vae.code_channels, height // 16, width // 16)
     eps = _noise(rng, batch, *cells) if text_step else None
     depth, mean, logvar, eps = plain.joint(
-        batch["image"], batch["text_feature"], eps, w, _encoder(sizes), PRIOR_MEAN, False
+        batch.image, batch.text_feature, eps, w, _encoder(sizes), PRIOR_MEAN, False
     )
     kl = plain.text_kl(mean, logvar) if text_step else plain.image_kl(eps)
-    return plain.silog(depth, batch["gt_depth"], MAX_DEPTH) + 1e-3 * kl
+    return plain.silog(depth, batch.gt_depth, MAX_DEPTH) + 1e-3 * kl
 
 
 def _noise(rng: StepRandom, batch: Batch, *shape: int) -> Tensor:
     """Drawn on the CPU, whatever the default device is."""
     with torch.device("cpu"):
-        return rng.normal(*shape, device=batch["image"].device)
+        return rng.normal(*shape, device=batch.image.device)
 
 
 def _encoder(sizes: NetworkSizes) -> tuple[tuple[int, ...], int]:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import Outcome, run_stage1, write_config
 from benchmarks.measure import Measurement, benchmark_parser, report
-from common.config import positive
+from common.config_values import positive
 from common.errors import run_program
 
 WARM_UP = 3

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.launching import run_stage1, write_config
 from benchmarks.measure import Measurement, benchmark_parser, repeat, report
-from common.config import REPO_ROOT, positive
+from common.config import REPO_ROOT
+from common.config_values import positive
 from common.errors import run_program
 
 SIZE = (32, 64)

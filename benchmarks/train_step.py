@@ -33,16 +33,19 @@ from benchmarks.measure import Measurement, benchmark_parser, report
 from benchmarks.networks import (
     NETWORKS,
     WHAT,
-    Batch,
     make_batch,
     make_network,
     make_step,
 )
 from benchmarks.plain_steps import time_plain
 from benchmarks.tricks import MALLOC, TRICKS, without
-from common.config import REPO_ROOT, positive
+from common.config import REPO_ROOT
+from common.config_values import positive
+from common.data.batch import Batch
 from common.engine.log_window import memory_gb
-from common.engine.loop import TrainConfig, adam, fit
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
 from common.errors import UserError, run_program
 from common.networks.layers import trainable_parameters
 from common.networks.swin import SwinEncoder
@@ -156,18 +159,25 @@ def time_fit(
 ) -> list[float]:
     """Seconds of a step of this project's loop: one mean over `steps` of them for each round."""
     total = (arguments.rounds + WARM_UP) * steps
-    count = len(batch["image"])
+    count = len(batch)
     config = TrainConfig(batch_size=count, max_steps=total, precision=precision, log_every=steps)
-    processes = Processes(0, 1, batch["image"].device)
+    processes = Processes(0, 1, batch.image.device)
     if arguments.compile:
         network = compile_if_possible(network, processes, partial(print, file=sys.stderr))
     times: list[float] = []
     fit(
-        model=network, step_fn=make_step(what), micro_batches=iter([batch] * total), config=config,
-        total_steps=total, optimizer=adam(trainable_parameters(network), config), start_step=0,
-        seed=0, processes=processes, evaluate=lambda step: None, evaluate_every=total + 1,
-        save=lambda step: None, log=lambda step, values: times.append(values["step_seconds"]),
-    )  # fmt: skip
+        network,
+        Task(make_step(what)),
+        iter([batch] * total),
+        adam(trainable_parameters(network), config),
+        Plan(config, seed=0, start_step=0, total_steps=total, evaluate_every=total + 1),
+        Hooks(
+            log=lambda step, values: times.append(values["step_seconds"]),
+            evaluate=lambda step: None,
+            save=lambda step: None,
+        ),
+        processes,
+    )
     return times
 
 

@@ -1,29 +1,28 @@
 """One YAML file and `key=value` words become one tree of frozen dataclasses.
 
 Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
-names it) starts from another file; `replace: [data, text.features]` puts these sections and keys
-back to their defaults before the file's own are read. Unknown keys, wrong types and values out of
-range are a `UserError` that names the file (or the command line), key and nearest valid key.
+names it) starts from another file, `base: [a.yaml, b.yaml]` from several, a later one winning.
+`replace: [data, text.features]` puts these sections and keys back to their defaults before the
+file's own are read, but for those in `keep: [data.height]`. Unknown keys, wrong types and values
+out of range are a `UserError` that names the file (or the command line), the key and the nearest
+valid key.
 
 Relative paths: in a YAML file they start at the repository root; typed on the command line they
 start at the current folder, or at the repository root when they exist only there.
 """
 
-import argparse
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, TypeVar
 
 import yaml
 
+from common.config_values import REPO_ROOT, convert_value, describe_type, is_union
 from common.errors import UserError
 
-REPO_ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
 _MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
@@ -51,14 +50,32 @@ def merge_yaml(
     if path.resolve() in named_by:
         raise UserError(f"{path}: base: the files name each other in a circle")
     new = _read_yaml(path)
-    base, replaced = new.pop("base", None), new.pop("replace", [])
-    if base is not None:
-        merge_yaml(tree, sources, path.parent / str(base), (*named_by, path.resolve()))
-    if not isinstance(replaced, list) or not all(isinstance(key, str) for key in replaced):
-        raise UserError(f"{path}: replace must be a list of sections and keys, as [data]")
+    base = new.pop("base", [])
+    replaced, kept = (_read_keys(new, name, path) for name in ("replace", "keep"))
+    for name in base if isinstance(base, list) else [base]:
+        merge_yaml(tree, sources, path.parent / str(name), (*named_by, path.resolve()))
+    before = [(key, look_up(tree, key), _where(key, sources)) for key in kept]
     for key in replaced:
         _forget(tree, sources, key)
+    for key, value, source in before:
+        if value is not None:
+            merge(tree, sources, _nested(key, value), source)
     merge(tree, sources, new, str(path))
+
+
+def _read_keys(tree: dict, name: str, path: Path) -> list[str]:
+    """Take a list of dotted keys out of a file's tree."""
+    keys = tree.pop(name, [])
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise UserError(f"{path}: {name} must be a list of sections and keys, as [data]")
+    return keys
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """`a.b` -> {"a": {"b": value}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -103,9 +120,7 @@ def apply_overrides(tree: dict, sources: dict[str, str], overrides: list[str]) -
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"command line: {key}: cannot read the value '{text}'") from error
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        merge(tree, sources, value, "command line")
+        merge(tree, sources, _nested(key, value), "command line")
 
 
 def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: str = "") -> None:
@@ -198,12 +213,8 @@ def _field_types(config_type: type) -> dict[str, Any]:
 
 def _section(kind: Any) -> type | None:
     """The dataclass of a section, also of one that may be null; None: a plain value."""
-    kinds = typing.get_args(kind) if _is_union(kind) else (kind,)
+    kinds = typing.get_args(kind) if is_union(kind) else (kind,)
     return next((typing.cast(type, k) for k in kinds if dataclasses.is_dataclass(k)), None)
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) in (Union, types.UnionType)
 
 
 def _build(
@@ -220,8 +231,8 @@ def _build(
     for field in dataclasses.fields(typing.cast(Any, config_type)):
         name, kind, key = field.name, kinds[field.name], f"{prefix}{field.name}"
         section = _section(kind)
-        if section is not None and (name in tree or not _is_union(kind)):
-            is_null = _is_union(kind) and tree[name] is None
+        if section is not None and (name in tree or not is_union(kind)):
+            is_null = is_union(kind) and tree[name] is None
             below = tree.get(name, {})
             values[name] = None if is_null else _build(section, below, f"{key}.", sources, keys)
         elif name in tree:
@@ -265,88 +276,9 @@ def _where(key: str, sources: dict[str, str]) -> str:
 def _convert(kind: Any, value: Any, key: str, sources: dict[str, str]) -> Any:
     where = _where(key, sources)
     try:
-        return _convert_value(kind, value, where == "command line")
+        return convert_value(kind, value, where == "command line")
     except (TypeError, ValueError):
-        raise UserError(f"{where}: {key} must be {_describe(kind)}, not {value!r}") from None
-
-
-def _convert_value(kind: Any, value: Any, typed_by_hand: bool) -> Any:
-    """`value` as `kind`; TypeError or ValueError when it is not one."""
-    origin = typing.get_origin(kind)
-    if _is_union(kind):
-        return _convert_union(typing.get_args(kind), value, typed_by_hand)
-    if origin is Literal:
-        if value not in typing.get_args(kind) or isinstance(value, bool):
-            raise ValueError(value)
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError(value)
-        return tuple(_convert_value(typing.get_args(kind)[0], v, typed_by_hand) for v in value)
-    return _convert_scalar(kind, value, typed_by_hand)
-
-
-def _convert_union(kinds: tuple, value: Any, typed_by_hand: bool) -> Any:
-    if value is None:
-        if types.NoneType in kinds:
-            return None
-        raise TypeError(value)
-    for kind in kinds:
-        if kind is types.NoneType:
-            continue
-        try:
-            return _convert_value(kind, value, typed_by_hand)
-        except (TypeError, ValueError):
-            continue
-    raise TypeError(value)
-
-
-def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        number = float(value)  # PyYAML reads 1e-3 as a string
-        if not math.isfinite(number):
-            raise ValueError(value)
-        return number
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    if kind is Path and isinstance(value, str):
-        return resolve_path(value, typed_by_hand)
-    raise TypeError(value)
-
-
-def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
-    """An absolute path (see the module's docstring for what a relative one means)."""
-    path = Path(text).expanduser()
-    if path.is_absolute():
-        return path
-    if typed_by_hand and (Path.cwd() / path).exists():
-        return Path.cwd() / path
-    if typed_by_hand and not (REPO_ROOT / path).exists():
-        return Path.cwd() / path
-    return REPO_ROOT / path
-
-
-def _describe(kind: Any) -> str:
-    names = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "text",
-        Path: "a path",
-        types.NoneType: "null",
-    }
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return "one of " + ", ".join(str(p) for p in parts)
-    if origin is tuple:
-        return f"a list, each {_describe(parts[0])}"
-    if parts:
-        return " or ".join(_describe(p) for p in parts)
-    return names.get(kind, str(kind))
+        raise UserError(f"{where}: {key} must be {describe_type(kind)}, not {value!r}") from None
 
 
 def _plain(value: Any) -> Any:
@@ -357,10 +289,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1, as `type` of an argument of argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)

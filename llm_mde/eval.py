@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate

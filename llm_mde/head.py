@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.config import require_at_least
+from common.networks.fast.upsampling import upsample, upsample_to
 from common.networks.layers import conv3x3
-from common.networks.upsampling import upsample, upsample_to
 
 
 @dataclass(frozen=True)

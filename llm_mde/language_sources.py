@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedModel,
 )  # fmt: skip
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path

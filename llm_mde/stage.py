@@ -11,7 +11,7 @@ from common.programs.stage import Stage
 from llm_mde.config import LLMMDEConfig
 from llm_mde.eval import predict
 from llm_mde.model import LLMDepth, load_llm_depth
-from llm_mde.train import build, start, step_fn
+from llm_mde.train import build, prepare, start, step_fn
 
 
 def needs(model: LLMDepth) -> Needs:
@@ -38,6 +38,7 @@ STAGE = Stage(
     step_fn=step_fn,
     predict=predict,
     parameters=parameters,
+    prepare=prepare,
     start=start,
     optimizer=adamw,
 )

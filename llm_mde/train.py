@@ -26,6 +26,7 @@ from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
 from common.networks.encoder_weights import start_from
+from common.programs.assembly import Data
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom
@@ -39,18 +40,22 @@ def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
     return build_llm_depth(config.model, config.prompt, setting)
 
 
-def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
-    """Refuse prompts that are too long; load an encoder; CLIP's features of the depth classes."""
-    splits = (start.data.train, start.data.val)
+def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
+    """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
+    splits = (data.train, data.val)
     model.check_prompts(c for split in splits for c in split.language.captions.values())
-    if config.model.encoder is not None and start.is_fresh:
-        start_from(model.vision.encoder, config.model.encoder.weights, start.log)
     if model.reads_depth_class:
         # Imported here: only this part of the prompt needs CLIP.
         from common.language.encoders import text_encoder
 
         features = text_encoder(config.text.encoder).encode(model.prompt.clip_sentences())
         model.prompt.set_class_features(features)
+
+
+def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
+    """A pretrained encoder; say how many weights there are, and whether a prompt is read."""
+    if config.model.encoder is not None and start.is_fresh:
+        start_from(model.vision.encoder, config.model.encoder.weights, start.log)
     for line in model.size_lines():
         start.log(line)
     if not model.reads_prompt:

@@ -20,7 +20,8 @@ from timm.models import load_checkpoint
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from common.config import require_at_least, resolve_path
+from common.config import require_at_least
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.runtime.hub import one_line_failure

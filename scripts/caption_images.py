@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings

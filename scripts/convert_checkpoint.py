@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.networks.published import names as pub
 from common.networks.published.names import Kind, State

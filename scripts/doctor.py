@@ -26,15 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config import (
-    REPO_ROOT,
-    apply_overrides,
-    build_config,
-    find_yaml,
-    merge_yaml,
-    positive,
-    resolve_path,
-)
+from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split

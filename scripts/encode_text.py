@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from common.config import positive, resolve_path
+from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
 from common.language.captions import captions_sha256, read_captions, write_entries
 from common.language.encoding import (

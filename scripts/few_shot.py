@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.runtime.machine import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.config import positive
+from common.config_values import positive
 from common.errors import UserError, run_program
 from scripts.demo_renderer.room_files import RoomsSettings, write_rooms
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets

@@ -29,7 +29,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config import REPO_ROOT, resolve_path
+from common.config import REPO_ROOT
+from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from scripts.preparation.archives import existing_places

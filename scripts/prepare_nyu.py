@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from scripts.preparation import nyu_sources

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from common.config import REPO_ROOT, resolve_path
+from common.config import REPO_ROOT
+from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.files import whole_file
 from scripts.preparation.archives import existing_places, extract_zip, find_archives

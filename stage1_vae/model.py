@@ -10,25 +10,36 @@ Legend: L latent size (256), C code size (128).
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
-from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, padded_size
+from common.config import build_config, filled_in, require_at_least, to_dict
+from common.networks.fast.depth_head import depth_head
+from common.networks.layers import (
+    Standardize,
+    conv3x3,
+    known_mean,
+    metric_depth,
+    mlp,
+    padded_size,
+    reparameterize,
+    std_of,
+)
 from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatures
-from common.networks.upsampling import folded_conv3x3
 
 
 @dataclass(frozen=True)
 class TextVAEConfig:
-    """Sizes of the published network. `prior_mean`: mean log-depth of the data set."""
+    """Sizes of the published network.
+
+    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
+    """
 
     text_dim: int = 1024
     hidden_dims: tuple[int, ...] = (512, 256)
     latent_dim: int = 256
     code_channels: int = 128
     metric_hidden: int = 64
-    prior_mean: float = 1.54
+    prior_mean: float | None = filled_in()
     standardize_text: bool = False
 
     def __post_init__(self) -> None:
@@ -48,7 +59,7 @@ class TextVAEOutput:
 
     @property
     def std(self) -> Tensor:
-        return torch.exp(self.logvar / 2)
+        return std_of(self.logvar)
 
 
 class SceneDistribution(nn.Module):
@@ -70,18 +81,15 @@ class SceneDistribution(nn.Module):
     def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> SceneFeatures:
         """The scene at mean + eps * std; eps: [B, L]."""
         mean, logvar = self.encode(text_feature)
-        return self.decoder(mean + eps * torch.exp(logvar / 2), size)
+        return self.decoder(reparameterize(mean, logvar, eps), size)
 
 
 class TextVAE(nn.Module):
     """The whole of stage 1: distribution of scenes and a depth head of its own."""
 
-    needs_text_feature = True
-    needs_image_feature = False
-
     def __init__(self, config: TextVAEConfig):
         super().__init__()
-        self.config, self.text_dim = config, config.text_dim
+        self.config, self.prior_mean = config, known_mean(config.prior_mean)
         self.scenes = SceneDistribution(config)
         self.metric = mlp(config.latent_dim, config.metric_hidden, 2)
         self.depth_conv = conv3x3(config.code_channels, 1)
@@ -89,10 +97,10 @@ class TextVAE(nn.Module):
     def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> TextVAEOutput:
         """text_feature: [B, text_dim], eps: [B, L] (zeros: the mean scene), size: (H, W)."""
         mean, logvar = self.scenes.encode(text_feature)
-        z = mean + eps * torch.exp(logvar / 2)
+        z = reparameterize(mean, logvar, eps)
         levels = self.scenes.decoder(z, padded_size(size)).levels
-        logit = folded_conv3x3(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
-        depth = metric_depth(self.metric(z), logit, self.config.prior_mean)
+        logit = depth_head(self.depth_conv, levels, LEVEL_SCALES)  # [B, 1, H', W']
+        depth = metric_depth(self.metric(z), logit, self.prior_mean)
         return TextVAEOutput(depth[..., : size[0], : size[1]], mean, logvar)
 
     def describe(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.losses.vae import VAELossConfig, vae_terms, vae_totals
+from common.networks.layers import std_of
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.processes import unwrap
@@ -64,7 +65,7 @@ def totals_fn(
 ) -> dict[str, Tensor]:
     """The normalizers of the loss over the whole effective batch."""
     _, logvar = unwrap(model).scenes.encode(batch.text_feature)
-    return vae_totals((logvar / 2).exp(), batch.gt_depth, max_depth)
+    return vae_totals(std_of(logvar), batch.gt_depth, max_depth)
 
 
 def main() -> None:

@@ -49,8 +49,6 @@ class ConditionalSampler(nn.Module):
 class SampledVAE(nn.Module):
     """The whole of stage 2: frozen text-VAE, sampler, and an encoder if evidence is `encoder`."""
 
-    needs_text_feature = True
-
     def __init__(
         self,
         config: SamplerConfig,
@@ -59,8 +57,6 @@ class SampledVAE(nn.Module):
     ):
         super().__init__()
         self.config, self.image_size = config, image_size
-        self.needs_image_feature = config.evidence == "clip"
-        self.text_dim, self.image_dim = vae_config.text_dim, config.image_dim
         self.vae = TextVAE(vae_config).requires_grad_(False)
         self.encoder = None
         evidence_dim = config.image_dim

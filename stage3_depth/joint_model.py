@@ -18,12 +18,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
+from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
-from common.networks.layers import Standardize, conv3x3, metric_depth, mlp, pad_to_stride
+from common.networks.fast.depth_head import depth_head
+from common.networks.fast.upsampling import upsample
+from common.networks.layers import (
+    Standardize,
+    conv3x3,
+    known_mean,
+    metric_depth,
+    mlp,
+    pad_to_stride,
+    reparameterize,
+    std_of,
+)
 from common.networks.scene_decoder import LEVEL_SCALES
-from common.networks.upsampling import folded_conv3x3, upsample
 
 Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 
@@ -32,7 +42,7 @@ Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 class JointConfig:
     """Sizes of the published network; `skips`: see the module's docstring.
 
-    prior_mean: mean log-depth of the data set.
+    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
     """
 
     decoder_channels: tuple[int, ...] = (512, 256, 64)
@@ -40,7 +50,7 @@ class JointConfig:
     text_dim: int = 1024
     hidden_dims: tuple[int, ...] = (512, 256)
     metric_hidden: int = 384
-    prior_mean: float = 1.54
+    prior_mean: float | None = filled_in()
     standardize_text: bool = False
     skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -95,12 +105,10 @@ class CellSampler(nn.Module):
 class JointDepth(nn.Module):
     """The joint network: text step with noise, image step without."""
 
-    needs_text_feature = True
-    needs_image_feature = False
-
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()
-        self.config, self.image_size, self.text_dim = config, image_size, config.text_dim
+        self.config, self.image_size = config, image_size
+        self.prior_mean = known_mean(config.prior_mean)
         self.encoder = build_encoder(config.encoder, image_size)
         check_encoder(self.encoder, config.encoder)
         c2, c3, c4, c5 = self.encoder.channels
@@ -136,20 +144,19 @@ class JointDepth(nn.Module):
     def image_step(self, image: Tensor, mean: Tensor, logvar: Tensor) -> JointOutput:
         """The image chooses eps and scales the depth; shapes as in `forward`, mean [B, C]."""
         skips, x5 = self.see(image)
-        std = torch.exp(logvar / 2)
-        eps = self.sampler(skips[0], mean, std)
+        eps = self.sampler(skips[0], mean, std_of(logvar))
         if self.config.skips == "dropped":
             skips = self.no_skips(image)
-        logit = self.decode(code_of(mean, std, eps), skips)
+        logit = self.decode(reparameterize(mean, logvar, eps), skips)
         metric = self.metric(x5.amax(dim=(-2, -1)))
-        return JointOutput(metric_depth(metric, logit, self.config.prior_mean), mean, logvar, eps)
+        return JointOutput(metric_depth(metric, logit, self.prior_mean), mean, logvar, eps)
 
     def text_step(self, image: Tensor, mean: Tensor, logvar: Tensor, eps: Tensor) -> JointOutput:
         """A scene drawn from the words' distribution; no metric head."""
         kept = self.config.skips == "kept"
         skips = self.see(image)[0] if kept else self.no_skips(image)
-        logit = self.decode(code_of(mean, torch.exp(logvar / 2), eps), skips)
-        depth = torch.exp(logit.float() + self.config.prior_mean)
+        logit = self.decode(reparameterize(mean, logvar, eps), skips)
+        depth = torch.exp(logit.float() + self.prior_mean)
         return JointOutput(depth, mean, logvar, eps)
 
     def see(self, image: Tensor) -> tuple[Skips, Tensor]:
@@ -176,7 +183,7 @@ class JointDepth(nn.Module):
         x, d3 = self.refine3(x, upsample(d4, 2))
         x = self.up2(x, x2)  # [B, u2, H/4, W/4]
         _, d2 = self.refine2(x, upsample(d3, 2))
-        return folded_conv3x3(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
+        return depth_head(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
 
     def check_noise(self, eps: Tensor, image: Tensor) -> None:
         """Raise ValueError unless eps has one value per image, code channel and cell."""
@@ -188,11 +195,6 @@ class JointDepth(nn.Module):
     def describe(self) -> dict[str, Any]:
         """What `load_joint` needs to rebuild this network."""
         return {"joint": to_dict(self.config), "image_size": list(self.image_size)}
-
-
-def code_of(mean: Tensor, std: Tensor, eps: Tensor) -> Tensor:
-    """mean + std * eps in every cell: [B, C], [B, C], [B, C, h, w] -> [B, C, h, w]."""
-    return mean[:, :, None, None] + std[:, :, None, None] * eps
 
 
 def load_joint(checkpoint: dict) -> JointDepth:

@@ -7,34 +7,39 @@ the text-VAE of stage 1 driven by stage 2's sampler; gradients reach both.
 Legend: x image features, d depth code (C = 128 channels), f scene features of the prior.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from common.config import build_config, require_at_least, to_dict
+from common.config import build_config, filled_in, require_at_least, to_dict
 from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, check_encoder
 from common.networks.encoder import EncoderConfig, build_encoder
-from common.networks.layers import conv3x3, metric_depth, mlp, pad_to_stride
+from common.networks.fast.depth_head import depth_head
+from common.networks.fast.upsampling import upsample
+from common.networks.layers import conv3x3, known_mean, metric_depth, mlp, pad_to_stride
 from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures
-from common.networks.upsampling import folded_conv3x3, upsample
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Decoder sizes of the published network (Up4, Up3, Up2 outputs; code; metric MLP)."""
+    """Decoder sizes of the published network (Up4, Up3, Up2 outputs; code; metric MLP).
+
+    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth). encoder: null: stage 2's
+    where that is its evidence, else the published Swin-L.
+    """
 
     decoder_channels: tuple[int, ...] = (512, 256, 64)
     metric_hidden: int = 384
-    prior_mean: float = 1.54
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    prior_mean: float | None = filled_in()
+    encoder: EncoderConfig | None = filled_in()
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "decoder_channels", "metric_hidden")
-        check_decoder_channels(self.decoder_channels, self.encoder)
+        check_decoder_channels(self.decoder_channels, self.encoder or EncoderConfig())
 
 
 class DepthEstimator(nn.Module):
@@ -48,9 +53,10 @@ class DepthEstimator(nn.Module):
         image_size: tuple[int, int],
     ):
         super().__init__()
-        self.prior_mean = config.prior_mean
-        self.encoder = build_encoder(config.encoder, image_size)
-        check_encoder(self.encoder, config.encoder)
+        self.prior_mean = known_mean(config.prior_mean)
+        encoder_config = config.encoder or EncoderConfig()
+        self.encoder = build_encoder(encoder_config, image_size)
+        check_encoder(self.encoder, encoder_config)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels
         code = code_channels
@@ -91,7 +97,7 @@ class DepthEstimator(nn.Module):
         both = tuple(
             torch.cat((d.float(), f.float()), dim=1) for d, f in zip(codes, levels, strict=True)
         )
-        return folded_conv3x3(self.depth_conv, both, LEVEL_SCALES, mix=self.fuse4)
+        return depth_head(self.depth_conv, both, LEVEL_SCALES, mix=self.fuse4)
 
 
 class LanguageDepth(nn.Module):
@@ -113,8 +119,6 @@ class LanguageDepth(nn.Module):
         self.configs = {"estimator": config, "sampler": sampler_config, "vae": vae_config}
         self.image_size, self.language = image_size, language
         self.evidence = sampler_config.evidence
-        self.needs_text_feature = language == "caption"
-        self.needs_image_feature = self.needs_text_feature and self.evidence == "clip"
         self.text_dim, self.image_dim = vae_config.text_dim, sampler_config.image_dim
         self.estimator = DepthEstimator(
             config, vae_config.latent_dim, vae_config.code_channels, image_size

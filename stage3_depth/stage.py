@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from common.errors import UserError
 from common.language.language import Needs
-from common.networks.encoder import parameter_groups
+from common.networks.encoder import EncoderConfig, parameter_groups
 from common.programs.stage import EarlierStage, Stage, with_mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
@@ -34,20 +34,28 @@ def resolve(config: Stage3Config, stage2: SampledVAE) -> Stage3Config:
     Raises `UserError` for an encoder that is named and is not stage 2's.
     """
     config = with_mean_log_depth(config, stage2)
-    if stage2.encoder is None:
-        return config
-    ours, theirs = config.model.encoder, stage2.encoder.config
-    if ours is None:
-        return replace(config, model=replace(config.model, encoder=theirs))
-    keys = ("name", "embed_dim", "depths", "num_heads", "window_size", "absolute_position")
+    is_shared = stage2.config.evidence == "encoder"
+    if config.model.encoder is None:
+        encoder = stage2.config.encoder if is_shared else EncoderConfig()
+        return replace(config, model=replace(config.model, encoder=encoder))
+    if is_shared:
+        check_same_encoder(config, stage2)
+    return config
+
+
+def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
+    """Raise `UserError` unless the encoder that is named is of stage 2's kind and sizes."""
+    ours, theirs = config.model.encoder, stage2.config.encoder
+    sizes = ("embed_dim", "depths", "num_heads", "window_size", "absolute_position")
+    keys = ("name", *(sizes if theirs.name == "swin" else ()))
     differing = [f"model.encoder.{k}" for k in keys if getattr(ours, k) != getattr(theirs, k)]
     if config.data.size != stage2.image_size:
         differing += ["data.height", "data.width"]
     if differing:
         raise UserError(
-            f"{', '.join(differing)}: must be the same as in stage 2 (evidence encoder)"
+            f"{', '.join(differing)}: must be the same as in stage 2 (evidence encoder); leave "
+            "model.encoder out to take stage 2's"
         )
-    return config
 
 
 STAGED = Stage(

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from dataset_trees import plain
 
-from common.data import dataset as dataset_module
+from common.data import frames
+from common.data.batch import Item
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset
 
@@ -16,12 +17,11 @@ def cached(data: DataConfig, folder: Path, **options) -> DepthDataset:
     return plain(replace(data, cache=folder), augment=True, **options)
 
 
-def assert_same(item: dict, other: dict) -> None:
-    """Every entry is equal, bit for bit."""
-    assert item.keys() == other.keys()
-    for name, value in item.items():
-        is_tensor = isinstance(value, torch.Tensor)
-        assert torch.equal(value, other[name]) if is_tensor else value == other[name], name
+def assert_same(item: Item, other: Item) -> None:
+    """Every field is equal, bit for bit."""
+    for name, value in vars(item).items():
+        is_tensor, theirs = isinstance(value, torch.Tensor), getattr(other, name)
+        assert torch.equal(value, theirs) if is_tensor else value == theirs, name
 
 
 def refuse_to_decode(monkeypatch) -> None:
@@ -30,15 +30,15 @@ def refuse_to_decode(monkeypatch) -> None:
     def refuse(*_):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(dataset_module, "read_pair", refuse)
+    monkeypatch.setattr(frames, "read_pair", refuse)
 
 
 def num_decoded(dataset: DepthDataset, monkeypatch) -> int:
     """How many frames are decoded when all are asked for once."""
-    decode, calls = dataset_module.read_pair, []
+    decode, calls = frames.read_pair, []
     with monkeypatch.context() as patch:
         patch.setattr(
-            dataset_module, "read_pair", lambda *words: calls.append(words) or decode(*words)
+            frames, "read_pair", lambda *arguments: calls.append(arguments) or decode(*arguments)
         )
         for index in range(len(dataset)):
             dataset[index, index]

@@ -12,4 +12,5 @@ TINY_JOINT = JointConfig(
     encoder=EncoderConfig(
         embed_dim=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4), window_size=4, drop_path=0.0
     ),
+    prior_mean=1.54,
 )

@@ -11,7 +11,9 @@ from stage3_depth.joint_model import JointConfig, JointDepth
 from stage3_depth.model import EstimatorConfig, LanguageDepth
 
 ENCODER = EncoderConfig(8, (1, 2, 1, 1), (1, 2, 2, 4), window_size=2)
-VAE = TextVAEConfig(text_dim=16, hidden_dims=(16,), latent_dim=16, code_channels=8, metric_hidden=8)
+VAE = TextVAEConfig(
+    text_dim=16, hidden_dims=(16,), latent_dim=16, code_channels=8, metric_hidden=8, prior_mean=1.54
+)
 SIZES = [(61, 90), (33, 100), (64, 65), (31, 7)]
 TEXT = torch.randn(2, 16, generator=torch.Generator().manual_seed(5))
 
@@ -29,10 +31,21 @@ def predictors():
     vae = TextVAE(VAE).eval()
     evidence = SamplerConfig(evidence="encoder", hidden_dims=(16,), encoder=ENCODER)
     sampled = SampledVAE(evidence, VAE, (64, 96)).eval()
-    estimator = EstimatorConfig(decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER)
+    estimator = EstimatorConfig(
+        decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER, prior_mean=1.54
+    )
     language = LanguageDepth(estimator, evidence, VAE, (64, 96)).eval()
     joint = JointDepth(
-        JointConfig((16, 8, 8), 8, 16, (16,), metric_hidden=8, skips="kept", encoder=ENCODER),
+        JointConfig(
+            (16, 8, 8),
+            8,
+            16,
+            (16,),
+            metric_hidden=8,
+            skips="kept",
+            encoder=ENCODER,
+            prior_mean=1.54,
+        ),
         (64, 96),
     ).eval()
 

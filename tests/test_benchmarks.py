@@ -26,8 +26,11 @@ from benchmarks.plain_steps import plain_loss
 from benchmarks.tricks import MALLOC, REPLACEMENTS, TRICKS, without
 from common.config import REPO_ROOT
 from common.data.dataset import build_dataset
-from common.engine.loop import TrainConfig, adam
+from common.data.splits import find_split
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
 from common.evaluation.metrics import METRIC_NAMES
+from common.networks.fast import FAST_FORMS, takes_plain
 from common.networks.swin import SwinEncoder
 from common.runtime.randomness import StepRandom
 
@@ -59,13 +62,13 @@ def loss_and_gradients(what, *left_out):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     with without(*left_out):
-        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2))["total"]
+        loss = make_step(what)(network, batch, StepRandom(0, 0, 2, 0, 2), {})["total"]
         loss.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     return loss.item(), gradients
 
 
-@pytest.mark.parametrize("trick", [name for name in REPLACEMENTS if name != "fused-adam"])
+@pytest.mark.parametrize("trick", [name for name in TRICKS if name not in ("fused-adam", MALLOC)])
 @pytest.mark.parametrize("what", WHAT)
 def test_every_trick_equals_its_plain_form(what, trick):
     loss, gradients = loss_and_gradients(what)
@@ -82,16 +85,21 @@ def test_every_trick_equals_its_plain_form(what, trick):
 def test_the_plain_forms_are_really_used():
     """Else the comparison above would say nothing."""
     batch = make_batch(1, SIZE, TINY, CPU)
+    for form in FAST_FORMS:
+        with without(form):
+            assert [takes_plain(name) for name in FAST_FORMS] == [n == form for n in FAST_FORMS]
+        assert not takes_plain(form)
     for trick, replacements in REPLACEMENTS.items():
         before = [getattr(owner, name) for owner, name, _ in replacements]
         with without(trick):
             inside = [getattr(owner, name) for owner, name, _ in replacements]
         assert all(a is not b for a, b in zip(before, inside, strict=True)), trick
         assert before == [getattr(owner, name) for owner, name, _ in replacements]
+    network, rng = make_network("stage1", TINY, SIZE), StepRandom(0, 0, 1, 0, 1)
     with without("folded-head"), torch.profiler.profile() as profiler:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     with torch.profiler.profile() as folded:
-        make_step("stage1")(make_network("stage1", TINY, SIZE), batch, StepRandom(0, 0, 1, 0, 1))
+        make_step("stage1")(network, batch, rng, {})
     counts = [{e.key: e.count for e in p.key_averages()} for p in (folded, profiler)]
     assert counts[0]["aten::conv2d"] > counts[1]["aten::conv2d"]  # one for each of its maps
 
@@ -138,7 +146,7 @@ def test_the_plain_step_computes_the_same_loss(what):
     network = make_network(what, TINY, SIZE)
     batch = make_batch(2, SIZE, TINY, CPU)
     rng = StepRandom(0, 0, 2, 0, 2)
-    ours = make_step(what)(network, batch, rng)["total"].item()
+    ours = make_step(what)(network, batch, rng, {})["total"].item()
     theirs = plain_loss(what, network, TINY)[0](batch, rng).item()
     assert ours == pytest.approx(theirs, rel=1e-4)
 

@@ -3,12 +3,15 @@
 import random
 import resource
 import signal
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from common.errors import UserError
+from common.programs.stage import EarlierStage
 from common.runtime import checkpoints as ckpt
 
 CONTENT = {
@@ -132,21 +135,29 @@ def test_an_interrupted_write_keeps_the_old_file(saved, monkeypatch):
 
 def test_find_by_folder_or_file(tmp_path):
     folder = tmp_path / "stage1"
+    find = partial(ckpt.find_checkpoint, "stage1", "stage1_vae", "")
     with pytest.raises(UserError) as caught:
-        ckpt.find_checkpoint(folder, "stage1", "init.stage1=PATH")
+        ckpt.find_checkpoint("stage1", "stage1_vae", "init.stage1=PATH", folder)
     message = str(caught.value)
     assert all(part in message for part in (str(folder), "stage1_vae/train.sh", "init.stage1=PATH"))
     for name in ("last.pt", "best.pt"):  # the best one, where there is one
         ckpt.save_checkpoint(folder / "checkpoints" / name, CONTENT)
-        found = ckpt.find_checkpoint(folder, "stage1", "")
+        found = find(folder)
         assert found == folder / "checkpoints" / name
-        assert ckpt.find_checkpoint(folder / "checkpoints", "stage1", "") == found
-        assert ckpt.find_checkpoint(found, "stage1", "") == found
+        assert find(folder / "checkpoints") == found
+        assert find(found) == found
 
 
 def test_earlier_stage_is_found_in_the_first_experiment_that_has_one(tmp_path):
     def look(place=None, experiments=("own", "other")):
-        path = ckpt.find_earlier_stage(tmp_path, "stage1", place, experiments)
+        earlier = EarlierStage(
+            "stage1",
+            "stage1_vae",
+            load=lambda checkpoint: None,
+            place=lambda config: place,
+            experiments=lambda config: experiments,
+        )
+        path = earlier.find(SimpleNamespace(output_root=tmp_path))
         return ckpt.load_checkpoint(path, stage="stage1")["step"]
 
     with pytest.raises(

@@ -1,25 +1,20 @@
 """YAML files and key=value words to dataclasses, and every way they can be wrong."""
 
-from dataclasses import FrozenInstanceError, dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from common.programs.training import read_command_line
 from config_refusals import refusal
+from conftest import call
 
-from common.config import (
-    REPO_ROOT,
-    build_config,
-    find_yaml,
-    load_config,
-    resolve_path,
-    to_dict,
-    valid_keys,
-)
+from common.config import REPO_ROOT, build_config, find_yaml, load_config, to_dict, valid_keys
+from common.config_values import resolve_path
 from common.errors import UserError
-from stage1_vae.config import Stage1Config
+from common.programs.train import read_command_line
+from common.programs.train import train as train_program
+from stage1_vae.stage import STAGE
 
 
 @dataclass(frozen=True)
@@ -206,11 +201,14 @@ def test_valid_keys_are_dotted():
     assert valid_keys(Config)[:4] == ["data", "data.root", "data.height", "data.lists"]
 
 
-def test_the_command_line_of_a_training_program(workspace, monkeypatch, capsys):
+def test_the_command_line_of_a_training_program(workspace, monkeypatch):
     path = str(workspace.configs / "stage1.yaml")
+    stage = replace(STAGE, default_yaml=path)
 
-    def read(*words):
-        return read_command_line(Stage1Config, list(words), path, "What it does.\n")
+    def read(*arguments):
+        chosen, config = read_command_line(list(arguments), stage)
+        assert chosen is stage
+        return config
 
     assert read() == read(path)
     assert read("seed=3", path, "experiment=y").experiment == "y"
@@ -221,10 +219,9 @@ def test_the_command_line_of_a_training_program(workspace, monkeypatch, capsys):
             read(*words)
     with pytest.raises(UserError, match=r"no config file nowhere\.yaml"):
         read("nowhere.yaml")
-    with pytest.raises(SystemExit) as stop:
-        read("--help")
-    assert stop.value.code == 0
-    assert "What it does." in capsys.readouterr().out
+    outcome = call(partial(train_program, "What it does.\n", stage), "--help")
+    assert outcome.code == 0
+    assert "What it does." in outcome.out
 
 
 def test_find_yaml_prefers_the_current_folder(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from dataset_trees import DRIVE, one_line, picture, plain, save, stored_depth
 
 from common.data.data_config import DataConfig
 from common.data.sampling import StepSampler, train_loader
+from common.data.splits import find_split
 from common.errors import UserError
 
 
@@ -90,7 +91,8 @@ def test_image_too_small_for_kitti(kitti):
     save(image, picture(300, 1242, 0))
     save(next(kitti.gt_root.rglob("0000000000.png")), stored_depth(300, 1242, 0))
     with pytest.raises(
-        UserError, match="0000000000.png is 300x1242, too small for KITTI's 352x1216"
+        UserError,
+        match="0000000000.png is 300x1242, too small for the 352x1216 crop of data.name=kitti",
     ):
         plain(kitti)[0]
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from dataset_trees import one_line, plain, save, stored_depth
 
-from common.data.dataset import collate_eval, collate_train
+from common.data.batch import collate_eval, collate_train
 from common.data.sampling import StepSampler, eval_loader, train_loader
+from common.data.splits import find_split
 from common.errors import UserError
 from common.images import transforms
 from common.images.reading import read_image
 from common.language.feature_files import FeatureStore, write_features
+from common.language.language import Language
 
 
 def test_nyu_training_item(nyu):
@@ -28,7 +30,7 @@ def test_nyu_training_item(nyu):
     masked[45:472, 43:608] = stored[45:472, 43:608]
     expected = transforms.resize_depth(masked, 64, 96) / 1000
     np.testing.assert_allclose(item.gt_depth[0].numpy(), expected, rtol=1e-6)
-    unmasked = plain(replace(nyu, mask_border=False))[4, 11]["gt_depth"]
+    unmasked = plain(replace(nyu, mask_border=False))[4, 11].gt_depth
     assert (unmasked > 0).sum() > 1.2 * (item.gt_depth > 0).sum()
 
 
@@ -72,24 +74,24 @@ def test_kitti_random_crop_moves_image_and_depth_together(kitti):
     data = replace(kitti, rotate_degrees=0.0, flip=False, jitter=False)
     dataset = plain(data, augment=True)
     full = dataset[0]
-    kb_depth = transforms.kb_crop(full["gt_depth"][0].numpy())
+    kb_depth = transforms.bottom_crop(full.gt_depth[0].numpy())
     lefts = set()
     for position in range(6):
         item = dataset[0, position]
         fits = (kb_depth[0, :513] == item.gt_depth[0, 0, 0].item()).nonzero()[0]
         left = next(x for x in fits if (kb_depth[:, x : x + 704] == item.gt_depth[0].numpy()).all())
-        assert torch.equal(item.image, full["image"][:, :, left : left + 704])
+        assert torch.equal(item.image, full.image[:, :, left : left + 704])
         lefts.add(left)
     assert len(lefts) > 2
 
 
 def test_augmentation_is_a_function_of_seed_and_position(nyu):
     first, again = plain(nyu, augment=True), plain(nyu, augment=True)
-    assert torch.equal(first[3, 7]["image"], again[3, 7]["image"])
-    assert torch.equal(first[3, 7]["gt_depth"], again[3, 7]["gt_depth"])
-    assert not torch.equal(first[3, 7]["image"], first[3, 8]["image"])
+    assert torch.equal(first[3, 7].image, again[3, 7].image)
+    assert torch.equal(first[3, 7].gt_depth, again[3, 7].gt_depth)
+    assert not torch.equal(first[3, 7].image, first[3, 8].image)
     other_seed = plain(nyu, augment=True, seed=1)
-    assert not torch.equal(first[3, 7]["image"], other_seed[3, 7]["image"])
+    assert not torch.equal(first[3, 7].image, other_seed[3, 7].image)
 
 
 def test_workers_do_not_change_batches_or_global_random_state(nyu):
@@ -108,7 +110,7 @@ def test_workers_do_not_change_batches_or_global_random_state(nyu):
         assert torch.equal(a.image, b.image)
         assert torch.equal(a.gt_depth, b.gt_depth)
         assert torch.equal(a.position, b.position)
-        assert a["image_path"] == b["image_path"]
+        assert a.key == b.key
 
 
 def test_collation(kitti):
@@ -143,7 +145,7 @@ def test_features_and_captions_come_with_the_item(nyu, tmp_path):
     text = FeatureStore.open(tmp_path / "text.safetensors")
     image = FeatureStore.open(tmp_path / "image.safetensors")
     captions = {key: f"caption of {key}" for key in keys}
-    dataset = plain(nyu, text_features=text, image_features=image, captions=captions)
+    dataset = plain(nyu, language=Language(captions, text, image))
     item = dataset[4, 0]
     assert torch.equal(item.text_feature, torch.full((8,), 4.0))
     assert item.image_feature.shape == (6,)
@@ -154,10 +156,10 @@ def test_features_and_captions_come_with_the_item(nyu, tmp_path):
     assert batch.text_feature.shape == (2, 8)
 
     with pytest.raises(UserError) as caught:
-        plain(nyu, "val", text_features=text)
+        plain(nyu, "val", language=Language(text_features=text))
     assert "2 of 2 images have no text feature, first office_0001/rgb_00000.jpg" in one_line(caught)
     with pytest.raises(UserError) as caught:
-        plain(nyu, captions=dict(list(captions.items())[:-1]))
+        plain(nyu, language=Language(dict(list(captions.items())[:-1])))
     assert "1 of 15 images have no caption, first kitchen_0004/rgb_00002.jpg" in one_line(caught)
 
 
@@ -172,5 +174,5 @@ def test_validation_is_carved_by_scene_without_a_list(nyu):
 
 
 def test_a_depth_scale_of_its_own(nyu):
-    meters = plain(replace(nyu, depth_scale=500.0), "test")[0]["gt_depth"][0].numpy()
+    meters = plain(replace(nyu, depth_scale=500.0), "test")[0].gt_depth[0].numpy()
     np.testing.assert_allclose(meters, stored_depth(480, 640, 0) / 500, rtol=1e-6)

@@ -14,6 +14,8 @@ from conftest import call
 from common.config import REPO_ROOT
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
+from common.data.sets import DATA_SETS
+from common.data.splits import find_split
 from common.errors import UserError
 from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
 from scripts.doctor_checks.commands import commands_for
@@ -208,9 +210,9 @@ def test_units_are_told_from_the_median(stored, typical, scale):
     assert guess_unit(stored, typical).scale == scale
 
 
-@pytest.mark.parametrize("name", list(trees.DOCTOR["CONFIGS"]))
+@pytest.mark.parametrize("name", list(DATA_SETS))
 def test_the_commands_it_names_exist(name, tmp_path):
-    config = trees.DOCTOR["load"](name, trees.DOCTOR["CONFIGS"][name], str(tmp_path), [])
+    config = trees.DOCTOR["load"](name, DATA_SETS[name].config, str(tmp_path), [])
     shared = (REPO_ROOT / "scripts/preparation/image_sets.py").read_text()
     for command in commands_for(config.data, config.text, "c.yaml").values():
         arguments = shlex.split(command)

@@ -22,7 +22,9 @@ from stage3_depth.model import EstimatorConfig, LanguageDepth, load_language_dep
 LITE, CONVNEXT, RESNET = "tf_efficientnet_lite0", "convnext_tiny", "resnet50"
 NAMES = (LITE, CONVNEXT, RESNET)
 SIZE = (64, 96)
-VAE = TextVAEConfig(text_dim=12, hidden_dims=(8,), latent_dim=8, code_channels=8, metric_hidden=8)
+VAE = TextVAEConfig(
+    text_dim=12, hidden_dims=(8,), latent_dim=8, code_channels=8, metric_hidden=8, prior_mean=1.54
+)
 SWIN = EncoderConfig(8, (1, 2, 1, 1), (1, 2, 2, 4), window_size=2, drop_path=0.0)
 
 
@@ -34,12 +36,14 @@ def make(network: str, encoder: EncoderConfig) -> torch.nn.Module:
     """A network of each recipe, its other sizes as small as they can be."""
     torch.manual_seed(0)
     if network == "joint":
-        config = JointConfig((16, 8, 8), 8, 12, (8,), 8, skips="kept", encoder=encoder)
+        config = JointConfig(
+            (16, 8, 8), 8, 12, (8,), 8, skips="kept", encoder=encoder, prior_mean=1.54
+        )
         return JointDepth(config, SIZE)
     evidence = SamplerConfig("encoder", hidden_dims=(8,), encoder=encoder)
     if network == "stage2":
         return SampledVAE(evidence, VAE, SIZE)
-    estimator = EstimatorConfig((16, 8, 8), 8, encoder=encoder)
+    estimator = EstimatorConfig((16, 8, 8), 8, encoder=encoder, prior_mean=1.54)
     return LanguageDepth(estimator, evidence, VAE, SIZE)
 
 

@@ -3,25 +3,22 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from common.engine.loop import (
-    Interrupted,
-    TrainConfig,
-    Window,
-    adam,
-    catch_signals,
-    fit,
-    learning_rate,
-)
+from common.engine.log_window import Window
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import adam, learning_rate
+from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.networks.layers import trainable_parameters
 from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
+from common.runtime.signals import Interrupted, catch_signals
 
 CPU = torch.device("cpu")
 ALONE = Processes(rank=0, world_size=1, device=CPU)
@@ -74,10 +71,24 @@ class Toy(nn.Module):
         return self.layer(x)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """All that the loop asks of a batch."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self):
+        return len(self.x)
+
+    def to(self, device):
+        return Samples(self.x.to(device), self.y.to(device))
+
+
 def samples(step, batch_size):
     generator = torch.Generator().manual_seed(step)
     x = torch.randn(batch_size, 4, generator=generator)
-    return {"x": x, "y": x.sum(1, keepdim=True) ** 2, "position": torch.arange(batch_size)}
+    return Samples(x, x.sum(1, keepdim=True) ** 2)
 
 
 def parts_of(steps, settings):
@@ -85,19 +96,19 @@ def parts_of(steps, settings):
     for step in steps:
         whole = samples(step, settings.batch_size)
         for first in range(0, settings.batch_size, size):
-            yield {k: v[first : first + size] for k, v in whole.items()}
+            yield Samples(whole.x[first : first + size], whole.y[first : first + size])
 
 
-def step_fn(model, batch, rng):
+def step_fn(model, batch, rng, totals):
     """This part's share of the mean over the whole batch, with noise from the step's generator."""
     noise = rng.normal(1, device=CPU)
-    totals = batch.get("totals") or count(model, batch, rng)
-    share = ((model(batch["x"]) - batch["y"] + noise) ** 2).sum() / totals["count"]
+    count_all = (totals or count(model, batch, rng))["count"]
+    share = ((model(batch.x) - batch.y + noise) ** 2).sum() / count_all
     return {"total": 2 * share, "mse": share}
 
 
 def count(model, batch, rng):
-    return {"count": torch.tensor(len(batch["x"]))}
+    return {"count": torch.tensor(len(batch))}
 
 
 def train(
@@ -106,20 +117,13 @@ def train(
     """The trained model and what was logged."""
     model, logged = model or Toy(), {}
     fit(
-        model=model,
-        step_fn=step_fn,
-        optimizer=adam(trainable_parameters(model), settings),
-        micro_batches=parts_of(range(settings.max_steps), settings),
-        config=settings,
-        total_steps=settings.max_steps,
-        start_step=0,
-        seed=seed,
-        processes=ALONE,
-        log=logged.__setitem__,
-        evaluate=evaluate,
-        evaluate_every=every,
-        save=save,
-        batch_totals=count,
+        model,
+        Task(step_fn, count),
+        parts_of(range(settings.max_steps), settings),
+        adam(trainable_parameters(model), settings),
+        Plan(settings, seed, 0, settings.max_steps, every),
+        Hooks(logged.__setitem__, evaluate, save),
+        ALONE,
     )
     return model, logged
 
@@ -143,7 +147,7 @@ def test_three_steps_against_the_same_by_hand():
     for step in range(3):
         batch = samples(step, 8)
         noise = StepRandom(1, step, 8, 0, 8).normal(1, device=CPU)
-        loss = 2 * ((by_hand(batch["x"]) - batch["y"] + noise) ** 2).mean()
+        loss = 2 * ((by_hand(batch.x) - batch.y + noise) ** 2).mean()
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)

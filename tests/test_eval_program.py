@@ -9,16 +9,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from common.programs.training import seed_everything
 from conftest import FOLDERS, IMAGE_DIM, evaluate, metrics_of, start_process, train
 
 from common.config import REPO_ROOT
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.engine.loop import TrainConfig
+from common.data.splits import find_split
+from common.engine.train_config import TrainConfig
 from common.evaluation.scoring import EvalConfig, format_table, result_dict
 from common.programs.inference import draw_prediction_panel, evaluate_dataset
 from common.programs.run_config import RunConfig
+from common.programs.train import seed_everything
 from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]

@@ -3,17 +3,21 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from batches import make_batch
 
+from common.data.batch import Batch
 from common.errors import UserError
 from common.evaluation.metrics import METRIC_NAMES, compute_metrics
 from common.evaluation.protocols import find_protocol, valid_mask
 from common.evaluation.scoring import (
     EvalConfig,
+    ScoringRule,
     evaluate_depth,
     flip_average,
     format_table,
@@ -28,24 +32,30 @@ REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
 COUNTS = ("num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite")
 
 
-def make_batch(gts: list, first: int = 0) -> dict:
+def batch_of(gts: list) -> Batch:
     """A collated evaluation batch; its images hold nothing but their own position."""
-    positions = torch.arange(first, first + len(gts))
-    return {
-        "image": positions.float()[:, None, None, None].expand(-1, 3, 4, 4),
-        "gt_depth": [torch.as_tensor(gt, dtype=torch.float32)[None] for gt in gts],
-        "image_path": [f"scene/rgb_{position:05d}.jpg" for position in positions],
-        "position": positions,
-    }
+    positions = torch.arange(len(gts))
+    maps = [torch.as_tensor(gt, dtype=torch.float32)[None] for gt in gts]
+    return make_batch(positions.float()[:, None, None, None].expand(-1, 3, 4, 4), maps)
+
+
+def part_of(batch: Batch, indices: list[int]) -> Batch:
+    """Some of its images."""
+    return replace(
+        batch,
+        image=batch.image[indices],
+        gt_depth=[batch.gt_depth[i] for i in indices],
+        caption=[batch.caption[i] for i in indices],
+        key=[batch.key[i] for i in indices],
+        position=batch.position[indices],
+    )
 
 
 def evaluate(preds: list, gts: list, protocol: str, max_depth: float = 10.0, **options):
     """Evaluate equally large predictions [H, W] in one batch."""
     stacked = torch.stack([torch.as_tensor(pred) for pred in preds])[:, None]
-    batch = make_batch(gts)
-    return evaluate_depth(
-        lambda batch: stacked, [batch], protocol=protocol, max_depth=max_depth, **options
-    )
+    rule = ScoringRule(protocol, max_depth)
+    return evaluate_depth(lambda batch: stacked, [batch_of(gts)], rule, **options)
 
 
 def reference_case(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -193,21 +203,14 @@ def test_images_without_a_valid_pixel_are_skipped_and_counted():
 def test_rows_of_all_processes_merge_in_list_order_and_count_once():
     preds, gts = random_pairs(2, 5)
     whole = evaluate(preds, gts, "none")
-    batch = make_batch(gts)
+    batch = batch_of(gts)
 
     def share(indices: list[int]) -> list[dict]:
         rows: list[dict] = []
-        part = {
-            "image": batch.image[indices],
-            "gt_depth": [batch.gt_depth[i] for i in indices],
-            "image_path": [batch.key[i] for i in indices],
-            "position": batch.position[indices],
-        }
         evaluate_depth(
             lambda _: torch.stack([torch.from_numpy(preds[i])[None] for i in indices]),
-            [part],
-            protocol="none",
-            max_depth=10,
+            [part_of(batch, indices)],
+            ScoringRule("none", 10),
             gather=lambda own: rows.extend(own) or own,
         )
         return rows
@@ -215,9 +218,8 @@ def test_rows_of_all_processes_merge_in_list_order_and_count_once():
     padded = share([1, 3, 0])  # 0 again: samplers repeat images to fill the last process
     merged = evaluate_depth(
         lambda _: torch.stack([torch.from_numpy(preds[i])[None] for i in (4, 2, 0)]),
-        [{k: [v[i] for i in (4, 2, 0)] for k, v in batch.items()}],
-        protocol="none",
-        max_depth=10,
+        [part_of(batch, [4, 2, 0])],
+        ScoringRule("none", 10),
         num_skipped=3,
         gather=lambda own: own + padded,
     )
@@ -227,8 +229,7 @@ def test_rows_of_all_processes_merge_in_list_order_and_count_once():
 
 def test_flip_predicts_twice_and_averages():
     gts = torch.rand(2, 6, 32) * 5 + 1
-    batch = make_batch(list(gts))
-    batch.image = torch.rand(2, 3, 6, 32) + 0.5
+    batch = replace(batch_of(list(gts)), image=torch.rand(2, 3, 6, 32) + 0.5)
     seen = []
 
     def predict(batch):
@@ -236,11 +237,11 @@ def test_flip_predicts_twice_and_averages():
         column = torch.linspace(0, 1, 32)
         return batch.image.mean(1, keepdim=True) * 3 + column  # not equivariant on purpose
 
-    result = evaluate_depth(predict, [batch], protocol="none", max_depth=10, flip=True)
+    result = evaluate_depth(predict, [batch], ScoringRule("none", 10, flip=True))
     (plain, plain_grad), (mirrored, mirrored_grad) = seen
     assert torch.equal(plain, batch.image) and torch.equal(mirrored, plain.flip(-1))
     assert not plain_grad and not mirrored_grad and result.flip
-    averaged = flip_average(predict({"image": plain}), predict({"image": mirrored}))[:, 0]
+    averaged = flip_average(predict(make_batch(plain)), predict(make_batch(mirrored)))[:, 0]
     assert result.metrics == evaluate(list(averaged), list(gts), "none").metrics
 
 
@@ -260,9 +261,9 @@ def test_ground_truth_sizes_may_differ_within_a_batch():
 
 
 def test_prediction_shape_is_checked():
-    batch = make_batch([np.ones((4, 4))])
+    batch = batch_of([np.ones((4, 4))])
     with pytest.raises(ValueError, match=r"\[1, 1, H, W\].*\(1, 4, 4\)"):
-        evaluate_depth(lambda _: torch.ones(1, 4, 4), [batch], protocol="none", max_depth=10)
+        evaluate_depth(lambda _: torch.ones(1, 4, 4), [batch], ScoringRule("none", 10))
 
 
 @pytest.fixture

@@ -73,7 +73,12 @@ def test_a_data_set_is_one_file(copy, workspace, tmp_path):
     out = run(copy, "stage1_vae/eval.py", "--checkpoint", str(tmp_path / "runs/tiny/stage1"))
     assert "none" in out
     done = run_process(
-        sys.executable, str(copy / "scripts/doctor.py"), "office", "--config", config
+        sys.executable,
+        str(copy / "scripts/doctor.py"),
+        "office",
+        "--config",
+        config,
+        "data.name=office",
     )
     assert "offices" in done.out, done.err  # its depths are ten times too small for an office
 

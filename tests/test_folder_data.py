@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from common.data.folder import find_pairs
 from conftest import SETTINGS, evaluate, train
 
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
+from common.data.sets.folder import find_pairs
+from common.data.splits import SplitFinder, find_split
 from common.errors import UserError
 from scripts.preparation.image_sets import images_of_config
 

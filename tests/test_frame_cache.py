@@ -178,7 +178,7 @@ def test_slots_of_another_boot_or_code_are_not_believed(nyu, tmp_path, monkeypat
         (tmp_path / "boot").write_text("another")
         monkeypatch.setattr(frame_cache, "_BOOT", tmp_path / "boot")
     elif change == "code":
-        monkeypatch.setattr(frame_cache, "_CODE", ("data/dataset.py", "images/reading.py"))
+        monkeypatch.setattr(frame_cache, "_CODE", ("data/frames.py", "images/reading.py"))
     else:
         monkeypatch.setattr(frame_cache.cv2, "__version__", "1.0")
     second = cached(nyu, tmp_path / "cache")

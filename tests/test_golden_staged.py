@@ -1,10 +1,16 @@
 """The staged network at full size gives the published network's numbers (golden/staged_nyu.npz)."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from batches import make_batch
 
+import stage1_vae.train
+import stage2_sampler.train
 from common.losses.depth import silog_loss, silog_valid
-from common.losses.vae import VAELossConfig, vae_loss, vae_totals
+from common.losses.vae import VAELossConfig, vae_totals
+from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SamplerConfig
 from stage3_depth.model import EstimatorConfig, LanguageDepth
@@ -22,7 +28,7 @@ def golden() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def vae() -> TextVAE:
-    network = build(lambda: TextVAE(TextVAEConfig()))
+    network = build(lambda: TextVAE(TextVAEConfig(prior_mean=1.54)))
     load(network, "staged_stage1", "stage1")
     return network
 
@@ -30,7 +36,9 @@ def vae() -> TextVAE:
 @pytest.fixture(scope="module")
 def estimator() -> LanguageDepth:
     network = build(
-        lambda: LanguageDepth(EstimatorConfig(), SamplerConfig(), TextVAEConfig(), SIZE)
+        lambda: LanguageDepth(
+            EstimatorConfig(prior_mean=1.54), SamplerConfig(), TextVAEConfig(prior_mean=1.54), SIZE
+        )
     )
     load(network.scenes, "staged_stage1", "prior")
     load(network.sampler, "staged_stage2", "stage2")
@@ -79,13 +87,28 @@ def test_stage3_encoder_and_depth(estimator, golden, monkeypatch):
     assert_depth(depth, golden["s3_depth"])
 
 
+class Answering(torch.nn.Module):
+    """A network of stage 1 or 2 that always gives the same output."""
+
+    config = SimpleNamespace(latent_dim=4)
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, *_):
+        return self.output
+
+
 def test_losses(golden):
     pred, gt = golden["loss_pred"], golden["loss_gt"]
     silog = silog_loss(pred, gt, silog_valid(gt, 10.0))
     torch.testing.assert_close(silog, golden["loss_silog_085_10"], rtol=1e-6, atol=0)
     std = torch.full((3, 4), 3.0)  # above the floor: no term
-    batch = {"gt_depth": gt, "image": golden["loss_image"]}
-    batch["totals"] = vae_totals(std, batch, 10.0)
-    terms = vae_loss(pred, std, batch, VAELossConfig(), 10.0)
-    for ours, theirs in (("total", "total"), ("l1", "l1"), ("smoothness", "smooth")):
-        torch.testing.assert_close(terms[ours], golden[f"loss_vae_{theirs}"], rtol=1e-6, atol=0)
+    batch, rng = make_batch(golden["loss_image"], gt), StepRandom(0, 0, len(gt), 0, len(gt))
+    totals = vae_totals(std, gt, 10.0)
+    for stage in (stage1_vae.train, stage2_sampler.train):
+        network = Answering(SimpleNamespace(depth=pred, std=std))
+        terms = stage.step_fn(network, batch, rng, totals, VAELossConfig(), 10.0)
+        for ours, theirs in (("total", "total"), ("l1", "l1"), ("smoothness", "smooth")):
+            torch.testing.assert_close(terms[ours], golden[f"loss_vae_{theirs}"], rtol=1e-6, atol=0)

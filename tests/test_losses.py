@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from common.losses.depth import (
-    channel_kl,
-    channel_sums,
     edge_aware_smoothness,
-    gaussian_kl,
     masked_l1,
     silog_loss,
     silog_valid,
     smoothness_counts,
-    std_floor,
 )
+from common.losses.vae import channel_kl, channel_sums, gaussian_kl, std_floor
 
 GOLDEN = Path(__file__).parent / "golden" / "losses.npz"
 

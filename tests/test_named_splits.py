@@ -1,15 +1,14 @@
 """Named splits: their lists, where these are looked for, and how many lines they must have."""
 
 from dataclasses import replace
-from typing import get_args
 
 import pytest
-from common.data.named_splits import PUBLISHED_SPLITS, SplitName
 
 from common.config import REPO_ROOT, load_config
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
-from common.data.splits import configured_splits, count_lost_lines
+from common.data.sets import DATA_SETS, PUBLISHED_SPLITS
+from common.data.splits import SplitFinder, configured_splits, find_split
 from common.errors import UserError
 from stage3_depth.config import Stage3Config
 
@@ -38,8 +37,14 @@ def write_labeled(root, num_train=795, num_test=654):
 
 def test_published_counts():
     counts = {
-        name: (s.data, s.train.num_lines, s.test.num_lines, s.test.num_with_gt)
-        for name, s in PUBLISHED_SPLITS.items()
+        split.name: (
+            data_set.name,
+            split.train.num_lines,
+            split.test.num_lines,
+            split.test.num_with_gt,
+        )
+        for data_set in DATA_SETS.values()
+        for split in data_set.splits
     }
     assert counts == {
         "nyu_bts24k": ("nyu", 24231, 654, 654),
@@ -48,7 +53,7 @@ def test_published_counts():
         "kitti_eigen": ("kitti", 23158, 652, 652),
         "kitti_eigen697": ("kitti", 23158, 697, 652),
     }
-    assert set(get_args(SplitName)) == set(counts)
+    assert set(PUBLISHED_SPLITS) == set(counts)
     files = {listed.file for s in PUBLISHED_SPLITS.values() for listed in (s.train, s.test)}
     assert len(files) == 7
 
@@ -89,10 +94,11 @@ def test_lines_that_the_test_list_lost_count_as_missing(data, num_test):
     write_labeled(data.root, num_test=num_test)
     allowed = replace(data, allow_missing=True)
     pairs, notes = SplitFinder(allowed).pairs("test")
-    assert count_lost_lines(allowed, "test", pairs) == 654 - num_test
+    assert SplitFinder(allowed).num_lost_lines("test", pairs) == 654 - num_test
     assert len(notes) == (2 if num_test < 654 else 0)
-    assert count_lost_lines(replace(data, test_list="mine.txt"), "test", pairs) == 0
-    assert count_lost_lines(allowed, "train", pairs) == 0
+    mine = replace(data, test_list="mine.txt")
+    assert SplitFinder(mine).num_lost_lines("test", pairs) == 0
+    assert SplitFinder(allowed).num_lost_lines("train", pairs) == 0
     for pair in pairs:
         for name in (pair.image, str(pair.depth)):
             path = data.root / "official_splits" / "test" / name
@@ -150,8 +156,9 @@ def test_the_configs_name_their_split(name, split):
 
 def test_a_misspelled_split_lists_the_valid_ones():
     path = REPO_ROOT / "configs/nyu/stage3.yaml"
-    with pytest.raises(UserError, match="data.split must be one of nyu_bts24k, .* not 'nyu'"):
+    with pytest.raises(UserError, match="data.split: must be one of .* not 'nyu'") as caught:
         load_config(Stage3Config, path, ["data.split=nyu"])
+    assert ", ".join(PUBLISHED_SPLITS) in str(caught.value)
 
 
 def test_which_splits_there_are(data):

@@ -6,12 +6,13 @@ import http.server
 import os
 import shlex
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.data.data_config import DataConfig
-from common.data.lists import read_list
+from common.data.splits import find_split
 from common.images.reading import read_depth
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES, eigen_test_frames
 from scripts.preparation.kitti_frames import KittiFrame, read_frame_list
@@ -67,9 +68,9 @@ def test_lists_are_the_published_ones_and_every_file_is_found(kitti, tmp_path):
         "2011_10_03_drive_0042_sync/proj_depth/groundtruth/image_02/0000000006.png 718.856"
     )
     data = DataConfig("kitti", tmp_path / "raw", 352, 1216, 80.0, tmp_path / "depth")
-    pairs = read_list(tmp_path / "eigen_test_697_files_with_gt.txt")
-    found = find_samples(data, layout_of(data), "test", pairs)
-    assert (len(found.samples), found.num_without_gt, found.num_missing) == (652, 45, [])
+    listed = str(tmp_path / "eigen_test_697_files_with_gt.txt")
+    found = find_split(replace(data, test_list=listed), "test")
+    assert (len(found.samples), found.num_without_gt, found.num_missing) == (652, 45, 0)
     first = found.samples[0]
     assert first.depth_file.split("/")[-6] == "val"
     assert (read_depth(first.depth_file) == 256 + 69).all()

@@ -16,6 +16,7 @@ from conftest import Outcome, run_script
 
 from common.data.data_config import DataConfig
 from common.data.lists import read_list
+from common.data.splits import find_split
 from common.images.reading import read_depth
 from scripts.preparation.sun_rgbd_files import read_test_folders
 
@@ -103,13 +104,12 @@ def test_the_list_leads_to_the_exact_depth(sun, tmp_path):
         "SUNRGBD/kv1/NYUdata/NYU0001/depth/NYU0001.png 500.5"
     )
     assert len(lines) == 4 and lines[3].endswith(" 503.5")
-    data = DataConfig("sun_rgbd", out, 480, 640, 10.0)
-    layout = layout_of(data)
-    found = find_samples(data, layout, "test", read_list(out / "sun_rgbd_test.txt"))
+    data = DataConfig("sun_rgbd", out, 480, 640, 10.0, test_list="sun_rgbd_test.txt")
+    found = find_split(data, "test")
     assert len(found.samples) == 4
     for index, sample in enumerate(found.samples):
         assert cv2.imread(sample.image_file) is not None
-        stored = read_depth(sample.depth_file, layout.rotated_bits)
+        stored = read_depth(sample.depth_file, data.data_set.rotated_bits)
         np.testing.assert_array_equal(stored, millimeters(index))
     assert "4 images with raw depth; NOT the published 5,050" in done.out
     assert (out / "SUNRGBD").is_symlink()

@@ -34,17 +34,17 @@ def test_kb_crop_is_at_the_bottom_and_centered():
 def test_none_scores_a_kb_crop_where_it_lies():
     gt = torch.rand(375, 1242)
     pred = gt[23:, 13:1229].clone()
-    aligned = find_protocol("none", is_kb_crop=True).align(pred, gt, "image")
+    aligned = find_protocol("none", is_cropped=True).align(pred, gt, "image")
     assert torch.equal(*aligned) and aligned[0].shape == (352, 1216)
     stretched, whole = find_protocol("none").align(pred, gt, "image")
     assert stretched.shape == whole.shape == gt.shape and not torch.equal(stretched, gt)
-    crop = find_protocol("none", is_kb_crop=True).crop(352, 1216)
+    crop = find_protocol("none", is_cropped=True).crop(352, 1216)
     assert crop == (slice(0, 352), slice(0, 1216))
 
 
 @pytest.mark.parametrize("name", ["kitti_garg_full", "kitti_garg_kbcrop", "nyu_eigen"])
 def test_other_protocols_know_their_own_frame(name):
-    assert find_protocol(name, is_kb_crop=True) is find_protocol(name)
+    assert find_protocol(name, is_cropped=True) is find_protocol(name)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import evaluate, train
+from conftest import TEXT_DIM, evaluate, train
 
 from common.config import load_config
 from common.data.subsets import draw_subset, subset_size
 from common.errors import UserError
+from common.language.language import Needs
 from common.programs.assembly import load_split
 from common.runtime.processes import Processes
 from stage3_depth.config import JointStageConfig
@@ -46,12 +47,6 @@ def test_sizes():
         subset_size(13, 12)
 
 
-class Words:
-    """Network stand-in that reads text features."""
-
-    needs_text_feature, needs_image_feature = True, False
-
-
 @pytest.fixture
 def split_of(workspace, tmp_path):
     """The keys of a split of the tiny data set under some overrides, and its notes."""
@@ -59,7 +54,7 @@ def split_of(workspace, tmp_path):
     def split(name: str, *overrides: str) -> tuple[list[str], tuple[str, ...]]:
         words = [f"output_root={tmp_path}", *overrides]
         config = load_config(JointStageConfig, workspace.configs / "joint.yaml", words)
-        dataset = load_split(config, name, Words(), ALONE)
+        dataset = load_split(config, name, Needs(TEXT_DIM), ALONE)
         return [sample.key for sample in dataset.samples], dataset.notes
 
     return split

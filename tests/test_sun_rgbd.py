@@ -8,6 +8,7 @@ import pytest
 
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
+from common.data.splits import find_split
 
 SIZES = {"kv1/NYUdata/NYU0001": (427, 561), "kv2/kinect2data/000002": (530, 730)}
 

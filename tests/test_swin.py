@@ -32,9 +32,10 @@ def encoder(size=(64, 96), seed=0, **changes):
 def naive_attention(block, x):
     """Pad, roll, attend in loops over windows; two cells see each other unless the roll joined
     them: then their distance in the window differs from their distance in the padded grid."""
-    attn, window, shift = block.attn, block.window_size[0], block.shift_size[0]
+    attn = block.attn
+    window, shift = attn.window_size[0], attn.shift_size[0]
     batch, height, width, channels = x.shape
-    heads = attn.num_heads
+    heads = attn.relative_position_bias_table.shape[1]
     x = F.pad(x, (0, 0, 0, -width % window, 0, -height % window))
     rows, columns = x.shape[1:3]
     out = torch.zeros_like(x)
@@ -65,9 +66,9 @@ def naive_attention(block, x):
 def test_attention_pads_first_and_rolls_then(grid, index):
     block = encoder().body.layers[1].blocks[index]
     assert isinstance(block, WindowBlock)
-    assert block.shift_size == ((0, 0), (2, 2))[index]
+    assert block.attn.shift_size == ((0, 0), (2, 2))[index]
     x = torch.randn(2, *grid, 16)
-    torch.testing.assert_close(block._attn(x), naive_attention(block, x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(block.attn(x), naive_attention(block, x), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -322,3 +323,13 @@ def test_weights_of_timm_by_name(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(UserError, match=r"cannot download timm:swin_tiny.*OSError.*\.pth"):
         start_from(target, "timm:swin_tiny_patch4_window7_224", lambda _: None)
+
+
+def test_parameters_stand_in_timms_order():
+    """An optimizer's state is resumed by their numbers."""
+    body = SwinTransformer(
+        img_size=(64, 96), embed_dim=8, depths=SMALL["depths"], num_heads=SMALL["num_heads"],
+        window_size=4, num_classes=0, always_partition=True,
+    )  # fmt: skip
+    theirs = [name for name, _ in body.named_parameters() if not name.startswith("norm.")]
+    assert [name for name, _ in encoder().body.named_parameters()] == theirs

@@ -5,12 +5,22 @@ import torch
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
-from common.networks.fast import swin_attention
-from common.networks.fast.swin_attention import attend, attend_at_once
-from common.networks.fast.swin_windows import from_windows, to_windows, windows_of
-from common.networks.layers import FastLinear, mkl_is_slow
+from common.networks.fast import plain, window_attention
+from common.networks.fast.depth_head import upsample_taps
+from common.networks.fast.linear import FastLinear, mkl_is_slow
+from common.networks.fast.upsampling import upsample
+from common.networks.fast.window_attention import (
+    attend,
+    attend_at_once,
+    attend_plainly,
+    from_windows,
+    shifted_window_attention,
+    shifted_windows_plainly,
+    to_windows,
+    windows_of,
+)
+from common.networks.scene_decoder import position_code
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.networks.upsampling import position_code, upsample, upsample_taps
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -63,12 +73,25 @@ def test_a_mask_only_with_a_shift(shift):
     assert (windows.mask == windows.mask.transpose(1, 2)).all()
 
 
-def attend_plainly(qkv, bias, mask):
-    query, key, value = qkv.permute(2, 0, 3, 1, 4)
-    scores = query @ key.transpose(-2, -1) * qkv.shape[-1] ** -0.5 + bias
-    if mask is not None:
-        scores = scores + mask.repeat(len(qkv) // len(mask), 1, 1)[:, None]
-    return (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+@pytest.mark.parametrize(("grid", "window", "shift"), GRIDS)
+def test_cells_only_equals_pad_roll_cut_attend_and_back(grid, window, shift):
+    torch.manual_seed(0)
+    qkv, proj = torch.nn.Linear(6, 18), torch.nn.Linear(6, 6)
+    x = torch.randn(2, *grid, 6, requires_grad=True)
+    area = window[0] * window[1]
+    bias = torch.randn(3, area, area, requires_grad=True)
+    inputs = (x, bias, *qkv.parameters(), *proj.parameters())
+    results = []
+    for form in (shifted_window_attention, shifted_windows_plainly):
+        out = form(x, qkv, proj, bias, window, shift)
+        assert out.shape == x.shape
+        grads = torch.autograd.grad((out * torch.arange(out.numel()).view_as(out)).sum(), inputs)
+        results.append((out, *grads))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
+    with plain("cells-only"):
+        again = shifted_window_attention(x, qkv, proj, bias, window, shift)
+    assert torch.equal(again, results[1][0])
 
 
 @pytest.mark.parametrize("form", [attend, attend_at_once])
@@ -76,7 +99,7 @@ def attend_plainly(qkv, bias, mask):
 @pytest.mark.parametrize("block_bytes", [1, 2**9, 2**21])
 def test_attention_and_its_gradients(form, masks, block_bytes, monkeypatch):
     """Blocks of one window, of a few, and of all of them."""
-    monkeypatch.setattr(swin_attention, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(window_attention, "_BLOCK_BYTES", block_bytes)
     torch.manual_seed(0)
     qkv = torch.randn(6, 4, 3, 2, 5, requires_grad=True)
     bias = torch.randn(2, 4, 4, requires_grad=True)
@@ -142,9 +165,9 @@ def test_attention_under_activation_checkpointing():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
-    monkeypatch.setattr("common.networks.layers._MKL_IS_SLOW", is_slow)
+    monkeypatch.setattr("common.networks.fast.linear._MKL_IS_SLOW", is_slow)
     torch.manual_seed(0)
-    layer = FastLinear(5, 7, bias=bias)
+    layer = FastLinear(torch.nn.Linear(5, 7, bias=bias))
     x = torch.randn(shape, requires_grad=True)
     wanted = F.linear(x, layer.weight, layer.bias)
     got = layer(x)
@@ -155,8 +178,8 @@ def test_fast_linear_is_linear(shape, bias, is_slow, monkeypatch):
 
 
 def test_fast_linear_leaves_other_formats_alone(monkeypatch):
-    monkeypatch.setattr("common.networks.layers._MKL_IS_SLOW", True)
-    layer, x = FastLinear(5, 7), torch.randn(3, 5)
+    monkeypatch.setattr("common.networks.fast.linear._MKL_IS_SLOW", True)
+    layer, x = FastLinear(torch.nn.Linear(5, 7)), torch.randn(3, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     assert layer.double()(x.double()).dtype == torch.float64

@@ -11,12 +11,17 @@ from functools import partial
 
 import pytest
 import torch
+from batches import make_batch
 from torch import Tensor, nn
 
 import stage1_vae.train
 import stage3_depth.train
 import stage3_depth.train_joint
-from common.engine.loop import TrainConfig, adam, fit
+from common.data.batch import Batch
+from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.optimization import adam
+from common.engine.train_config import TrainConfig
+from common.losses.depth import DepthLossConfig
 from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
 from common.networks.layers import trainable_parameters
@@ -37,14 +42,19 @@ ENCODER = EncoderConfig(
     8, (1, 2, 2, 1), HEADS, WINDOW, drop_path=0.0
 )  # 4 does not divide 2x3 cells
 VAE = TextVAEConfig(
-    text_dim=12, hidden_dims=(16, 8), latent_dim=8, code_channels=8, metric_hidden=8
+    text_dim=12,
+    hidden_dims=(16, 8),
+    latent_dim=8,
+    code_channels=8,
+    metric_hidden=8,
+    prior_mean=1.54,
 )
 # Constants that softmax or instance norm takes out again: their gradients are rounding errors.
 NO_EFFECT = (".qkv.bias", ".mix.1.bias", ".mix.4.bias")
 LR, FINAL_LR = 1e-3, 1e-4  # larger than published, so that five steps lead somewhere
 
 
-def batches() -> list[dict[str, Tensor]]:
+def batches() -> list[Batch]:
     """Pictures, features and depths with holes and with some values beyond the range."""
     g = torch.Generator().manual_seed(1)
     made = []
@@ -52,13 +62,12 @@ def batches() -> list[dict[str, Tensor]]:
         gt = 0.05 + 11 * torch.rand(BATCH, 1, *SIZE, generator=g)
         gt[torch.rand(gt.shape, generator=g) < 0.3] = 0
         made.append(
-            {
-                "image": torch.randn(BATCH, 3, *SIZE, generator=g),
-                "gt_depth": gt,
-                "text_feature": torch.randn(BATCH, 12, generator=g),
-                "image_feature": torch.randn(BATCH, 12, generator=g),
-                "position": torch.arange(BATCH),
-            }
+            make_batch(
+                image=torch.randn(BATCH, 3, *SIZE, generator=g),
+                gt_depth=gt,
+                text_feature=torch.randn(BATCH, 12, generator=g),
+                image_feature=torch.randn(BATCH, 12, generator=g),
+            )
         )
     return made
 
@@ -101,25 +110,23 @@ def losses_of_this_project(
     )
     losses: list[float] = []
     fit(
-        model=network.train(),
-        step_fn=step_fn,
-        micro_batches=iter(batches()),
-        optimizer=adam(trainable_parameters(network), config),
-        config=config,
-        total_steps=STEPS,
-        start_step=0,
-        seed=SEED,
-        processes=Processes(0, 1, torch.device("cpu")),
-        evaluate=lambda step: None,
-        evaluate_every=100,
-        save=lambda step: None,
-        log=lambda step, values: losses.append(values["loss/total"]),
+        network.train(),
+        Task(step_fn),
+        iter(batches()),
+        adam(trainable_parameters(network), config),
+        Plan(config, SEED, start_step=0, total_steps=STEPS, evaluate_every=100),
+        Hooks(
+            log=lambda step, values: losses.append(values["loss/total"]),
+            evaluate=lambda step: None,
+            save=lambda step: None,
+        ),
+        Processes(0, 1, torch.device("cpu")),
     )
     return losses
 
 
 def losses_of_plain_steps(
-    loss_of: Callable[[int, dict], Tensor], weights: list[Weights], weight_decay: float = 0.0
+    loss_of: Callable[[int, Batch], Tensor], weights: list[Weights], weight_decay: float = 0.0
 ) -> list[float]:
     parameters = [weight for part in weights for weight in part.values()]
     optimizer = torch.optim.Adam(parameters, lr=LR, weight_decay=weight_decay)
@@ -156,7 +163,7 @@ def test_stage1():
     w = published_weights(network, "stage1")
     step_fn = partial(stage1_vae.train.step_fn, loss=VAELossConfig(), max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
+    def loss_of(step: int, batch: Batch) -> Tensor:
         eps = noise(step).normal(VAE.latent_dim, device=torch.device("cpu"))
         depth, std = plain.text_vae(batch.text_feature, eps, w, SIZE, VAE.prior_mean)
         return plain.vae_loss(depth, std, batch.gt_depth, batch.image, MAX_DEPTH)
@@ -167,15 +174,17 @@ def test_stage1():
 
 def test_staged_stage3():
     torch.manual_seed(0)
-    config = EstimatorConfig(decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER)
+    config = EstimatorConfig(
+        decoder_channels=(16, 8, 8), metric_hidden=8, encoder=ENCODER, prior_mean=1.54
+    )
     sampler = SamplerConfig(image_dim=12, hidden_dims=(16, 8))
     network = LanguageDepth(config, sampler, VAE, SIZE)
     shake(network)
     parts = {"prior": network.scenes, "stage2": network.sampler, "stage3": network.estimator}
     w = {kind: published_weights(part, kind) for kind, part in parts.items()}
-    step_fn = partial(stage3_depth.train.step_fn, silog_lambda=0.85, max_depth=MAX_DEPTH)
+    step_fn = partial(stage3_depth.train.step_fn, loss=DepthLossConfig(0.85), max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
+    def loss_of(step: int, batch: Batch) -> Tensor:
         eps = plain.mlp(batch.image_feature, w["stage2"], "eps_net")
         prior, text = w["prior"], batch.text_feature
         std = torch.exp(plain.mlp(text, prior, "deviation") / 2)
@@ -193,7 +202,9 @@ def test_staged_stage3():
 @pytest.mark.parametrize("skips", ["dropped", "kept"])
 def test_joint(skips):
     torch.manual_seed(0)
-    config = JointConfig((16, 8, 8), 8, 12, (16, 8), metric_hidden=8, skips=skips, encoder=ENCODER)
+    config = JointConfig(
+        (16, 8, 8), 8, 12, (16, 8), metric_hidden=8, skips=skips, encoder=ENCODER, prior_mean=1.54
+    )
     network = JointDepth(config, SIZE)
     shake(network)
     w = published_weights(network, "joint")
@@ -202,7 +213,7 @@ def test_joint(skips):
     assert 0 < sum(coins) < STEPS  # both kinds of step
     step_fn = partial(stage3_depth.train_joint.step_fn, loss=loss, max_depth=MAX_DEPTH)
 
-    def loss_of(step: int, batch: dict) -> Tensor:
+    def loss_of(step: int, batch: Batch) -> Tensor:
         eps = None
         if coins[step]:
             eps = noise(step).normal(8, SIZE[0] // 16, SIZE[1] // 16, device=torch.device("cpu"))

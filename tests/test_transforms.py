@@ -116,15 +116,15 @@ def test_augment_uses_every_switch_and_its_generator_only():
     assert 30 < jittered < 70
 
 
-def test_kb_crop_window():
+def test_bottom_crop_window():
     for height, width in ((375, 1242), (370, 1226), (376, 1241), (352, 1216)):
         array = np.arange(height * width).reshape(height, width)
-        out = T.kb_crop(array)
+        out = T.bottom_crop(array)
         top, left = height - 352, int((width - 1216) / 2)
         np.testing.assert_array_equal(out, array[top:, left : left + 1216])
         assert out.shape == (352, 1216)
     with pytest.raises(ValueError, match="351x1242 is smaller"):
-        T.kb_crop(np.zeros((351, 1242)))
+        T.bottom_crop(np.zeros((351, 1242)))
 
 
 def test_draw_crop_reaches_both_ends():

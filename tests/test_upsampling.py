@@ -7,15 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.networks.scene_decoder import SceneDecoder
-from common.networks.upsampling import (
-    folded_conv3x3,
+from common.networks.fast import FAST_FORMS, plain, takes_plain
+from common.networks.fast.depth_head import depth_head, folded_head, plain_head
+from common.networks.fast.upsampling import (
     interpolation_matrix,
-    position_code,
-    sum_upsampled,
     upsample,
+    upsample_by_products,
+    upsample_plainly,
     upsample_to,
 )
+from common.networks.scene_decoder import SceneDecoder, position_code
 
 SIZES = [((4, 4), (8, 8)), ((3, 5), (12, 10)), ((1, 1), (4, 4)), ((1, 6), (1, 7)), ((2, 3), (2, 3)),
          ((11, 38), (22, 76)), ((8, 8), (5, 3)), ((4, 6), (1, 1))]  # fmt: skip
@@ -68,11 +69,6 @@ def test_position_code_against_loops():
                     assert found == pytest.approx([math.sin(angle), math.cos(angle)], abs=1e-6)
 
 
-def plain_head(conv, maps, scales, mix):
-    x = sum_upsampled(maps, scales)
-    return conv(x if mix is None else mix(x))
-
-
 @pytest.mark.parametrize("with_mix", [False, True])
 @pytest.mark.parametrize("scales", [(16, 8, 4), (4, 2, 1), (2,)])
 def test_folded_head_equals_plain_head(with_mix, scales):
@@ -82,7 +78,7 @@ def test_folded_head_equals_plain_head(with_mix, scales):
     mix = nn.Conv2d(6, 5, 1) if with_mix else None
     conv = nn.Conv2d(5 if with_mix else 6, 1, 3, padding=1)
     leaves = [*maps, *conv.parameters(), *(mix.parameters() if mix else ())]
-    folded, plain = folded_conv3x3(conv, maps, scales, mix), plain_head(conv, maps, scales, mix)
+    folded, plain = folded_head(conv, maps, scales, mix), plain_head(conv, maps, scales, mix)
     assert folded.shape == (2, 1, height, width)
     torch.testing.assert_close(folded, plain, rtol=1e-5, atol=1e-5)
     weight = torch.randn_like(plain)
@@ -94,9 +90,9 @@ def test_folded_head_equals_plain_head(with_mix, scales):
 def test_folded_head_ignores_autocast():
     maps = (torch.randn(1, 4, 2, 2), torch.randn(1, 4, 4, 4))
     conv = nn.Conv2d(4, 1, 3, padding=1)
-    expected = folded_conv3x3(conv, maps, (2, 1))
+    expected = depth_head(conv, maps, (2, 1))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(folded_conv3x3(conv, maps, (2, 1)), expected)
+        assert torch.equal(depth_head(conv, maps, (2, 1)), expected)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (352, 32)])
@@ -112,3 +108,39 @@ def test_scene_decoder_sizes(size):
 def test_scene_decoder_refuses_other_sizes():
     with pytest.raises(ValueError, match="divisible by 32"):
         SceneDecoder(8, 4)(torch.randn(1, 8), (48, 64))
+
+
+def test_the_switch_takes_the_plain_form(monkeypatch):
+    """On this machine, which has a fast one; and only inside the block."""
+    x, conv = torch.randn(1, 4, 3, 5), nn.Conv2d(4, 1, 3, padding=1)
+    for name, run, form in (
+        ("matrix-upsampling", lambda: upsample_to(x, (6, 10)), "upsampling.upsample_plainly"),
+        ("folded-head", lambda: depth_head(conv, (x,), (2,)), "depth_head.plain_head"),
+    ):
+        called = []
+        with monkeypatch.context() as patch:
+            real = {"matrix-upsampling": upsample_plainly, "folded-head": plain_head}[name]
+
+            def spy(*args, real=real, called=called):
+                called.append(True)
+                return real(*args)
+
+            patch.setattr(f"common.networks.fast.{form}", spy)
+            expected = run()
+            assert not called
+            with plain(name):
+                torch.testing.assert_close(run(), expected)
+            assert called == [True]
+    with plain():
+        assert all(takes_plain(name) for name in FAST_FORMS)
+        with plain("fast-linear"):
+            assert takes_plain("folded-head")
+        assert takes_plain("folded-head")
+    assert not any(takes_plain(name) for name in FAST_FORMS)
+    with pytest.raises(ValueError, match="no fast form folded"), plain("folded"):
+        pass
+
+
+def test_up_sampling_of_a_cpu_is_by_products():
+    x = torch.randn(1, 2, 3, 5)
+    assert torch.equal(upsample_to(x, (6, 10)), upsample_by_products(x, (6, 10)))

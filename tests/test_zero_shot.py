@@ -55,6 +55,7 @@ WITHOUT_EFFECT = {
     "test_share",
     "subset_seed",
     "cache",
+    "mean_log_depth",
 }
 SPLITS = ("train", "val", "test")
 HOME = {  # whose data the file is

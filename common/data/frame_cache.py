@@ -36,11 +36,8 @@ from common.errors import UserError
 Frame = tuple[np.ndarray, np.ndarray]
 PAGE = 4096
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_CODE = (
-    "data/dataset.py",
-    "images/reading.py",
-    "images/transforms.py",
-)  # what a slot's content depends on
+# What a slot's content depends on.
+_CODE = ("data/frames.py", "images/crops.py", "images/reading.py", "images/transforms.py")
 _STAMP = struct.Struct("=16s6qc")  # who wrote it, size and times of both files, type of the depth
 _MARK_BYTES = 8  # of each slot, in a table at the front, for counting
 

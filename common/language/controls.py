@@ -169,7 +169,9 @@ def describe_sentences(control: Control, sentences: Mapping[str, str]) -> str:
             return f"{count} no words: text features of zeros"
         case "category":
             names = sorted(set(sentences.values()))
-            return f"{count} their scene category as words ({len(names)} of them: {names[0]}, ...)"
+            return (
+                f"{count} their scene category as words ({len(names)} categories: {names[0]}, ...)"
+            )
         case _:
             return f"{count} the words '{next(iter(sentences.values()), '')}'"
 

@@ -140,7 +140,7 @@ def _lent_words(
     lenders = choose_lenders(text.control, words, category_of, text.control_seed)
     note = f"{label}: {describe_lenders(text.control, lenders, words)}"
     return Language(
-        {key: own.captions[lender] for key, lender in lenders.items()} if own.captions else {},
+        {key: own.captions[lenders[key]] for key in keys} if own.captions else {},
         None if own.text_features is None else own.text_features.lent(lenders),
         notes=(*own.notes, note),
     )

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError
 
 _READ_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin")

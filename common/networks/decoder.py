@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.networks.encoder import Encoder, EncoderConfig
-from common.networks.layers import conv3x3
-from common.networks.scene_decoder import refine
-from common.networks.upsampling import upsample
+from common.networks.fast.upsampling import upsample
+from common.networks.layers import conv3x3, two_convs
 
 GROUPS = 4  # of the shuffled path of `Up`
 
@@ -44,8 +43,8 @@ class Refine(nn.Module):
     def __init__(self, x_channels: int, code_channels: int, new_x: bool = True):
         super().__init__()
         both = x_channels + code_channels
-        self.to_code = refine(both, code_channels)
-        self.to_x = refine(both, x_channels) if new_x else None
+        self.to_code = two_convs(both, code_channels)
+        self.to_x = two_convs(both, x_channels) if new_x else None
 
     def forward(self, x: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         both = torch.cat((x, d.to(x.dtype)), dim=1)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.networks.published.names import from_published, published_file, read_safely
 from common.networks.swin import SwinEncoder

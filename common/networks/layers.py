@@ -17,30 +17,18 @@ def mlp(*sizes: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-class FastLinear(nn.Linear):
-    """`nn.Linear` that takes the faster of PyTorch's two float32 libraries on a CPU.
+def std_of(logvar: Tensor) -> Tensor:
+    """Standard deviation of a Gaussian whose networks give the logarithm of its variance."""
+    return torch.exp(logvar / 2)
 
-    `nn.Linear` asks MKL, which uses half of what a processor that is not Intel's can do; a 1x1
-    convolution is the same product by oneDNN. Numbers agree to rounding.
+
+def reparameterize(mean: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+    """mean + std * eps (Figure 2 of the paper): gradients reach mean and std, eps is given.
+
+    mean, logvar: [B, C]. eps: [B, C], or [B, C, h, w] for a draw in every cell; so is the result.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [..., C] -> [..., C']."""
-        is_fp32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if x.device.type != "cpu" or not is_fp32 or not x.numel() or not _MKL_IS_SLOW:
-            return super().forward(x)
-        pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)  # [1, C, 1, pixels]
-        y = F.conv2d(pixels, self.weight[:, :, None, None], self.bias)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
-
-
-def mkl_is_slow() -> bool:
-    """Whether this processor has wide registers that MKL leaves unused: it is not Intel's."""
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_f")) and "Intel" not in able.get("cpu_name", "")
-
-
-_MKL_IS_SLOW = mkl_is_slow()
+    shape = (*mean.shape, *(1,) * (eps.ndim - mean.ndim))
+    return mean.view(shape) + std_of(logvar).view(shape) * eps
 
 
 def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = False) -> nn.Conv2d:
@@ -52,10 +40,23 @@ def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = Fal
 def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
     """sigmoid(m_0) * (exp(logit + prior_mean) + exp(m_1)), float32: [B, 2], [B, 1, H, W] -> meters.
 
-    `prior_mean` is the mean log-depth of the data set (SPEC: 1.54 for NYU, 2.54 for KITTI).
+    prior_mean: mean log-depth of the data set, so that a fresh network's depth is of the right
+    size. From the released code.
     """
     scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
     return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))
+
+
+def known_mean(prior_mean: float | None) -> float:
+    """The mean log-depth of a network's config; ValueError while it is not filled in."""
+    if prior_mean is None:
+        raise ValueError("prior_mean: the mean log-depth is not known; give it, as 1.54 for NYU")
+    return prior_mean
+
+
+def two_convs(fan_in: int, fan_out: int) -> nn.Sequential:
+    """3x3 convolution, LeakyReLU, 3x3 convolution: what every refinement is made of."""
+    return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))
 
 
 class Standardize(nn.Module):

@@ -6,12 +6,15 @@ when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `ups
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.layers import check_divisible, conv3x3
-from common.networks.upsampling import position_code, sum_upsampled, upsample, upsample_to
+from common.networks.fast.depth_head import sum_upsampled
+from common.networks.fast.upsampling import upsample, upsample_to
+from common.networks.layers import check_divisible, conv3x3, two_convs
 
 LEVEL_SCALES = (16, 8, 4)  # how much smaller f1, f2, f3 are than the image
 
@@ -35,9 +38,9 @@ class SceneDecoder(nn.Module):
         super().__init__()
         self.latent_dim, self.code_channels = latent_dim, code_channels
         self.grid = nn.ModuleList(conv3x3(latent_dim, latent_dim, replicate=True) for _ in range(3))
-        self.refine4 = refine(latent_dim, code_channels)
-        self.refine3 = refine(code_channels, code_channels)
-        self.refine2 = refine(code_channels, code_channels)
+        self.refine4 = two_convs(latent_dim, code_channels)
+        self.refine3 = two_convs(code_channels, code_channels)
+        self.refine2 = two_convs(code_channels, code_channels)
         self.activation = nn.LeakyReLU()
 
     def forward(self, z: Tensor, size: tuple[int, int]) -> SceneFeatures:
@@ -59,6 +62,22 @@ class SceneDecoder(nn.Module):
         return self.activation(self.grid[index](x + code))
 
 
-def refine(fan_in: int, fan_out: int) -> nn.Sequential:
-    """3x3 convolution, LeakyReLU, 3x3 convolution (R of the paper)."""
-    return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def position_code(
+    channels: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """[1, C, H, W] sine code: the first half of the channels encodes the column, the rest the row.
+
+    Within a half, channel 2k is sin(p w_k) and 2k+1 is cos(p w_k), w_k = 10000^(-2k / (C/2)).
+    """
+    half = channels // 2
+    frequency = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(0, half, 2) / half)
+
+    def encode(count: int) -> Tensor:
+        angle = torch.arange(count)[None, :] * frequency[:, None]
+        return torch.stack((angle.sin(), angle.cos()), dim=1).flatten(0, 1)  # [C/2, count]
+
+    columns = encode(width)[:, None, :].expand(half, height, width)
+    rows = encode(height)[:, :, None].expand(half, height, width)
+    return torch.cat((columns, rows))[None].to(device)

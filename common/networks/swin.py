@@ -11,6 +11,7 @@ smaller (`always_partition`). An absolute position embedding is added after the 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
-from common.networks.fast.swin_attention import attend
-from common.networks.fast.swin_windows import Windows, from_windows, to_windows, windows_of
-from common.networks.layers import FastLinear, Freezable, padded_size
+from common.networks.fast.linear import use_fast_linears
+from common.networks.fast.window_attention import shifted_window_attention
+from common.networks.layers import Freezable, padded_size
 
 
 @dataclass(frozen=True)
@@ -98,37 +99,49 @@ class SwinEncoder(Freezable):
         return block(x)
 
 
-class WindowBlock(SwinTransformerBlock):
-    """timm's block with the original order: pad (bottom, right), roll, attend, roll back, crop."""
+class WindowBlock(nn.Module):
+    """A Swin block made of the parts of timm's, under timm's names."""
 
-    def _attn(self, x: Tensor) -> Tensor:
+    def __init__(self, block: SwinTransformerBlock):
+        super().__init__()
+        self.norm1 = block.norm1
+        self.attn = ShiftedAttention(block.attn, block.shift_size)
+        self.drop_path1 = block.drop_path1
+        self.norm2 = block.norm2
+        self.mlp = block.mlp
+        self.drop_path2 = block.drop_path2
+
+    def forward(self, x: Tensor) -> Tensor:
         """x: [B, H, W, C] -> the same shape."""
-        grid = (x.shape[1], x.shape[2])
-        windows = windows_of(grid, self.window_size, self.shift_size, x.device)
-        return self.attn(x.flatten(1, 2), windows).view_as(x)
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        cells = x.flatten(1, 2)  # [B, H * W, C]
+        cells = cells + self.drop_path2(self.mlp(self.norm2(cells)))
+        return cells.view_as(x)
 
 
-class CellAttention(WindowAttention):
-    """timm's attention inside windows, but only cells of the grid are projected, no padding.
-
-    Padding is zero before the first projection and thrown away after the last one, so its query,
-    key and value are the projection's bias, and that is where it is put in.
-    """
+class ShiftedAttention(nn.Module):
+    """Attention inside windows, in the published order: pad (bottom, right), roll, attend, back."""
 
     relative_position_index: Tensor
 
-    def forward(self, x: Tensor, windows: Windows) -> Tensor:  # type: ignore[override]
-        """x: [B, H * W, C] -> the same shape."""
-        qkv = to_windows(self.qkv(x), self.qkv.bias, windows)  # [B * windows, N, 3 * C]
-        mixed = attend(qkv.unflatten(2, (3, self.num_heads, -1)), self._bias(), windows.mask)
-        return self.proj(from_windows(mixed, windows))
+    def __init__(self, attention: WindowAttention, shift: tuple[int, int]):
+        super().__init__()
+        self.window_size, self.shift_size = attention.window_size, shift
+        self.relative_position_bias_table = attention.relative_position_bias_table
+        index: Any = attention.relative_position_index
+        self.register_buffer("relative_position_index", index, persistent=False)
+        self.qkv, self.proj = attention.qkv, attention.proj
 
-    def _bias(self) -> Tensor:
-        """[heads, N, N]: a learned number for every two places of a window."""
-        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, H, W, C] -> the same shape."""
+        bias = self.relative_position_bias_table[self.relative_position_index]  # [N, N, heads]
+        return shifted_window_attention(
+            x, self.qkv, self.proj, bias.permute(2, 0, 1), self.window_size, self.shift_size
+        )
 
 
 def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
+    """timm's network with timm's random weights, and blocks that compute as published."""
     body = SwinTransformer(
         img_size=padded_size(image_size),
         embed_dim=config.embed_dim,
@@ -141,14 +154,8 @@ def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransform
         strict_img_size=False,
     )
     body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-    for module in body.modules():  # same weights and settings, another way to compute
-        if type(module) in _REPLACED:
-            module.__class__ = _REPLACED[type(module)]
+    stages: Any = body.layers
+    for stage in stages:
+        stage.blocks = nn.Sequential(*map(WindowBlock, stage.blocks))
+    use_fast_linears(body)
     return body
-
-
-_REPLACED: dict[type[nn.Module], type[nn.Module]] = {
-    SwinTransformerBlock: WindowBlock,
-    WindowAttention: CellAttention,
-    nn.Linear: FastLinear,
-}

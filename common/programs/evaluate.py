@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import resolve_path
 from common.data.samples import SplitName
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS

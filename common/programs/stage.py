@@ -71,7 +71,7 @@ def with_mean_log_depth(config: Any, earlier: Any) -> Any:
     return replace(config, model=replace(config.model, prior_mean=mean))
 
 
-def _nothing(model: nn.Module, config: Any, start: Start) -> None:
+def _nothing(model: nn.Module, config: Any, given: Any) -> None:
     pass
 
 
@@ -80,6 +80,7 @@ class Stage:
     """One stage, or one recipe of it.
 
     build: (config, earlier network or None) -> the network, weights drawn from torch's generator.
+    prepare: (network, config, data): refuses data that do not fit, before there is a run folder.
     start: gives a built network its first weights: statistics of the data, earlier stages' weights,
     pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
@@ -102,6 +103,7 @@ class Stage:
     predict: Predict
     parameters: Callable[[Any, Any], list]
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
+    prepare: Callable[[Any, Any, Data], None] = _nothing
     start: Callable[[Any, Any, Start], None] = _nothing
     earlier: EarlierStage | None = None
     resolve: Callable[[Any, Any], Any] = _as_it_is

@@ -37,6 +37,7 @@ def train_stage(stage: Stage, config: Any, processes: Processes) -> None:
     seed_everything(config.seed)
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
+    stage.prepare(model, config, data)
     run = open_run(config, stage.name, processes, sys.argv)
     if stage.earlier and earlier_path:
         run.log(f"{stage.earlier.name}: {earlier_path}")

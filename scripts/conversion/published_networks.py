@@ -16,6 +16,7 @@ from common.networks.published import sizes as sizes
 from common.networks.published.names import Kind, State
 from common.networks.swin import SwinConfig, SwinEncoder
 from common.programs.run_config import RunConfig
+from common.programs.stage import with_mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.config import Stage2Config
@@ -156,15 +157,17 @@ def _joint(states: States, dataset: str, recipe: str) -> Target:
 
 
 def _settings(config_type: type[AnyRunConfig], dataset: str, stage: str) -> AnyRunConfig:
-    return load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
+    """The shipped config of a stage, with the data set's mean log-depth where there is a head."""
+    config = load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
+    return config if isinstance(config, Stage2Config) else with_mean_log_depth(config, None)
 
 
 def _vae_settings(dataset: str) -> TextVAEConfig:
     return _settings(Stage1Config, dataset, "stage1").model
 
 
-def _encoder_config(settings: EncoderConfig, state: State) -> EncoderConfig:
-    return replace(settings, weights=None, **sizes.encoder_sizes(state))
+def _encoder_config(settings: EncoderConfig | None, state: State) -> EncoderConfig:
+    return replace(settings or EncoderConfig(), weights=None, **sizes.encoder_sizes(state))
 
 
 def _image_size(state: State, config: RunConfig) -> tuple[int, int]:

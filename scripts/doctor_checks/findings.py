@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
-Job = TypeVar("Job")
+Checked = TypeVar("Checked")
 R = TypeVar("R")
 
 
@@ -74,7 +74,7 @@ def quoted(value: object) -> str:
     return shlex.quote(str(value))
 
 
-def some_of(items: Sequence[Job], most: int) -> list[Job]:
+def some_of(items: Sequence[Checked], most: int) -> list[Checked]:
     """At most `most` items, spread evenly over the sequence, the first and the last among them."""
     if len(items) <= most:
         return list(items)
@@ -82,7 +82,7 @@ def some_of(items: Sequence[Job], most: int) -> list[Job]:
     return [items[round(i * step)] for i in range(most)]
 
 
-def in_threads(work: Callable[[Job], R], items: Sequence[Job], label: str) -> list[R]:
+def in_threads(work: Callable[[Checked], R], items: Sequence[Checked], label: str) -> list[R]:
     """`work` on every item, in order; reading and decoding files leaves Python's lock free."""
     size = min(max(len(items) // 64, 1), 64)  # of a chunk: a task for each file costs more than it
     chunks = [items[start : start + size] for start in range(0, len(items), size)]

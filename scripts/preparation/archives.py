@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from common.config import resolve_path
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.files import whole_file
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.config import apply_overrides, build_config, find_yaml, merge_yaml, resolve_path
+from common.config import apply_overrides, build_config, find_yaml, merge_yaml
+from common.config_values import resolve_path
 from common.data.data_config import DataConfig
 from common.data.samples import SplitName
 from common.data.splits import SplitFinder, configured_splits

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from timm.models.swin_transformer import WindowAttention, get_relative_position_index
+from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from common.networks.published.names import Kind, State, complete, from_published
+from common.networks.swin import ShiftedAttention
 from tests.golden.recipe import tensor_for
 
 GOLDEN = Path(__file__).parent
@@ -34,7 +35,7 @@ def build(make: Callable[[], N]) -> N:
     with torch.device("meta"):
         network = make()
     for module in network.modules():
-        if isinstance(module, WindowAttention):
+        if isinstance(module, ShiftedAttention):
             module.relative_position_index = get_relative_position_index(*module.window_size)
     return network.eval()
 

@@ -1,0 +1,268 @@
+"""Attention inside shifted windows with a learned bias, as Swin has it (Liu et al. 2021).
+
+The plain form pads a grid at the bottom and right to whole windows, rolls it by the shift, cuts it,
+attends inside windows, and undoes all three. Two things are faster here, each for itself:
+
+cells-only: padding, rolling and cutting are one look-up of cells, made once for every size, and so
+is the way back. Cells alone are projected, no padding: padding is zero before the first projection
+and thrown away after the last one, so its query, key and value are the projection's bias.
+
+attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for a bias that is
+trained; it writes the scores of all windows to memory, several times. Here a few windows at a time
+are scored, so that the scores stay in the processor's cache, and the backward pass scores them once
+more instead of keeping them. Scores, their softmax and its gradient are float32 at least, as in
+PyTorch's kernels.
+
+Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
+heads, D channels of a head, C = A * D.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import window_partition, window_reverse
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from common.networks.fast import takes_plain
+
+Pair = tuple[int, int]
+_APART = -100.0  # added to the scores of two cells that only the roll made neighbors
+_BLOCK_BYTES = 2**20  # of scores at a time for each core: about what its cache holds
+
+
+def shifted_window_attention(
+    x: Tensor, qkv: nn.Module, proj: nn.Module, bias: Tensor, window: Pair, shift: Pair
+) -> Tensor:
+    """Multi-head attention inside windows: [B, H, W, C] -> the same shape.
+
+    qkv: C -> 3 * C, with a bias. proj: C -> C. bias: [A, N, N], a number for every two places.
+    """
+    if takes_plain("cells-only"):
+        return shifted_windows_plainly(x, qkv, proj, bias, window, shift)
+    heads = len(bias)
+    windows = windows_of((x.shape[1], x.shape[2]), window, shift, x.device)
+    cells = qkv(x.flatten(1, 2))  # [B, T, 3 * C]
+    cut = to_windows(cells, qkv.bias, windows)  # type: ignore[arg-type]  # [B * W, N, 3 * C]
+    mixed = attend(cut.unflatten(2, (3, heads, -1)), bias, windows.mask)
+    return proj(from_windows(mixed, windows)).view_as(x)
+
+
+def shifted_windows_plainly(
+    x: Tensor, qkv: nn.Module, proj: nn.Module, bias: Tensor, window: Pair, shift: Pair
+) -> Tensor:
+    """`shifted_window_attention` as it is described: pad, roll, cut, attend, and back."""
+    height, width = x.shape[1:3]
+    x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
+    size = (x.shape[1], x.shape[2])
+    x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
+    cut = window_partition(x, window).flatten(1, 2)  # [B * W, N, C]
+    mask = shift_mask(size, window, shift).to(x.device) if any(shift) else None
+    mixed = proj(attend(qkv(cut).unflatten(2, (3, len(bias), -1)), bias, mask))
+    x = window_reverse(mixed.unflatten(1, window), window, *size)  # [B, H', W', C]
+    return torch.roll(x, shift, dims=(1, 2))[:, :height, :width].contiguous()
+
+
+def attend(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias + mask) v for every window and head.
+
+    qkv: [W, N, 3, A, D]. bias: [A, N, N]. mask: [M, N, N], where W is a multiple of M and window w
+    takes mask w mod M. Returns [W, N, A * D].
+    """
+    if takes_plain("attention-in-blocks"):
+        return attend_plainly(qkv, bias, mask)
+    if qkv.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _Blocks.apply(qkv, bias.contiguous(), mask)
+    return attend_at_once(qkv, bias, mask)
+
+
+def attend_plainly(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`attend` as it is described: the scores of all windows exist, and are kept."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [W, A, N, D] each
+    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + bias
+    if mask is not None:
+        scores = scores + mask.repeat(len(qkv) // len(mask), 1, 1)[:, None]
+    return (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+
+
+def attend_at_once(qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+    """`attend` by PyTorch's own kernels, all windows in one call."""
+    period = 1 if mask is None else len(mask)
+    bias = bias.to(qkv.dtype)
+    mask = None if mask is None else mask.to(qkv.dtype)
+    scores = bias if mask is None else (bias + mask[:, None]).flatten(0, 1)  # [M * A, N, N]
+    query, key, value = (  # [W / M, M * A, N, D]: one set of masks serves every image
+        x.unflatten(0, (-1, period)).transpose(2, 3).flatten(1, 2) for x in qkv.unbind(2)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores)
+    return mixed.unflatten(1, (period, -1)).transpose(2, 3).flatten(0, 1).flatten(2)
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Where the cells of a grid stand in its windows."""
+
+    area: int  # N
+    cell_of_place: Tensor  # [W * N], 0 for padding
+    place_of_cell: Tensor  # [T]
+    padding: Tensor  # [P], the places without a cell
+    mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what is kept must do for training too
+def windows_of(
+    grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
+) -> Windows:
+    """The windows of a grid (height, width), shifted by `shift` cells."""
+    number = torch.arange(1, grid[0] * grid[1] + 1).view(1, *grid, 1)  # 0 is padding
+    padded = F.pad(number, (0, 0, 0, -grid[1] % window[1], 0, -grid[0] % window[0]))
+    size = (padded.shape[1], padded.shape[2])
+    rolled = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
+    cell = window_partition(rolled, window).flatten() - 1
+    order = cell.argsort(stable=True)  # padding is -1 and comes first
+    num_padding = len(cell) - grid[0] * grid[1]
+    mask = shift_mask(size, window, shift).to(device) if any(shift) else None
+    area = window[0] * window[1]
+    cell, order = cell.clamp(min=0).to(device), order.to(device)
+    return Windows(area, cell, order[num_padding:], order[:num_padding], mask)
+
+
+def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
+    """[W, N, N] for a padded grid: 0 where two cells were neighbors before the roll, else -100."""
+    region = torch.zeros(1, *size, 1)
+    slices = [
+        (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)
+    ]
+    for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
+        region[:, rows, columns] = index
+    label = window_partition(region, window).flatten(1)  # [W, N]
+    different = label[:, None, :] != label[:, :, None]
+    return different.float() * _APART
+
+
+def to_windows(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
+    """Cells [B, T, C] -> [B * W, N, C]; every place without a cell holds `filler` [C]."""
+    return _ToWindows.apply(x, filler, windows).view(-1, windows.area, x.shape[2])
+
+
+def from_windows(x: Tensor, windows: Windows) -> Tensor:
+    """[B * W, N, C] -> cells [B, T, C]."""
+    return _FromWindows.apply(x.reshape(-1, len(windows.cell_of_place), x.shape[2]), windows)
+
+
+class _Blocks(torch.autograd.Function):
+    """`attend`, a few windows at a time."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+        windows, cells, _, heads, dim = qkv.shape
+        out = qkv.new_empty(windows, cells, heads, dim)
+        with torch.autocast("cpu", enabled=False):
+            for part, some_mask in _parts(qkv, mask):
+                query, key, value = _split(qkv[part])
+                weights = _weights(query, key, bias, some_mask).to(value.dtype)
+                out[part] = (weights @ value).transpose(1, 2)
+        ctx.save_for_backward(qkv, bias, mask)
+        return out.flatten(2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        qkv, bias, mask = ctx.saved_tensors
+        grad = grad.unflatten(2, qkv.shape[-2:])
+        grad_qkv = torch.empty_like(qkv)
+        grad_bias = torch.zeros_like(bias, dtype=at_least_float32(bias))
+        for part, some_mask in _parts(qkv, mask):
+            query, key, value = _split(qkv[part])
+            weights = _weights(query, key, bias, some_mask)
+            g = grad[part].transpose(1, 2).contiguous()  # [w, A, N, D]
+            wide = weights.dtype
+            grad_scores = torch.ops.aten._softmax_backward_data(
+                g.to(wide) @ value.to(wide).transpose(-2, -1), weights, -1, wide
+            )
+            grad_bias += grad_scores.sum(0)
+            into = grad_qkv[part].permute(2, 0, 3, 1, 4)
+            into[2] = weights.to(g.dtype).transpose(-2, -1) @ g
+            grad_scores = grad_scores.to(key.dtype)
+            into[0] = (grad_scores @ key) * query.shape[-1] ** -0.5
+            into[1] = (grad_scores.transpose(-2, -1) @ query) * query.shape[-1] ** -0.5
+        return grad_qkv, grad_bias.to(bias.dtype), None
+
+
+def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
+    """Slices of the windows, each with its masks; a slice never crosses the end of the masks."""
+    windows, cells, _, heads, _ = qkv.shape
+    period = windows if mask is None else len(mask)
+    score_bytes = heads * cells * cells * at_least_float32(qkv).itemsize
+    most = max(1, _BLOCK_BYTES * torch.get_num_threads() // score_bytes)
+    for first in range(0, windows, period):
+        for start in range(0, period, most):
+            end = min(start + most, period)
+            some_mask = None if mask is None else mask[start:end, None]
+            yield slice(first + start, first + end), some_mask
+
+
+def _split(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """[w, N, 3, A, D] -> three of [w, A, N, D]."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous()
+    return query, key, value
+
+
+def _weights(query: Tensor, key: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax over the cells attended to: [w, A, N, N], float32 at least."""
+    wide = at_least_float32(query)
+    scores = query.to(wide) * query.shape[-1] ** -0.5 @ key.to(wide).transpose(-2, -1)
+    scores.add_(bias)
+    if mask is not None:
+        scores.add_(mask)
+    return scores.softmax(dim=-1)
+
+
+class _ToWindows(torch.autograd.Function):
+    """[B, T, C] -> [B, W * N, C]. The way back is a look-up too, which autograd cannot know."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
+        ctx.windows = windows
+        ctx.save_for_backward(filler)
+        return _spread(x, filler, windows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        windows: Windows = ctx.windows
+        (filler,) = ctx.saved_tensors
+        of_filler = grad.index_select(1, windows.padding).sum((0, 1), dtype=at_least_float32(grad))
+        return grad.index_select(1, windows.place_of_cell), of_filler.to(filler.dtype), None
+
+
+class _FromWindows(torch.autograd.Function):
+    """[B, W * N, C] -> [B, T, C]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
+        ctx.windows = windows
+        return x.index_select(1, windows.place_of_cell)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _spread(grad, grad.new_zeros(()), ctx.windows), None
+
+
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """The type to add many of its numbers in."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _spread(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
+    """[B, T, C] -> [B, W * N, C]."""
+    out = x.index_select(1, windows.cell_of_place)
+    if len(windows.padding):
+        out[:, windows.padding] = filler.to(out.dtype)
+    return out
