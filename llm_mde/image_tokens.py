@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common.networks.encoder import EncoderConfig, build_encoder
 
-Size = tuple[int, int]
+HeightWidth = tuple[int, int]
 MAP, STRIDE = 2, 16  # x4, of an encoder's x2, x3, x4, x5
 CELL = 2 * STRIDE  # an encoder reads multiples of 32 pixels, so whole pairs of tokens
 
@@ -32,7 +32,7 @@ class ImageTokens(Protocol):
         """Parts whose frozen weights a checkpoint names, by the section that names them."""
         ...
 
-    def grid_size(self, size: Size) -> Size:
+    def grid_size(self, size: HeightWidth) -> HeightWidth:
         """Rows and columns of tokens for an image of `size` (height, width)."""
         ...
 
@@ -48,7 +48,7 @@ class EncoderTokens(nn.Module):
     checkpoint holds the encoder's weights, frozen or not.
     """
 
-    def __init__(self, config: EncoderConfig, image_size: Size, data_size: Size):
+    def __init__(self, config: EncoderConfig, image_size: HeightWidth, data_size: HeightWidth):
         super().__init__()
         self.image_size, self.data_size = image_size, data_size
         self.max_tokens: int | None = None
@@ -62,7 +62,7 @@ class EncoderTokens(nn.Module):
     def named_parts(self) -> dict[str, nn.Module]:
         return {}
 
-    def grid_size(self, size: Size) -> Size:
+    def grid_size(self, size: HeightWidth) -> HeightWidth:
         """Rows and columns of tokens for an image of `size`: see `fit_grid`, in whole pairs."""
         most = None if self.max_tokens is None else self.max_tokens // 4
         rows, columns = fit_grid(size, self.data_size, self.image_size, (CELL, CELL), most)
@@ -75,7 +75,13 @@ class EncoderTokens(nn.Module):
         return x4.flatten(2).transpose(1, 2)  # [B, T, C]
 
 
-def fit_grid(size: Size, data_size: Size, image_size: Size, cell: Size, most: int | None) -> Size:
+def fit_grid(
+    size: HeightWidth,
+    data_size: HeightWidth,
+    image_size: HeightWidth,
+    cell: HeightWidth,
+    most: int | None,
+) -> HeightWidth:
     """Rows and columns of cells for an image of `size`; at least one of each.
 
     As many per pixel as an image of `data_size` has when it is resized to `image_size`, but no more
@@ -93,12 +99,12 @@ def fit_grid(size: Size, data_size: Size, image_size: Size, cell: Size, most: in
     return fitted_rows, min(max(1, int(columns * smaller)), most // fitted_rows)
 
 
-def size_of(image: Tensor) -> Size:
+def size_of(image: Tensor) -> HeightWidth:
     """Height and width."""
     return image.shape[-2], image.shape[-1]
 
 
-def resize(image: Tensor, size: Size) -> Tensor:
+def resize(image: Tensor, size: HeightWidth) -> Tensor:
     """[B, 3, H, W] -> [B, 3, *size]; an image of that size as it is."""
     if size == size_of(image):
         return image
@@ -107,7 +113,7 @@ def resize(image: Tensor, size: Size) -> Tensor:
 
 @torch.inference_mode(False)
 @torch.enable_grad()
-def train_one_output(encoder: nn.Module, index: int, image_size: Size) -> None:
+def train_one_output(encoder: nn.Module, index: int, image_size: HeightWidth) -> None:
     """Only this output will be read: what does not lead to it is not trained.
 
     Found on a copy of meta tensors, which have shapes and no numbers.

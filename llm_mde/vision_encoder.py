@@ -26,7 +26,7 @@ from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.runtime.hub import one_line_failure
 from llm_mde.frozen import portable_path
-from llm_mde.image_tokens import Size, fit_grid, resize, size_of
+from llm_mde.image_tokens import HeightWidth, fit_grid, resize, size_of
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random
 
@@ -87,7 +87,7 @@ class VisionEncoder(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: Size):
+    def __init__(self, config: VisionConfig, body: VisionTransformer, data_size: HeightWidth):
         super().__init__()
         self.config, self.body, self.data_size = config, body, data_size
         self.dim = body.embed_dim
@@ -109,7 +109,7 @@ class VisionEncoder(nn.Module):
         """A checkpoint names the pretrained network, whose frozen weights it does not hold."""
         return {"vision": self.body}
 
-    def grid_size(self, size: Size) -> Size:
+    def grid_size(self, size: HeightWidth) -> HeightWidth:
         """Rows and columns of patches for an image of `size`: see `fit_grid`."""
         patch = self.body.patch_embed.patch_size
         return fit_grid(size, self.data_size, self.config.image_size, patch, self.max_tokens)

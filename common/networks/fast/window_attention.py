@@ -30,7 +30,7 @@ from torch.autograd.function import once_differentiable
 
 from common.networks.fast import takes_plain
 
-RowsAndColumns = tuple[int, int]
+Sides = tuple[int, int]
 _APART = -100.0  # added to the scores of two cells that only the roll made neighbors
 _BLOCK_BYTES = 2**20  # of scores at a time for each core: about what its cache holds
 
@@ -40,8 +40,8 @@ def shifted_window_attention(
     qkv: nn.Module,
     proj: nn.Module,
     bias: Tensor,
-    window: RowsAndColumns,
-    shift: RowsAndColumns,
+    window: Sides,
+    shift: Sides,
 ) -> Tensor:
     """Multi-head attention inside windows: [B, H, W, C] -> the same shape.
 
@@ -62,8 +62,8 @@ def shifted_windows_plainly(
     qkv: nn.Module,
     proj: nn.Module,
     bias: Tensor,
-    window: RowsAndColumns,
-    shift: RowsAndColumns,
+    window: Sides,
+    shift: Sides,
 ) -> Tensor:
     """`shifted_window_attention` as it is described: pad, roll, cut, attend, and back."""
     height, width = x.shape[1:3]
