@@ -164,10 +164,11 @@ def _pretrained_body(architecture: PretrainedConfig, source: str) -> PreTrainedM
         )  # fmt: skip
     mismatched = sorted(report["mismatched_keys"])
     if mismatched:
-        key, stored, wanted = mismatched[0]
+        # A name, to which transformers 5 adds both sizes.
+        key = mismatched[0] if isinstance(mismatched[0], str) else mismatched[0][0]
         raise UserError(
-            f"{source}: config.json and weights are of different models: {key} is "
-            f"{tuple(stored)}, config.json asks for {tuple(wanted)}"
+            f"{source}: config.json and weights are of different models: {key} is not "
+            f"{tuple(body.state_dict()[key].shape)}, as config.json asks"
         )
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would fill them with random numbers

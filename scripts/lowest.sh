@@ -27,6 +27,7 @@ if ! cmp -s requirements-lowest.txt "$venv/installed-requirements.txt"; then
 fi
 if [ $# -eq 0 ]; then
     set -- -m "not slow" tests/test_requirements.py tests/test_configs.py tests/test_checkpoint.py \
-        tests/test_stages.py tests/test_joint.py tests/test_llm_mde.py
+        tests/test_stages.py tests/test_joint.py tests/test_llm_mde.py tests/test_eval_program.py \
+        tests/test_text_features.py tests/test_caption_images.py
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -10,8 +10,8 @@ from joint_networks import TINY_JOINT
 
 from common.losses.depth import silog_loss, silog_valid
 from common.losses.vae import channel_kl, gaussian_kl
+from common.networks.encoder import EncoderConfig
 from common.networks.published.names import IDENTITY, published_name
-from common.networks.swin import SwinConfig
 from stage3_depth.joint_model import JointConfig, JointDepth, JointOutput
 from tests.golden.networks import GOLDEN, build, load, published_shapes, read_arrays
 from tests.golden.recipe import image, unit_feature
@@ -36,7 +36,7 @@ class Step:
 @pytest.fixture(scope="module")
 def steps() -> dict[tuple[str, str], Step]:
     """The training step of every case, forward and backward; they share one encoder pass."""
-    config = JointConfig(encoder=SwinConfig(drop_path=0.0), prior_mean=1.54)
+    config = JointConfig(encoder=EncoderConfig(drop_path=0.0), prior_mean=1.54)
     network = build(lambda: JointDepth(config, SIZE)).train()
     load(network, "joint_nyu", "joint")
     features = network.encoder(image(31, (1, 3, *SIZE)))

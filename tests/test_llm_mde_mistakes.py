@@ -1,6 +1,7 @@
 """LLM-MDE's programs: a user's mistake is one line, and nothing is left of the run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_mistakes_in_a_models_folder(refused, tmp_path, gpt2_folder):
     settings = json.loads((gpt2_folder / "config.json").read_text())
     for changes, part in (
         ({"n_head": 3}, "hidden size 16 does not divide into 3 heads"),
-        ({"n_embd": 24, "n_layer": 4}, "h.0.attn.c_attn.bias is (48,), config.json asks for (72,)"),
+        ({"n_embd": 24, "n_layer": 4}, "h.0.attn.c_attn.bias is not (72,), as config.json asks"),
         ({"n_layer": 4}, "lacks 12 weights of its first 4 layers, first h.3."),
     ):
         (gpt2_folder / "config.json").write_text(json.dumps({**settings, **changes}))
@@ -101,14 +102,14 @@ def test_mistakes_in_a_models_folder(refused, tmp_path, gpt2_folder):
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"num_attention_heads": 5}, "16) is not a multiple of the number of attention heads (5)"),
+        ({"num_attention_heads": 5}, r"16\) is not a multiple of .* \(5\)|16 .* into 5 heads"),
         ({"num_key_value_heads": 3}, "4 heads do not divide into 3 groups"),
-        ({"num_attention_heads": 0}, "cannot load the language model"),
+        ({"num_attention_heads": 0}, "cannot load the language model|16 .* into 0 heads"),
         ({"hidden_act": "nonsense"}, "nonsense"),
     ],
 )
 def test_a_llama_folder_that_makes_no_network_is_one_line(refused, tmp_path, changes, part):
-    """transformers checks some of it itself, with exceptions of its own, and some of it not."""
+    """transformers checks some of it itself, version 5 more than 4, and some of it not."""
     LlamaConfig(
         vocab_size=32,
         hidden_size=16,
@@ -119,7 +120,7 @@ def test_a_llama_folder_that_makes_no_network_is_one_line(refused, tmp_path, cha
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     write_tokenizer(tmp_path)
-    assert part in refused(*named(tmp_path, "model.language.random_init=true"))
+    assert re.search(part, refused(*named(tmp_path, "model.language.random_init=true")))
 
 
 def test_vision_weights_of_another_network_are_one_line(refused, tmp_path):

@@ -195,5 +195,5 @@ def test_fast_linear_leaves_other_formats_alone(monkeypatch):
     ],
 )
 def test_which_processors_mkl_is_slow_on(features, slow, monkeypatch):
-    monkeypatch.setattr("common.networks.layers.processor_features", lambda: features)
+    monkeypatch.setattr("common.networks.fast.linear.processor_features", lambda: features)
     assert mkl_is_slow() is slow

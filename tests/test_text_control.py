@@ -11,13 +11,13 @@ from conftest import COUNTS, TEXT_DIM, Workspace, call, evaluate, train
 import llm_mde.eval
 import llm_mde.train
 from common.config import build_config
-from common.data.samples import Split
+from common.data.samples import SplitName
 from common.language.controls import choose_lenders, folder_category
 from common.language.feature_files import FeatureStore, write_features
+from common.language.language import Needs
 from common.programs.assembly import load_split
 from common.runtime.processes import Processes
 from stage1_vae.config import Stage1Config
-from stage1_vae.model import TextVAE
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 
@@ -132,14 +132,14 @@ def test_encoded_sentences_in_training(homes, tmp_path):
     assert "all 12 images have their scene category as words (2 categories: a room, ...)" in log
 
 
-def load(tree, control, split: Split):
+def load(tree, control, split: SplitName):
     config = build_config(Stage1Config, {**tree, "text": {**tree["text"], "control": control}})
-    return load_split(config, split, TextVAE(config.model), ALONE)
+    return load_split(config, split, Needs(text_dim=config.model.text_dim), ALONE)
 
 
 @pytest.mark.parametrize("control", ["none", "shuffled", "other_image", "wrong"])
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_nothing_but_the_words_differs(homes, tmp_path, control, split: Split):
+def test_nothing_but_the_words_differs(homes, tmp_path, control, split: SplitName):
     config = yaml.safe_load((homes.configs / "base.yaml").read_text())
     config |= {"output_root": str(tmp_path), "model": {"text_dim": TEXT_DIM}}
     own, other = (load(config, name, split) for name in ("caption", control))
@@ -147,12 +147,11 @@ def test_nothing_but_the_words_differs(homes, tmp_path, control, split: Split):
     for index in range(len(own)):
         key = (index, 100 + index) if split == "train" else index
         one, two = own[key], other[key]
-        assert one.keys() == two.keys()
-        for name in one.keys() - {"text_feature", "caption"}:
-            same = one[name] == two[name]
+        for name in vars(one).keys() - {"text_feature", "caption"}:
+            same = getattr(one, name) == getattr(two, name)
             assert same.all() if isinstance(same, torch.Tensor) else same, name
-        assert one["caption"] != two["caption"]
-        assert not torch.equal(one["text_feature"], two["text_feature"])
+        assert one.caption != two.caption
+        assert not torch.equal(one.text_feature, two.text_feature)
 
 
 def test_one_category_only_is_refused(workspace, trained, tmp_path):
