@@ -19,7 +19,7 @@ PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process t
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its message is one line: what is wrong, where, what to do."""
+    """A mistake the user can fix; its message is one line: what is wrong, where, what to do."""
 
 
 def run_program(main: Callable[[], None]) -> None:

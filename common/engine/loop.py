@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.engine.log_window import Window
-from common.engine.optimization import gradient_scaler, learning_rate, set_learning_rate
+from common.engine.optimization import gradient_scaler, learning_rate
 from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.runtime.precision import autocast, choose_precision
@@ -197,7 +197,8 @@ class Update:
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        set_learning_rate(self.optimizer, rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # of an encoder with its own rate
         broken = ~torch.isfinite(norm)
         if not self.scaler.is_enabled():
             # The fused optimizer skips the update then.

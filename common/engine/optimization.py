@@ -21,12 +21,6 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
     return ((config.lr - config.final_lr) * remaining + config.final_lr) * warmup
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Every group gets `rate` times its own `lr_factor`, if it has one."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group.get("lr_factor", 1.0)
-
-
 def adam(parameters: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam with PyTorch's eps 1e-8 and, if asked for, L2 weight decay (the published setting)."""
     return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
