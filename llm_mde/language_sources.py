@@ -22,7 +22,7 @@ from transformers import (
     LlamaModel,
     PretrainedConfig,
     PreTrainedModel,
-)  # fmt: skip
+)
 
 from common.config_values import resolve_path
 from common.errors import UserError
@@ -33,8 +33,10 @@ from llm_mde.random_weights import fill_with_random
 from llm_mde.tokenizer import CLIP_VOCABULARY, PromptTokenizer, load_tokenizer
 
 MODELS: dict[str, type[PreTrainedModel]] = {
-    "gpt2": GPT2Model, "bert": BertModel, "llama": LlamaModel,
-}  # fmt: skip
+    "gpt2": GPT2Model,
+    "bert": BertModel,
+    "llama": LlamaModel,
+}
 CONFIGS = {"gpt2": GPT2Config, "bert": BertConfig, "llama": LlamaConfig}
 OPTIONS: dict[str, dict[str, Any]] = {"bert": {"add_pooling_layer": False}}
 TINY_CONTEXT = 1024
@@ -135,10 +137,13 @@ def tiny_architecture(config: LanguageModelConfig) -> PretrainedConfig:
     """A small model of the named family; random weights of this size keep signals alive."""
     size, heads = config.tiny_size
     shared = {
-        "vocab_size": CLIP_VOCABULARY, "hidden_size": size, "num_attention_heads": heads,
-        "num_hidden_layers": config.num_layers, "max_position_embeddings": TINY_CONTEXT,
+        "vocab_size": CLIP_VOCABULARY,
+        "hidden_size": size,
+        "num_attention_heads": heads,
+        "num_hidden_layers": config.num_layers,
+        "max_position_embeddings": TINY_CONTEXT,
         "initializer_range": size**-0.5,
-    }  # fmt: skip
+    }
     own: dict[str, dict[str, Any]] = {
         "gpt2": {"bos_token_id": None, "eos_token_id": None},
         "bert": {"intermediate_size": 4 * size},
@@ -159,9 +164,13 @@ def _pretrained_body(architecture: PretrainedConfig, source: str) -> PreTrainedM
     transformers.utils.logging.disable_progress_bar()
     with one_line_failure(f"the weights of {source}", ADVICE):
         body, report = MODELS[kind].from_pretrained(
-            source, config=architecture, dtype=torch.float32, output_loading_info=True,
-            ignore_mismatched_sizes=True, **OPTIONS.get(kind, {}),
-        )  # fmt: skip
+            source,
+            config=architecture,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **OPTIONS.get(kind, {}),
+        )
     mismatched = sorted(report["mismatched_keys"])
     if mismatched:
         # A name, to which transformers 5 adds both sizes.

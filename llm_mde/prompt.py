@@ -27,11 +27,15 @@ from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 # DepthCLIP's, from near to far.
 DEPTH_CLASSES = (
-    "giant", "extremely close", "close", "not in distance", "a little remote", "far", "unseen",
-)  # fmt: skip
-POSITION_NAMES = (
-    "darkest_x", "darkest_y", "brightest_x", "brightest_y", "median_x", "median_y",
-)  # fmt: skip
+    "giant",
+    "extremely close",
+    "close",
+    "not in distance",
+    "a little remote",
+    "far",
+    "unseen",
+)
+POSITION_NAMES = ("darkest_x", "darkest_y", "brightest_x", "brightest_y", "median_x", "median_y")
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,12 @@ class PromptTemplates:
     clip: str = "This object is {depth_class}."
 
     def __post_init__(self) -> None:
-        words = {"statistics": dict.fromkeys(POSITION_NAMES, 0), "depth_class": {"depth_class": ""},
-                 "clip": {"depth_class": ""}, "caption": {"caption": ""}}  # fmt: skip
+        words = {
+            "statistics": dict.fromkeys(POSITION_NAMES, 0),
+            "depth_class": {"depth_class": ""},
+            "clip": {"depth_class": ""},
+            "caption": {"caption": ""},
+        }
         for name in ("dataset", "task", "statistics", "depth_class", "caption", "clip"):
             known = words.get(name, {})
             try:
@@ -154,8 +162,9 @@ def compose_prompts(
 def longest_prompts(config: PromptConfig, captions: Iterable[str]) -> list[list[str]]:
     """The prompt of every distinct caption and class word, with numbers of the most digits."""
     distinct = sorted(set(captions)) if config.caption else [""]
-    pairs = [(word, c) for word in DEPTH_CLASSES[: None if config.depth_class else 1]
-             for c in distinct]  # fmt: skip
+    pairs = [
+        (word, c) for word in DEPTH_CLASSES[: None if config.depth_class else 1] for c in distinct
+    ]
     numbers = [[100] * len(POSITION_NAMES)] * len(pairs)
     words, texts = [word for word, _ in pairs], [text for _, text in pairs]
     return compose_prompts(config, len(pairs), numbers, words, texts)

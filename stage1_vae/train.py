@@ -42,9 +42,13 @@ def start(model: TextVAE, config: Stage1Config, start: Start) -> None:
 
 
 def step_fn(
-    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
-    loss: VAELossConfig, max_depth: float,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: nn.Module,
+    batch: Batch,
+    rng: StepRandom,
+    totals: Mapping[str, Tensor],
+    loss: VAELossConfig,
+    max_depth: float,
+) -> dict[str, Tensor]:
     """Draw z = mean + std * eps of the caption, eps ~ N(0, I), decode it, compare with depth.
 
     L = mean |pred - gt|  +  w * smoothness where nothing is measured  +  max(0, floor - mean std)

@@ -47,9 +47,13 @@ def start(model: SampledVAE, config: Stage2Config, start: Start) -> None:
 
 
 def step_fn(
-    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
-    loss: VAELossConfig, max_depth: float,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: nn.Module,
+    batch: Batch,
+    rng: StepRandom,
+    totals: Mapping[str, Tensor],
+    loss: VAELossConfig,
+    max_depth: float,
+) -> dict[str, Tensor]:
     """Let the image choose eps, decode z = mean + std * eps, compare with the measured depth.
 
     L = mean |pred - gt|  +  w * smoothness where nothing is measured  +  max(0, floor - mean std)

@@ -71,9 +71,14 @@ class DepthEstimator(nn.Module):
         self.metric = mlp(c5, config.metric_hidden, 2)
         self.up4, self.up3, self.up2 = Up(c4, c5, u4), Up(c3, u4, u3), Up(c2, u3, u2)
         self.first_code = nn.Sequential(
-            nn.Conv2d(u4, u4 // 2, 1), nn.LeakyReLU(), nn.Conv2d(u4 // 2, 16, 1), nn.Sigmoid(),
-            nn.Conv2d(16, code, 1), nn.LeakyReLU(), conv3x3(code, code),
-        )  # fmt: skip
+            nn.Conv2d(u4, u4 // 2, 1),
+            nn.LeakyReLU(),
+            nn.Conv2d(u4 // 2, 16, 1),
+            nn.Sigmoid(),
+            nn.Conv2d(16, code, 1),
+            nn.LeakyReLU(),
+            conv3x3(code, code),
+        )
         self.refine4, self.refine3 = Refine(u4, code), Refine(u3, code)
         self.refine2 = Refine(u2, code, new_x=False)
         self.fuse0 = Fuse(code, latent_dim)

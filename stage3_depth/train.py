@@ -49,9 +49,13 @@ def start(model: LanguageDepth, config: Stage3Config, start: Start) -> None:
 
 
 def step_fn(
-    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
-    loss: DepthLossConfig, max_depth: float,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: nn.Module,
+    batch: Batch,
+    rng: StepRandom,
+    totals: Mapping[str, Tensor],
+    loss: DepthLossConfig,
+    max_depth: float,
+) -> dict[str, Tensor]:
     """SILog of the prediction, a sum over images, with e = ln pred - ln gt on n of HW pixels.
 
     L = sum over images of  (n / HW) * (mean e^2 - lambda * (mean e)^2)

@@ -51,9 +51,13 @@ def warm_start(model: JointDepth, vae: TextVAE, log: Callable[[str], None]) -> N
 
 
 def step_fn(
-    model: nn.Module, batch: Batch, rng: StepRandom, totals: Mapping[str, Tensor],
-    loss: JointLossConfig, max_depth: float,
-) -> dict[str, Tensor]:  # fmt: skip
+    model: nn.Module,
+    batch: Batch,
+    rng: StepRandom,
+    totals: Mapping[str, Tensor],
+    loss: JointLossConfig,
+    max_depth: float,
+) -> dict[str, Tensor]:
     """L = SILog + kl_weight * KL; the coin chooses the words' noise or the image's eps.
 
     Text step: eps ~ N(0, 1) in every cell, KL(N(mean, std^2) || N(0, 1)) of the words' code.

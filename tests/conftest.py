@@ -132,7 +132,7 @@ class Workspace:
     data: Path
     configs: Path
 
-    def words(self, stage: str, runs: Path, *overrides: str) -> list[str]:
+    def arguments(self, stage: str, runs: Path, *overrides: str) -> list[str]:
         """What follows `sh STAGE/train.sh`."""
         return [str(self.configs / f"{stage}.yaml"), f"output_root={runs}", *overrides]
 
@@ -319,6 +319,6 @@ def trained(workspace, tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     for stage in FOLDERS:
         start = train_in_its_folder if stage == "stage2" else train_process
-        outcome = start(stage, *workspace.words(stage, runs))
+        outcome = start(stage, *workspace.arguments(stage, runs))
         assert outcome.code == 0, outcome.err
     return runs

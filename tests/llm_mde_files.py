@@ -20,7 +20,7 @@ WORDS = ["a", "room", "photo", "depth", "the", "of", "seen", "from", "A", "Task"
 
 def train_into(runs: Path, workspace: Workspace, *overrides: str) -> Outcome:
     """Train with the tiny config."""
-    return call(llm_mde.train.main, *workspace.words("llm_mde", runs, *overrides))
+    return call(llm_mde.train.main, *workspace.arguments("llm_mde", runs, *overrides))
 
 
 def evaluate(*words: str) -> Outcome:

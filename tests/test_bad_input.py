@@ -24,7 +24,7 @@ def refused(workspace, tmp_path):
 
     def refusal(*overrides, stage="stage1", written=()):
         runs = tmp_path / "runs"
-        outcome = train(stage, *workspace.words(stage, runs, *overrides))
+        outcome = train(stage, *workspace.arguments(stage, runs, *overrides))
         assert outcome.err.splitlines()[-1] == outcome.refusal
         found = {p.name for p in runs.rglob("*") if p.is_file()} if runs.exists() else set()
         assert found == set(written)
@@ -40,7 +40,7 @@ def first_pair(data, split="train"):
 
 
 def test_as_a_real_process(workspace, tmp_path):
-    words = workspace.words("stage3", tmp_path / "runs", "data.hieght=64")
+    words = workspace.arguments("stage3", tmp_path / "runs", "data.hieght=64")
     outcome = train_process("stage3", *words)
     assert outcome.code == 2
     expected = "error: command line: unknown key 'data.hieght'; the nearest valid key is"

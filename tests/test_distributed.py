@@ -28,7 +28,7 @@ def words(workspace, trained, tmp_path):
     def of(stage, name, *overrides):
         earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
         init = [f"init.{earlier}={trained / 'tiny' / earlier}"] if earlier else []
-        return workspace.words(stage, tmp_path / name, "train.max_steps=3", *init, *overrides)
+        return workspace.arguments(stage, tmp_path / name, "train.max_steps=3", *init, *overrides)
 
     return of
 

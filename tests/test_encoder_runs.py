@@ -31,10 +31,10 @@ def test_staged(name, workspace, trained, tmp_path):
     """Stage 2 reads it as evidence, and stage 3 goes on with it, at a rate of its own."""
     runs, encoder = tmp_path / "runs", f"model.encoder.name=timm:{name}"
     stage1 = f"init.stage1={trained / 'tiny' / 'stage1'}"
-    words = workspace.words("stage2", runs, encoder, stage1)
+    words = workspace.arguments("stage2", runs, encoder, stage1)
     stage2 = run_and_score("stage2", runs, words, tmp_path)
     assert any(key.startswith("encoder.body.") for key in stage2["model"])
-    words = workspace.words(
+    words = workspace.arguments(
         "stage3", runs, encoder, "model.encoder.lr_factor=0.1", "model.encoder.batch_norm=frozen"
     )
     stage3 = run_and_score("stage3", runs, words, tmp_path)
@@ -58,7 +58,7 @@ def test_joint(recipe, name, workspace, tmp_path):
 
 def test_the_encoders_rate_is_the_factor_of_the_others(workspace, trained, tmp_path):
     """One step of Adam moves a weight by about its learning rate."""
-    words = workspace.words(
+    words = workspace.arguments(
         "stage3", tmp_path / "runs", f"init.stage2={trained / 'tiny' / 'stage2'}",
         "train.max_steps=1", "train.lr=1e-3", "train.schedule=constant",
     )  # fmt: skip
@@ -78,7 +78,7 @@ def test_the_encoders_rate_is_the_factor_of_the_others(workspace, trained, tmp_p
 
 
 def test_a_network_that_does_not_fit_is_one_line(workspace, tmp_path):
-    words = workspace.words("joint", tmp_path / "runs")
+    words = workspace.arguments("joint", tmp_path / "runs")
     refusal = train("joint", *words, "model.encoder.name=timm:vit_tiny_patch16_224").refusal
     assert "strides 16 alone" in refusal
     refusal = train("joint", *words, "model.encoder.name=timm:rexnet_100").refusal

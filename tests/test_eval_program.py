@@ -154,7 +154,7 @@ def test_overrides_config_file_and_order_of_the_words(workspace, trained, tmp_pa
 
 
 def test_a_training_limit_on_validation_images_does_not_limit_it(workspace, tmp_path):
-    assert train("stage1", *workspace.words("stage1", tmp_path, "eval.max_images=1")).code == 0
+    assert train("stage1", *workspace.arguments("stage1", tmp_path, "eval.max_images=1")).code == 0
     run = tmp_path / "tiny/stage1"
     assert score("stage1", run, folder=tmp_path)["num_images"] == 4
     assert score("stage1", run, "eval.max_images=3", folder=tmp_path)["num_images"] == 3
@@ -177,10 +177,10 @@ def test_clip_evidence_and_the_control_are_evaluated(workspace, trained, tmp_pat
         f"model.image_dim={IMAGE_DIM}",
         "text.image_features=image.safetensors",
     ]
-    assert train("stage2", *workspace.words("stage2", tmp_path, init, *clip)).code == 0
+    assert train("stage2", *workspace.arguments("stage2", tmp_path, init, *clip)).code == 0
     score("stage2", tmp_path / "tiny/stage2", folder=tmp_path)
     init = f"init.stage2={trained / 'tiny/stage2'}"
-    words = workspace.words("stage3", tmp_path, init, "language.mode=none")
+    words = workspace.arguments("stage3", tmp_path, init, "language.mode=none")
     assert train("stage3", *words).code == 0
     run = tmp_path / "tiny/stage3"
     with_words = score("stage3", run, folder=tmp_path)

@@ -270,7 +270,7 @@ def test_a_folder_without_permission(nyu, tmp_path):
 def test_a_run_with_a_cache_is_the_run_without(workspace, tmp_path, monkeypatch):
     place = f"data.cache={tmp_path / 'cache'}"
     for name, words in {"without": [], "cold": [place], "warm": [place]}.items():
-        outcome = train("stage1", *workspace.words("stage1", tmp_path / name, *words))
+        outcome = train("stage1", *workspace.arguments("stage1", tmp_path / name, *words))
         assert outcome.code == 0, outcome.err
     runs = [tmp_path / name / "tiny" / "stage1" for name in ("without", "cold", "warm")]
     losses = [[line["loss/total"] for line in metrics_of(run, "train")] for run in runs]
@@ -281,6 +281,6 @@ def test_a_run_with_a_cache_is_the_run_without(workspace, tmp_path, monkeypatch)
     assert "8 of 12 were written since this boot" in logs[2]  # two steps of four
     monkeypatch.setattr(os, "posix_fallocate", fill_the_disk)
     full = f"data.cache={tmp_path / 'other'}"
-    outcome = train("stage1", *workspace.words("stage1", tmp_path / "full", full))
+    outcome = train("stage1", *workspace.arguments("stage1", tmp_path / "full", full))
     assert (outcome.code, len(outcome.errors)) == (2, 1)
     assert "No space left on device" in outcome.errors[0]

@@ -42,7 +42,7 @@ def runs(workspace, tmp_path_factory) -> Path:
     """One step of stage 1 and of the joint recipe: `tiny/stage1`, `tiny/stage3`."""
     runs = tmp_path_factory.mktemp("benchmark_runs")
     for stage in ("stage1", "joint"):
-        outcome = train(stage, *workspace.words(stage, runs, "train.max_steps=1"))
+        outcome = train(stage, *workspace.arguments(stage, runs, "train.max_steps=1"))
         assert outcome.code == 0, outcome.err
     return runs
 

@@ -54,7 +54,7 @@ def test_every_family_trains_two_steps_and_evaluates(train, tmp_path, family, pr
 
 
 def start(workspace: Workspace, runs: Path, family: str) -> Outcome:
-    words = workspace.words("llm_mde", runs, f"model.language.name=tiny-{family}")
+    words = workspace.arguments("llm_mde", runs, f"model.language.name=tiny-{family}")
     return run_process("sh", "llm_mde/train.sh", *words, NPROC="2")
 
 
@@ -114,7 +114,7 @@ def test_resumed_is_the_same_as_uninterrupted(train, tmp_path):
 def test_the_resolved_config_starts_the_same_run(train, workspace, tmp_path):
     assert train("eval.max_images=1").code == 0
     path = tmp_path / "tiny/llm_mde/config.yaml"
-    config, *words = workspace.words("llm_mde", tmp_path, "eval.max_images=1")
+    config, *words = workspace.arguments("llm_mde", tmp_path, "eval.max_images=1")
     assert load_config(LLMMDEConfig, path, []) == load_config(LLMMDEConfig, Path(config), words)
     saved = torch.load(path.parent / "checkpoints/last.pt", weights_only=True)
     assert yaml.safe_dump(saved["model_config"])  # plain types

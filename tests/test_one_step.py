@@ -2,7 +2,6 @@
 
 import sys
 
-import torch
 from conftest import train
 
 from common.config import REPO_ROOT
@@ -31,10 +30,9 @@ def test_one_step_leads_through_few_files(workspace, trained, tmp_path, monkeypa
 
     monkeypatch.setattr(Update, "__call__", traced)
     arguments = (f"init.stage2={trained / 'tiny/stage2'}", "train.max_steps=2")
-    outcome = train("stage3", *workspace.words("stage3", tmp_path, *arguments))
+    outcome = train("stage3", *workspace.arguments("stage3", tmp_path, *arguments))
     assert outcome.code == 0, outcome.err
     prefixes = tuple(str(REPO_ROOT / name) for name in ("common", "stage", "llm_mde"))
     own = {name for name in files[1] if name.startswith(prefixes)}  # kept things are made in step 1
     assert str(REPO_ROOT / "stage3_depth/train.py") in own
     assert len(own) <= MOST, sorted(own)
-    assert torch.is_grad_enabled()

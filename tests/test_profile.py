@@ -23,7 +23,7 @@ def steps_in(events):
 
 
 def test_a_run_writes_a_trace_of_the_steps_it_names(workspace, tmp_path):
-    words = workspace.words("stage1", tmp_path, "train.profile=true", "train.max_steps=10")
+    words = workspace.arguments("stage1", tmp_path, "train.profile=true", "train.max_steps=10")
     outcome = train("stage1", *words)
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "tiny" / "stage1" / "profile"
@@ -45,7 +45,7 @@ def test_a_run_writes_a_trace_of_the_steps_it_names(workspace, tmp_path):
 
 def test_the_switch_changes_no_number_and_may_be_set_when_resuming(workspace, tmp_path):
     def losses(runs, *overrides):
-        outcome = train("stage1", *workspace.words("stage1", runs, *overrides))
+        outcome = train("stage1", *workspace.arguments("stage1", runs, *overrides))
         assert outcome.code == 0, outcome.err
         lines = (runs / "tiny" / "stage1" / "metrics.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in lines]
@@ -60,7 +60,7 @@ def test_the_switch_changes_no_number_and_may_be_set_when_resuming(workspace, tm
 
 
 def test_a_run_too_short_says_so(workspace, tmp_path):
-    outcome = train("stage1", *workspace.words("stage1", tmp_path, "train.profile=true"))
+    outcome = train("stage1", *workspace.arguments("stage1", tmp_path, "train.profile=true"))
     assert outcome.code == 0, outcome.err
     assert not (tmp_path / "tiny" / "stage1" / "profile").exists()
     assert f"train.profile: no trace, the run ended before step {FIRST}" in outcome.err
@@ -70,7 +70,7 @@ def test_an_unwritable_folder_is_a_users_mistake(workspace, tmp_path):
     run = tmp_path / "tiny" / "stage1"
     run.mkdir(parents=True)
     (run / "profile").write_text("in the way")
-    words = workspace.words("stage1", tmp_path, "train.profile=true", "train.max_steps=9")
+    words = workspace.arguments("stage1", tmp_path, "train.profile=true", "train.max_steps=9")
     outcome = train("stage1", *words)
     assert outcome.code == 2
     assert len(outcome.errors) == 1
@@ -93,7 +93,7 @@ def test_a_run_that_is_interrupted_while_recording_keeps_what_it_has(tmp_path):
 
 @pytest.mark.slow
 def test_only_the_main_process_writes(workspace, tmp_path):
-    words = workspace.words("stage1", tmp_path, "train.profile=true", "train.max_steps=9")
+    words = workspace.arguments("stage1", tmp_path, "train.profile=true", "train.max_steps=9")
     outcome = train_process("stage1", *words, NPROC="2")
     assert outcome.code == 0, outcome.err
     folder = tmp_path / "tiny" / "stage1" / "profile"

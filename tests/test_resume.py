@@ -45,7 +45,7 @@ def words(workspace, trained, tmp_path):
     def of(stage, *overrides):
         earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
         init = [f"init.{earlier}={trained / 'tiny' / earlier}"] if earlier else []
-        return workspace.words(
+        return workspace.arguments(
             stage, tmp_path, "eval.every=2", "train.schedule=constant", *init, *overrides
         )
 

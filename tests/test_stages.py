@@ -50,7 +50,7 @@ def build(workspace, trained, tmp_path, monkeypatch):
             ),
         )
         earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
-        words = workspace.words(stage, tmp_path / "runs", *overrides)
+        words = workspace.arguments(stage, tmp_path / "runs", *overrides)
         if earlier and not any(word.startswith("init.") for word in overrides):
             words.append(f"init.{earlier}={trained / 'tiny' / earlier}")
         outcome = call(MAINS[stage], *words)
@@ -64,7 +64,7 @@ def build(workspace, trained, tmp_path, monkeypatch):
 def clip_runs(workspace, trained, tmp_path_factory):
     """Stage 2 with CLIP image features as evidence."""
     runs = tmp_path_factory.mktemp("clip")
-    words = workspace.words("stage2", runs, f"init.stage1={trained / 'tiny/stage1'}", *CLIP)
+    words = workspace.arguments("stage2", runs, f"init.stage1={trained / 'tiny/stage1'}", *CLIP)
     assert train("stage2", *words).code == 0
     return runs
 
@@ -177,7 +177,7 @@ def test_help_explains_the_program(stage):
 def test_the_loss_falls_on_one_batch(workspace, trained, tmp_path, stage, overrides):
     lines = (workspace.data / "train.txt").read_text().splitlines()[:4]
     (tmp_path / "four.txt").write_text("\n".join(lines))
-    words = workspace.words(
+    words = workspace.arguments(
         stage,
         tmp_path,
         f"data.train_list={tmp_path / 'four.txt'}",
@@ -346,12 +346,12 @@ def test_stage_3_refuses_a_prior_whose_encoder_is_another(workspace, trained, tm
         ("model.encoder.window_size=4", "model.encoder.window_size"),
         ("data.height=32", "data.height"),
     ):
-        outcome = train("stage3", *workspace.words("stage3", tmp_path / "runs", init, override))
+        outcome = train("stage3", *workspace.arguments("stage3", tmp_path / "runs", init, override))
         assert outcome.code == 2
         assert named in outcome.errors[0]
         assert "the same as in stage 2" in outcome.errors[0]
     free = ("model.encoder.drop_path=0.1", "model.encoder.activation_checkpointing=true")
-    assert train("stage3", *workspace.words("stage3", tmp_path / "runs", init, *free)).code == 0
+    assert train("stage3", *workspace.arguments("stage3", tmp_path / "runs", init, *free)).code == 0
 
 
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3"])

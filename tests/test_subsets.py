@@ -96,13 +96,13 @@ def test_validation_is_carved_before_the_subset(split_of):
     ],
 )
 def test_what_cannot_be_drawn_is_refused(workspace, tmp_path, word, message):
-    outcome = train("joint", *workspace.words("joint", tmp_path, word))
+    outcome = train("joint", *workspace.arguments("joint", tmp_path, word))
     assert message in outcome.refusal
     assert not (tmp_path / "tiny").exists()
 
 
 def test_a_run_with_fewer_images_than_a_batch_is_recorded_and_is_another_run(workspace, tmp_path):
-    words = workspace.words("joint", tmp_path, "data.train_images=1", "data.subset_seed=5")
+    words = workspace.arguments("joint", tmp_path, "data.train_images=1", "data.subset_seed=5")
     assert train("joint", *words).code == 0
     run = tmp_path / "tiny" / "stage3"
     assert "train: 1 of 12 training images (subset seed 5)" in (run / "log.txt").read_text()

@@ -54,8 +54,8 @@ def runs(homes, tmp_path_factory):
     """Stage 1 and LLM-MDE, trained on their own captions."""
     folder = tmp_path_factory.mktemp("controlled_runs")
     outcomes = [
-        train("stage1", *homes.words("stage1", folder)),
-        call(llm_mde.train.main, *homes.words("llm_mde", folder)),
+        train("stage1", *homes.arguments("stage1", folder)),
+        call(llm_mde.train.main, *homes.arguments("llm_mde", folder)),
     ]
     assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
     return folder / "tiny"
@@ -106,7 +106,7 @@ def test_every_other_control_in_llm_mde(homes, runs, tmp_path, control):
 
 @pytest.mark.parametrize("control", ["none", "other_image"])
 def test_training_with_other_words(homes, tmp_path, control):
-    words = homes.words("stage1", tmp_path, f"text.control={control}", "train.max_steps=2")
+    words = homes.arguments("stage1", tmp_path, f"text.control={control}", "train.max_steps=2")
     outcome = train("stage1", *words)
     assert outcome.code == 0, outcome.err
     run = tmp_path / "tiny/stage1"
@@ -118,14 +118,14 @@ def test_training_with_other_words(homes, tmp_path, control):
     assert f"test: text.control={control}: " in log
     _, log = score("stage1", tmp_path / "tiny", tmp_path / "out.json", "text.control=caption")
     assert "text.control" not in log
-    again = train("stage1", *homes.words("stage1", tmp_path, "text.control=shuffled"))
+    again = train("stage1", *homes.arguments("stage1", tmp_path, "text.control=shuffled"))
     assert again.code == 0, again.err  # other words are another run
     assert (tmp_path / "tiny/stage1-2/config.yaml").is_file()
 
 
 def test_encoded_sentences_in_training(homes, tmp_path):
     words = ("text.encoder=untrained:0", "text.features=null", "model.text_dim=1024")
-    words = homes.words("stage1", tmp_path, *words, "text.control=category")
+    words = homes.arguments("stage1", tmp_path, *words, "text.control=category")
     outcome = train("stage1", *words)
     assert outcome.code == 0, outcome.err
     log = (tmp_path / "tiny/stage1/log.txt").read_text()

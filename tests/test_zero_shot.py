@@ -196,7 +196,7 @@ def networks(workspace, streets, tmp_path_factory) -> Path:
     """Runs of the joint recipe on rooms (`tiny`) and on streets (`tiny_streets`)."""
     runs = tmp_path_factory.mktemp("runs")
     for place in (workspace, streets):
-        outcome = train("joint", *place.words("joint", runs, "eval.every=1000"))
+        outcome = train("joint", *place.arguments("joint", runs, "eval.every=1000"))
         assert outcome.code == 0, outcome.err
     return runs
 

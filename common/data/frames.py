@@ -76,6 +76,11 @@ def frame_cache(data: DataConfig, samples: Sequence[Sample]) -> FrameCache | Non
     if data.cache is None:
         return None
     size = data.data_set.crop_size or data.size
-    facts = (data.data_set.depth_scale, data.data_set.rotated_bits, data.data_set.border_rows,
-             data.data_set.border_cols, data.data_set.border_size)  # fmt: skip
+    facts = (
+        data.data_set.depth_scale,
+        data.data_set.rotated_bits,
+        data.data_set.border_rows,
+        data.data_set.border_cols,
+        data.data_set.border_size,
+    )
     return FrameCache(data.cache, data.name, samples, size, repr((facts, data.mask_border)))

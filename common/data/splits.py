@@ -88,13 +88,17 @@ class SplitFinder:
         samples, missing = present_samples(self.data, name, named, self._files)
         if missing:
             first = ", ".join(missing[:3])
-            notes = [*notes, f"{name}: {len(missing)} of {len(named)} pairs are missing, "
-                             f"first {first}"]  # fmt: skip
+            notes = [
+                *notes,
+                f"{name}: {len(missing)} of {len(named)} pairs are missing, first {first}",
+            ]
         if name == "train" and self.data.train_images is not None:
             num_found, seed = len(samples), self.data.subset_seed
             samples = draw_subset(named, samples, self.data.train_images, seed)
-            notes = [*notes, f"train: {len(samples)} of {num_found} training images "
-                             f"(subset seed {seed})"]  # fmt: skip
+            notes = [
+                *notes,
+                f"train: {len(samples)} of {num_found} training images (subset seed {seed})",
+            ]
         num_missing = len(missing) + self.num_lost_lines(name, pairs)
         return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes))
 

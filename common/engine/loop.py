@@ -95,8 +95,14 @@ def fit(
     scaler = scaler or gradient_scaler(config, processes.device)
     update = Update(model, task, optimizer, plan, processes, scaler)
     window = Window(config.batch_size)
-    bar = tqdm(total=total, initial=plan.start_step, disable=not processes.is_main, unit="step",
-               dynamic_ncols=True, desc="train")  # fmt: skip
+    bar = tqdm(
+        total=total,
+        initial=plan.start_step,
+        disable=not processes.is_main,
+        unit="step",
+        dynamic_ncols=True,
+        desc="train",
+    )
     with catch_signals() as caught, bar:
         for step in range(plan.start_step, total):
             # Train: one update from this step's micro-batches.

@@ -32,8 +32,14 @@ from common.files import whole_file
 
 Row = dict[str, Any]
 SUMMARY_KEYS = (
-    "protocol", "flip", "num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite",
-)  # fmt: skip
+    "protocol",
+    "flip",
+    "num_images",
+    "num_skipped",
+    "num_missing",
+    "num_clamped",
+    "num_nonfinite",
+)
 
 
 @dataclass(frozen=True)

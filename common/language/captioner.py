@@ -97,10 +97,12 @@ class Captioner:
             start = self._processor.tokenizer.bos_token
             has_start = start is not None and text.startswith(start)
             return self._processor(
-                images=[[image] for image in images], text=[text] * len(images),
-                return_tensors="pt", padding=True,
+                images=[[image] for image in images],
+                text=[text] * len(images),
+                return_tensors="pt",
+                padding=True,
                 **({"add_special_tokens": False} if has_start else {}),
-            )  # fmt: skip
+            )
         if prompt is None:
             return self._processor(images=images, return_tensors="pt")
         inputs = self._processor(

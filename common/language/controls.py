@@ -178,8 +178,11 @@ def describe_sentences(control: Control, sentences: Mapping[str, str]) -> str:
 
 def describe_lenders(control: Control, lenders: Mapping[str, str], words: Mapping[str, str]) -> str:
     """What was done, for the log; images whose new words are equal to their own are counted."""
-    kinds = {"other_image": "another image of their category", "shuffled": "another image",
-             "wrong": "an image of another category"}  # fmt: skip
+    kinds = {
+        "other_image": "another image of their category",
+        "shuffled": "another image",
+        "wrong": "an image of another category",
+    }
     num_same = sum(words[key] == words[lender] for key, lender in lenders.items())
     line = (
         f"text.control={control}: {len(lenders) - num_same} of {len(lenders)} images have the "

@@ -59,9 +59,12 @@ def encode_captions(
     with PartFolder(path, " ".join([encoder, *encoder_identity(encoder).values()])) as parts:
         tower = text_encoder(encoder, device)
         encoded = parts.encode(
-            distinct, distinct, CAPTIONS_PER_PART, "encoding captions",
+            distinct,
+            distinct,
+            CAPTIONS_PER_PART,
+            "encoding captions",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
-        )  # [M, D]  # fmt: skip
+        )  # [M, D]
         features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
         provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
         write_features(path, list(captions), features, provenance)

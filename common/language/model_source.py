@@ -26,8 +26,11 @@ class ModelSource:
 
     def options(self, subfolder: str = "") -> dict[str, Any]:
         """The arguments of every `from_pretrained`."""
-        return {"revision": self.revision or "main", "subfolder": subfolder,
-                "trust_remote_code": False}  # fmt: skip
+        return {
+            "revision": self.revision or "main",
+            "subfolder": subfolder,
+            "trust_remote_code": False,
+        }
 
 
 def find_model(spec: str) -> ModelSource:

@@ -22,9 +22,13 @@ from common.language.model_source import ModelSource, find_model_file
 
 PoolingMode = Literal["cls", "max", "mean", "mean_sqrt_len", "weightedmean", "lasttoken"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "Identity": nn.Identity, "Tanh": nn.Tanh, "ReLU": nn.ReLU, "GELU": nn.GELU, "SiLU": nn.SiLU,
+    "Identity": nn.Identity,
+    "Tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
     "Sigmoid": nn.Sigmoid,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

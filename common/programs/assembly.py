@@ -79,9 +79,12 @@ class LanguageReader:
 def open_language(config: RunConfig, needs: Needs, processes: Processes) -> LanguageReader:
     """The reader of a run's words, whose encoded features are kept below its output root."""
     place = FeaturePlace(
-        partial(find_file, root=config.data.root), config.output_root / "features",
-        processes.is_main, processes.barrier, processes.device,
-    )  # fmt: skip
+        partial(find_file, root=config.data.root),
+        config.output_root / "features",
+        processes.is_main,
+        processes.barrier,
+        processes.device,
+    )
     return LanguageReader(config.data, config.text, needs, place)
 
 

@@ -39,9 +39,11 @@ def evaluate(doc: str, *stages: Stage) -> None:
     """
     arguments = _parse(doc)
     path = find_checkpoint(
-        stages[0].name, stages[0].folder, "--checkpoint PATH",
+        stages[0].name,
+        stages[0].folder,
+        "--checkpoint PATH",
         resolve_path(arguments.checkpoint, True),
-    )  # fmt: skip
+    )
     recipes = tuple(stage.recipe for stage in stages)
     recipe = load_checkpoint(path, stage=stages[0].name, recipes=recipes)["recipe"]
     opened = Checkpoint(
@@ -99,9 +101,14 @@ class Checkpoint:
             files = {sample.key: sample.image_file for sample in dataset.samples}
             writer = DepthWriter(Path(save_predictions), dataset.data_set.depth_scale, files)
         result = evaluate_dataset(
-            model, self.stage.predict, dataset, config.eval, config.data.max_depth, processes,
+            model,
+            self.stage.predict,
+            dataset,
+            config.eval,
+            config.data.max_depth,
+            processes,
             writer,
-        )  # fmt: skip
+        )
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
@@ -128,9 +135,12 @@ def _parse(doc: str) -> argparse.Namespace:
     add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result")
     add("--csv", metavar="OUT.csv", help="write one line per image")
-    add("--save-predictions", metavar="DIR",
+    add(
+        "--save-predictions",
+        metavar="DIR",
         help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
-        "the data set's unit")  # fmt: skip
+        "the data set's unit",
+    )
     add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
     add("overrides", nargs="*", metavar="key=value", help="change single settings")
     arguments = parser.parse_intermixed_args()

@@ -98,9 +98,13 @@ class Session:
         self.model.eval()
         predict, config = self.stage.predict, self.config
         result = evaluate_dataset(
-            self.model, predict, self.data.val, config.eval, config.data.max_depth,
+            self.model,
+            predict,
+            self.data.val,
+            config.eval,
+            config.data.max_depth,
             self.run.processes,
-        )  # fmt: skip
+        )
         self.run.scalars(step, "val", result.metrics)
         if self.run.processes.is_main:
             pictures = draw_prediction_panels(self.model, predict, self.data.val)

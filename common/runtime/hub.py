@@ -28,9 +28,17 @@ def one_line_failure(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (
-        RuntimeError, OSError, ValueError, KeyError, TypeError, ImportError, SafetensorError,
-        ZeroDivisionError, StrictDataclassError, pickle.UnpicklingError,
-    ) as error:  # fmt: skip
+        RuntimeError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        ImportError,
+        SafetensorError,
+        ZeroDivisionError,
+        StrictDataclassError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
         raise UserError(f"cannot load {what}: {reason}; {advice}") from error
     finally:

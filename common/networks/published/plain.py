@@ -122,10 +122,13 @@ def relative_index(window: int) -> Tensor:
     """The row of the bias table for each pair of cells, in one long list."""
     cells = [(r, c) for r in range(window) for c in range(window)]
     span = 2 * window - 1
-    return torch.tensor([
-        (ra - rb + window - 1) * span + ca - cb + window - 1
-        for ra, ca in cells for rb, cb in cells
-    ])  # fmt: skip
+    return torch.tensor(
+        [
+            (ra - rb + window - 1) * span + ca - cb + window - 1
+            for ra, ca in cells
+            for rb, cb in cells
+        ]
+    )
 
 
 # Text-VAE (stage 1)

@@ -47,11 +47,14 @@ def decoder_sizes(state: NamedWeights) -> dict[str, Any]:
     channels = tuple(
         _size(
             state,
-            *((f"up_{k}.conv.{layer}.{leaf}", 0)
-              for layer in ("bt", "conv2.0") for leaf in ("weight", "bias")),
+            *(
+                (f"up_{k}.conv.{layer}.{leaf}", 0)
+                for layer in ("bt", "conv2.0")
+                for leaf in ("weight", "bias")
+            ),
         )
         for k in (4, 3, 2)
-    )  # fmt: skip
+    )
     return {
         "decoder_channels": channels,
         "metric_hidden": _metric_hidden(state, "mlayer.1.ln"),
