@@ -112,13 +112,15 @@ class Checkpoint:
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
-        """What a result file says beside the numbers."""
+        """What a result file says beside the numbers; a control of the words is never silent."""
+        control = config.text.control
         return {
             "checkpoint": str(self.path),
             "recipe": self.stage.recipe,
             "stage": self.stage.name,
             "data": str(config.data.root),
             "split": split,
+            **({} if control == "caption" else {"control": control}),
         }
 
 

@@ -5,6 +5,7 @@
 """
 
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,10 @@ def export_submission(
     check_submission(config, path)
     files = find_images(config.data.root, config.data.allow_missing)
     reader = open_language(config, stage.needs(model), processes)
-    images = BenchmarkImages(files, reader.read("kitti_benchmark", files))
+    language = reader.read("kitti_benchmark", files)
+    if processes.is_main and language.notes:
+        print(*language.notes, sep="\n", file=sys.stderr)
+    images = BenchmarkImages(files, language)
     max_depth = config.data.max_depth
     with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
         counts = _predict_images(
