@@ -25,6 +25,7 @@ from common.errors import UserError
 
 T = TypeVar("T")
 _MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
+_NAMED = "replace or keep: "  # in `sources`: a key that a file names there
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
 
 
@@ -40,7 +41,11 @@ def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[st
 
 def build_config(config_type: type[T], tree: dict, sources: dict[str, str] | None = None) -> T:
     """Build the dataclass tree from nested dicts; `sources` says where each key came from."""
-    return _build(config_type, tree, "", sources or {}, tuple(valid_keys(config_type)))
+    known, keys = sources or {}, tuple(valid_keys(config_type))
+    for named in (name for name in known if name.startswith(_NAMED)):
+        if named.removeprefix(_NAMED) not in keys:
+            _refuse_unknown(named.removeprefix(_NAMED), {"": known[named]}, keys)
+    return _build(config_type, tree, "", known, keys)
 
 
 def merge_yaml(
@@ -52,6 +57,7 @@ def merge_yaml(
     new = _read_yaml(path)
     base = new.pop("base", [])
     replaced, kept = (_read_keys(new, name, path) for name in ("replace", "keep"))
+    sources.update({f"{_NAMED}{key}": str(path) for key in (*replaced, *kept)})
     for name in base if isinstance(base, list) else [base]:
         merge_yaml(tree, sources, path.parent / str(name), (*named_by, path.resolve()))
     before = [(key, look_up(tree, key), _where(key, sources)) for key in kept]
@@ -134,6 +140,18 @@ def merge(tree: dict, sources: dict[str, str], new: dict, source: str, prefix: s
             merge(tree[name], sources, value, source, f"{key}.")
         else:
             tree[name] = value
+
+
+def fill_in(facts: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with `facts` where it says nothing, or null."""
+    filled = dict(tree)
+    for name, fact in facts.items():
+        given = tree.get(name)
+        if isinstance(fact, dict):
+            filled[name] = fill_in(fact, given if isinstance(given, dict) else {})
+        elif given is None:
+            filled[name] = fact
+    return filled
 
 
 def may_change(default: Any) -> Any:

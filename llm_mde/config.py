@@ -7,6 +7,7 @@ of the paper stand in `configs/*/llm_mde.yaml`.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.language.controls import LENDING
 from common.losses.depth import DepthLossConfig
 from common.programs.run_config import RunConfig
 from llm_mde.model import LLMDepthConfig
@@ -24,5 +25,6 @@ class LLMMDEConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.prompt.caption and not self.text.captions:
+        reads_file = self.text.control in ("caption", *LENDING)  # the others write their own words
+        if self.prompt.caption and reads_file and not self.text.captions:
             raise ValueError("prompt.caption: is on, but text.captions names no caption file")

@@ -37,6 +37,13 @@ from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_bod
 
 
 @dataclass(frozen=True)
+class TokenEncoderConfig(EncoderConfig):
+    """As for the other recipes, but it has to be named: without it the ViT gives the tokens."""
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class LLMDepthConfig:
     """The parts.
 
@@ -46,7 +53,7 @@ class LLMDepthConfig:
     """
 
     vision: VisionConfig = field(default_factory=VisionConfig)
-    encoder: EncoderConfig | None = None
+    encoder: TokenEncoderConfig | None = None
     reprogramming: ReprogrammingConfig = field(default_factory=ReprogrammingConfig)
     language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)

@@ -2,7 +2,7 @@
 
 from common.language.language import Needs
 from common.networks.layers import trainable_parameters
-from common.programs.stage import Stage, with_mean_log_depth
+from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import predict
 from stage1_vae.model import TextVAE, load_text_vae
@@ -28,5 +28,5 @@ STAGE = Stage(
     predict=predict,
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
-    resolve=with_mean_log_depth,
+    facts=mean_log_depth,
 )

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, filled_in, require_at_least, to_dict
-from common.networks.decoder import Refine, Up, check_decoder_channels, check_encoder
+from common.networks.decoder import Refine, Up, check_decoder_channels, check_groups
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.fast.depth_head import depth_head
 from common.networks.fast.upsampling import upsample
@@ -118,7 +118,7 @@ class JointDepth(nn.Module):
         self.config, self.image_size = config, image_size
         self.prior_mean = known_mean(config.prior_mean)
         self.encoder = build_encoder(config.encoder, image_size)
-        check_encoder(self.encoder, config.encoder)
+        check_groups(self.encoder, config.encoder)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels
         code = config.code_channels

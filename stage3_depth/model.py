@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from common.config import build_config, filled_in, require_at_least, to_dict
-from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, check_encoder
+from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, check_groups
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.fast.depth_head import depth_head
 from common.networks.fast.upsampling import upsample
@@ -64,7 +64,7 @@ class DepthEstimator(nn.Module):
         self.prior_mean = known_mean(config.prior_mean)
         encoder_config = config.encoder or EncoderConfig()
         self.encoder = build_encoder(encoder_config, image_size)
-        check_encoder(self.encoder, encoder_config)
+        check_groups(self.encoder, encoder_config)
         c2, c3, c4, c5 = self.encoder.channels
         u4, u3, u2 = config.decoder_channels
         code = code_channels

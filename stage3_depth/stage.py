@@ -1,11 +1,12 @@
 """What stage 3 is: one value for each recipe, staged, joint and joint-legacy."""
 
 from dataclasses import replace
+from typing import Any
 
-from common.errors import UserError
+from common.config import to_dict
 from common.language.language import Needs
-from common.networks.encoder import EncoderConfig, parameter_groups
-from common.programs.stage import EarlierStage, Stage, with_mean_log_depth
+from common.networks.encoder import parameter_groups
+from common.programs.stage import EarlierStage, Stage, mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth import train, train_joint
@@ -13,6 +14,7 @@ from stage3_depth.config import JointStageConfig, Stage3Config
 from stage3_depth.eval import predict, predict_joint
 from stage3_depth.joint_model import JointDepth, load_joint
 from stage3_depth.model import LanguageDepth, load_language_depth
+from stage3_depth.train import SHAPE
 
 
 def needs(model: LanguageDepth) -> Needs:
@@ -28,34 +30,13 @@ def needs_joint(model: JointDepth) -> Needs:
     return Needs(text_dim=model.config.text_dim)
 
 
-def resolve(config: Stage3Config, stage2: SampledVAE) -> Stage3Config:
-    """The data set's mean log-depth; the encoder of stage 2 where the sampler reads this one's.
-
-    Raises `UserError` for an encoder that is named and is not stage 2's.
-    """
-    config = with_mean_log_depth(config, stage2)
-    is_shared = stage2.config.evidence == "encoder"
-    if config.model.encoder is None:
-        encoder = stage2.config.encoder if is_shared else EncoderConfig()
-        return replace(config, model=replace(config.model, encoder=encoder))
-    if is_shared:
-        check_same_encoder(config, stage2)
-    return config
-
-
-def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
-    """Raise `UserError` unless the encoder that is named is of stage 2's kind and sizes."""
-    ours, theirs = config.model.encoder, stage2.config.encoder
-    sizes = ("embed_dim", "depths", "num_heads", "window_size", "absolute_position")
-    keys = ("name", *(sizes if theirs.name == "swin" else ()))
-    differing = [f"model.encoder.{k}" for k in keys if getattr(ours, k) != getattr(theirs, k)]
-    if config.data.size != stage2.image_size:
-        differing += ["data.height", "data.width"]
-    if differing:
-        raise UserError(
-            f"{', '.join(differing)}: must be the same as in stage 2 (evidence encoder); leave "
-            "model.encoder out to take stage 2's"
-        )
+def facts(config: Stage3Config, stage2: SampledVAE | None) -> dict[str, Any]:
+    """The data set's mean log-depth; stage 2's encoder, but not how that was trained."""
+    known = mean_log_depth(config, stage2)
+    if stage2 is not None:
+        encoder = to_dict(stage2.config.encoder)
+        known["model"]["encoder"] = {key: encoder[key] for key in (*SHAPE, "drop_path")}
+    return known
 
 
 STAGED = Stage(
@@ -80,7 +61,7 @@ STAGED = Stage(
         place=lambda config: config.init.stage2,
         experiments=lambda config: (config.experiment, config.init.experiment),
     ),
-    resolve=resolve,
+    facts=facts,
 )
 JOINT = Stage(
     name="stage3",
@@ -103,7 +84,7 @@ JOINT = Stage(
         place=lambda config: config.init.stage1,
         is_optional=True,
     ),
-    resolve=with_mean_log_depth,
+    facts=mean_log_depth,
     has_branches=True,
 )
 JOINT_LEGACY = replace(JOINT, recipe="joint-legacy", default_yaml="configs/nyu/joint_legacy.yaml")

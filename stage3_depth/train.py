@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.data.batch import Batch
-from common.errors import run_program
+from common.errors import UserError, run_program
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
+from common.networks.encoder import EncoderConfig
 from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.programs.train import train
@@ -31,12 +32,31 @@ from stage2_sampler.model import SampledVAE
 from stage3_depth.config import Stage3Config
 from stage3_depth.model import LanguageDepth
 
+# What makes an encoder's weights fit another one.
+SHAPE = ("name", "embed_dim", "depths", "num_heads", "window_size", "absolute_position")
+
 
 def build(config: Stage3Config, stage2: SampledVAE) -> LanguageDepth:
     """The estimator with random weights, and a prior of stage 2's sizes."""
+    if stage2.config.evidence == "encoder":
+        check_same_encoder(config, stage2)
     return LanguageDepth(
         config.model, stage2.config, stage2.vae.config, config.data.size, config.language.mode
     )
+
+
+def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
+    """Raise `UserError` unless the encoder, which the sampler reads too, fits stage 2's weights."""
+    ours, theirs = config.model.encoder or EncoderConfig(), stage2.config.encoder
+    keys = SHAPE if theirs.name == ours.name == "swin" else SHAPE[:1]
+    differing = [f"model.encoder.{k}" for k in keys if getattr(ours, k) != getattr(theirs, k)]
+    if config.data.size != stage2.image_size:
+        differing += ["data.height", "data.width"]
+    if differing:
+        raise UserError(
+            f"{', '.join(differing)}: must be the same as in stage 2 (evidence encoder); leave "
+            "them out to take stage 2's"
+        )
 
 
 def start(model: LanguageDepth, config: Stage3Config, start: Start) -> None:

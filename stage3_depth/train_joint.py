@@ -18,6 +18,7 @@ from common.data.batch import Batch
 from common.losses.depth import silog_loss, silog_valid
 from common.losses.vae import channel_kl, channel_sums, gaussian_kl
 from common.networks.encoder_weights import start_from
+from common.networks.layers import still_statistics
 from common.programs.stage import Start
 from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
@@ -83,4 +84,6 @@ def totals_fn(
     """What the image step's KL needs of the whole effective batch: the sums of eps per channel."""
     if rng.coin(loss.text_step_probability):
         return {}
-    return {"channel_sums": channel_sums(unwrap(model)(batch.image, batch.text_feature).eps)}
+    with still_statistics(model):
+        output = unwrap(model)(batch.image, batch.text_feature)
+    return {"channel_sums": channel_sums(output.eps)}

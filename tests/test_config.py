@@ -206,9 +206,9 @@ def test_the_command_line_of_a_training_program(workspace, monkeypatch):
     stage = replace(STAGE, default_yaml=path)
 
     def read(*arguments):
-        chosen, config = read_command_line(list(arguments), stage)
-        assert chosen is stage
-        return config
+        settings = read_command_line(list(arguments), stage)
+        assert settings.stage is stage
+        return settings.config()
 
     assert read() == read(path)
     assert read("seed=3", path, "experiment=y").experiment == "y"

@@ -97,7 +97,7 @@ def test_the_stages_of_a_data_set_fit_each_other(folder):
 
 
 def test_published_settings_of_nyu_and_kitti():
-    """SPEC 2 and 7: what the published runs used."""
+    """What the published runs used."""
     nyu = [load(FOLDER / "nyu" / f"stage{k}.yaml") for k in (1, 2, 3)]
     kitti = [load(FOLDER / "kitti" / f"stage{k}.yaml") for k in (1, 2, 3)]
     assert [(c.data.height, c.data.width, c.data.max_depth) for c in nyu] == [(480, 640, 10.0)] * 3
@@ -129,7 +129,7 @@ def test_published_settings_of_nyu_and_kitti():
 
 
 def test_published_settings_of_llm_mde():
-    """SPEC 10."""
+    """What the published LLM-MDE used."""
     for data in ("nyu", "kitti"):
         config = load(FOLDER / data / "llm_mde.yaml")
         vision, language = config.model.vision, config.model.language

@@ -21,7 +21,7 @@ from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_bod
 
 
 def test_the_trained_share_with_gpt2_small_and_vit_b_at_published_ranks(capsys):
-    """Every number from the shapes: SPEC 10's ranks, 4 layers, 1,000 prototypes, 24 heads."""
+    """Every number from the shapes: the published ranks, 4 layers, 1,000 prototypes, 24 heads."""
     config = LLMDepthConfig()
     with torch.device("meta"):
         vision = VisionEncoder(config.vision, create_vit(config.vision), (480, 640))

@@ -151,7 +151,7 @@ def test_the_resolved_config_says_where_it_comes_from_and_starts_the_same_run(
     given = load_config(
         CONFIG_TYPES[stage], workspace.configs / f"{stage}.yaml", [f"output_root={trained}"]
     )
-    assert again == (given if stage == "stage2" else with_mean_log_depth(given, None))
+    assert again == (given if stage == "stage2" else with_mean_log_depth(given))
 
 
 @stages

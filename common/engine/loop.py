@@ -204,7 +204,7 @@ class Update:
         limit = self.config.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)  # of an encoder with its own rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)  # some groups have their own
         broken = ~torch.isfinite(norm)
         if not self.scaler.is_enabled():
             # The fused optimizer skips the update then.

@@ -91,6 +91,8 @@ def load_language(
     """
     if text.control == "caption":
         words = _own_words(text, captions, label, files, needs, place)
+    elif text.control in LENDING and captions is None and needs.text_dim is None:
+        words = NO_LANGUAGE  # nothing to exchange, and nobody who reads it
     elif text.control in LENDING:
         own = _own_words(text, captions, label, files, needs, place)
         words = _lent_words(text, own, label, list(files), category_of)

@@ -94,7 +94,7 @@ def check_decoder_channels(channels: tuple[int, ...], encoder: EncoderConfig) ->
         )
 
 
-def check_encoder(encoder: Encoder, config: EncoderConfig) -> None:
+def check_groups(encoder: Encoder, config: EncoderConfig) -> None:
     """UserError unless what `Up` concatenates with the encoder's features comes in four groups."""
     c2, c3, c4, c5 = encoder.channels
     if any(size % GROUPS for size in (c2, c3, c4 + c5)):

@@ -54,9 +54,23 @@ class EncoderConfig(SwinConfig):
         if self.name == "swin":
             super().__post_init__()
         elif not self.name.startswith(PREFIX) or self.name == PREFIX:
-            raise ValueError(f"name: must be swin or timm:NAME, not {self.name}")
+            raise ValueError(f"name: must be swin or timm:NAME, not {self.name!r}")
+        elif self._has_weights_of_another():
+            raise ValueError(
+                f"weights: {self.weights} is of another network than {self.name}; set "
+                "model.encoder.weights=pretrained, a file, or null"
+            )
         if not self.lr_factor > 0:
             raise ValueError("lr_factor: must be above 0; to keep the weights set frozen")
+
+    def _has_weights_of_another(self) -> bool:
+        weights = self.weights or ""
+        return weights.startswith(PREFIX) and _architecture(weights) != _architecture(self.name)
+
+
+def _architecture(name: str) -> str:
+    """`timm:convnext_tiny.fb_in1k` -> convnext_tiny."""
+    return name.removeprefix(PREFIX).partition(".")[0]
 
 
 def build_encoder(config: EncoderConfig, image_size: tuple[int, int]) -> SwinEncoder | TimmEncoder:

@@ -4,7 +4,8 @@ From Figure 2 of WorDepth (Zeng et al., CVPR 2024, arXiv 2404.03635): `reparamet
 released code: the MLPs, `two_convs`, and `metric_depth`, which brings a depth map to meters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -113,6 +114,19 @@ class Freezable(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+
+@contextmanager
+def still_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch normalization keeps its running statistics as they are, in training mode too."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 def trainable_parameters(*modules: nn.Module) -> list[nn.Parameter]:

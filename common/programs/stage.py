@@ -59,16 +59,21 @@ class Start:
     is_fresh: bool
 
 
-def _as_it_is(config: Any, earlier: Any) -> Any:
-    return config
-
-
-def with_mean_log_depth(config: Any, earlier: Any) -> Any:
+def with_mean_log_depth(config: Any) -> Any:
     """The config whose depth head starts from the data set's mean, unless it names another."""
     if config.model.prior_mean is not None:
         return config
     mean = config.data.data_set.mean_log_depth
     return replace(config, model=replace(config.model, prior_mean=mean))
+
+
+def mean_log_depth(config: Any, earlier: Any) -> dict[str, Any]:
+    """Facts: a depth head starts from the data set's mean."""
+    return {"model": {"prior_mean": config.data.data_set.mean_log_depth}}
+
+
+def _no_facts(config: Any, earlier: Any) -> dict[str, Any]:
+    return {}
 
 
 def _nothing(model: nn.Module, config: Any, given: Any) -> None:
@@ -85,7 +90,8 @@ class Stage:
     pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
     `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
-    resolve: (config, earlier network) -> the config with what it leaves to others filled in.
+    facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
+    tree; keys that are given win over them.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -106,7 +112,7 @@ class Stage:
     prepare: Callable[[Any, Any, Data], None] = _nothing
     start: Callable[[Any, Any, Start], None] = _nothing
     earlier: EarlierStage | None = None
-    resolve: Callable[[Any, Any], Any] = _as_it_is
+    facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
 
@@ -116,11 +122,10 @@ class Stage:
         return Path(self.folder, "train.sh")
 
 
-def choose_stage(stages: tuple[Stage, ...], recipe: str) -> Stage:
-    """The one of a folder's stages that has this recipe."""
+def choose_stage(stages: tuple[Stage, ...], recipe: str, where: str = "") -> Stage:
+    """The one of a folder's stages that has this recipe; where: starts the message of an error."""
     for stage in stages:
         if stage.recipe == recipe:
             return stage
-    names = [stage.recipe for stage in stages]
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-    raise UserError(f"recipe: must be {listed}, not {recipe}")
+    listed = ", ".join(stage.recipe for stage in stages)
+    raise UserError(f"{where}recipe must be one of {listed}, not {recipe!r}")

@@ -3,18 +3,18 @@
 import random
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
+from common.config import REPO_ROOT, find_yaml
 from common.errors import UserError
 from common.programs.assembly import load_data
 from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
-from common.programs.stage import Stage, Start, choose_stage
+from common.programs.settings import Settings, read_settings
+from common.programs.stage import Stage, Start
 from common.runtime.processes import Processes, join_processes
 
 
@@ -24,16 +24,17 @@ def train(doc: str, *stages: Stage) -> None:
     if {"-h", "--help"} & set(arguments):
         print(doc.strip())
         raise SystemExit(0)
-    stage, config = read_command_line(arguments, *stages)
+    settings = read_command_line(arguments, *stages)
     with join_processes() as processes:
-        train_stage(stage, config, processes)
+        train_stage(settings, processes)
 
 
-def train_stage(stage: Stage, config: Any, processes: Processes) -> None:
+def train_stage(settings: Settings, processes: Processes) -> None:
     """Earlier stage, network, data, run folder, first weights, and the steps."""
-    earlier_path = find_earlier(stage, config)
+    stage = settings.stage
+    earlier_path = find_earlier(stage, settings.config())
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
-    config = stage.resolve(config, earlier)
+    config = settings.config(earlier)
     seed_everything(config.seed)
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
@@ -52,15 +53,12 @@ def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
     return stage.earlier.find(config)
 
 
-def read_command_line(arguments: list[str], *stages: Stage) -> tuple[Stage, RunConfig]:
-    """The stage whose recipe the config names (the first one, if it names none), and the config."""
+def read_command_line(arguments: list[str], *stages: Stage) -> Settings:
+    """What `[CONFIG.yaml] [key=value ...]` says, checked."""
     yaml_path, overrides = split_arguments(arguments, stages[0].default_yaml)
-    tree: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    merge_yaml(tree, sources, yaml_path)
-    apply_overrides(tree, sources, overrides)
-    stage = choose_stage(stages, str(tree.get("recipe", stages[0].recipe)))
-    return stage, build_config(stage.config_type, tree, sources)
+    settings = read_settings(yaml_path, overrides, *stages)
+    settings.config()  # a mistake shows before anything is loaded
+    return settings
 
 
 def split_arguments(arguments: list[str], default_yaml: str) -> tuple[Path, list[str]]:

@@ -159,7 +159,7 @@ def _joint(states: States, dataset: str, recipe: str) -> Target:
 def _settings(config_type: type[AnyRunConfig], dataset: str, stage: str) -> AnyRunConfig:
     """The shipped config of a stage, with the data set's mean log-depth where there is a head."""
     config = load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
-    return config if isinstance(config, Stage2Config) else with_mean_log_depth(config, None)
+    return config if isinstance(config, Stage2Config) else with_mean_log_depth(config)
 
 
 def _vae_settings(dataset: str) -> TextVAEConfig:

@@ -6,9 +6,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import REPO_ROOT, load_config
+from common.config import REPO_ROOT
 from common.programs.run import choose_folder
 from common.programs.run_config import RunConfig
+from common.programs.settings import read_settings
 from common.programs.stage import Stage
 
 
@@ -22,7 +23,7 @@ class StageRun:
 
     @property
     def config(self) -> RunConfig:
-        return load_config(self.stage.config_type, self.config_file, list(self.overrides))
+        return read_settings(self.config_file, list(self.overrides), self.stage).config()
 
     @property
     def folder(self) -> Path:

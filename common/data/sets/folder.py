@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from common.data.data_set import DataSet
 from common.data.lists import Pair, carve_by_scene, scene_of
 from common.errors import UserError
+from common.language.controls import folder_category
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy", ".exr")
@@ -110,6 +111,12 @@ def _first(depths: dict[str, str]) -> str:
     return f", first {min(depths.values())}" if depths else ""
 
 
+def _category(key: str) -> str:
+    """The folder of the scene, above or below `rgb`: `kitchen/rgb/1.jpg` -> kitchen."""
+    parts = [part for part in PurePosixPath(key).parts if part != "rgb"]
+    return folder_category("/".join(parts))
+
+
 DATA_SET = DataSet(
     name="folder",
     config="configs/zero_shot/folder.yaml",
@@ -118,5 +125,6 @@ DATA_SET = DataSet(
     mean_log_depth=1.54,  # NYU's; data.mean_log_depth says what yours is
     find_pairs=find_pairs,
     carve=carve,
+    category_of=_category,
     caption_pattern="**/*",
 )

@@ -8,6 +8,12 @@ bits; 0 = no measurement. The list, `sun_rgbd_test.txt`, comes from `scripts/pre
 
 from common.data.data_set import DataSet, DepthRange
 
+
+def _category(key: str) -> str:
+    """Paths name sensors and frames, not kinds of rooms."""
+    return "room"
+
+
 DATA_SET = DataSet(
     name="sun_rgbd",
     config="configs/zero_shot/sun_rgbd.yaml",
@@ -16,5 +22,6 @@ DATA_SET = DataSet(
     mean_log_depth=1.54,  # NYU's: rooms as well, and nobody trains on this set
     depth_range=DepthRange(2.4, 1.0, 7.0, 0.25, 20.0, "rooms"),  # some of them halls
     rotated_bits=True,
+    category_of=_category,
     caption_pattern="**/image/*.jpg",
 )

@@ -1,0 +1,40 @@
+"""What a YAML file and `key=value` overrides say for a stage, and what it leaves to others."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from common.config import apply_overrides, build_config, fill_in, merge_yaml
+from common.programs.run_config import RunConfig
+from common.programs.stage import Stage, choose_stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The keys that are given for a stage, and where each came from."""
+
+    stage: Stage
+    tree: dict[str, Any]
+    sources: dict[str, str]
+
+    def config(self, earlier: Any = None) -> RunConfig:
+        """The config with the stage's facts below the given keys.
+
+        earlier: the earlier network, which knows some of the facts; None: they stay open.
+        """
+        given = build_config(self.stage.config_type, self.tree, self.sources)
+        tree = fill_in(self.stage.facts(given, earlier), self.tree)
+        return build_config(self.stage.config_type, tree, self.sources)
+
+
+def read_settings(yaml_path: Path, overrides: list[str], *stages: Stage) -> Settings:
+    """For the stage whose recipe they name; the first one, if they name none."""
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    merge_yaml(tree, sources, yaml_path)
+    apply_overrides(tree, sources, overrides)
+    stage = stages[0]
+    if any(field.name == "recipe" for field in fields(stage.config_type)):
+        recipe = str(tree.get("recipe", stage.recipe))
+        stage = choose_stage(stages, recipe, f"{sources.get('recipe', 'config')}: ")
+    return Settings(stage, tree, sources)
