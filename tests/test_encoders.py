@@ -196,7 +196,7 @@ def test_sizes_of_swin_do_not_matter_to_another_network():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnet50"}, "encoder.name: must be swin or timm:NAME, not resnet50"),
+        ({"name": "resnet50"}, "encoder.name: must be swin or timm:NAME, not 'resnet50'"),
         ({"name": "timm:"}, "must be swin or timm:NAME"),
         ({"lr_factor": 0}, "encoder.lr_factor: must be above 0"),
         ({"batch_norm": "off"}, "encoder.batch_norm must be one of train, frozen"),

@@ -135,10 +135,6 @@ def _lent_words(
     words = own.captions
     if own.text_features is not None and not words:
         words = _digests(own.text_features, keys)
-    if not words:
-        raise UserError(
-            f"text.control={text.control}: {label} has no captions to exchange; set text.captions"
-        )
     lenders = choose_lenders(text.control, words, category_of, text.control_seed)
     note = f"{label}: {describe_lenders(text.control, lenders, words)}"
     return Language(
