@@ -17,6 +17,8 @@ EARLIER = REPO_ROOT / "tests/fixtures/earlier_runs"
 EXPECTED = json.loads((EARLIER / "expected.json").read_text())
 STAGE = {"stage2_clip": "stage2", "stage3_none": "stage3", "joint": "stage3",
          "joint_legacy": "stage3"}  # fmt: skip
+# Another OpenCV turns and resizes pictures a little differently: 0.4 % of a term, 1 % of a norm.
+OTHER_VERSIONS = 0.02
 RESUMABLE = [name for name in EXPECTED if name not in ("stage3_none", "joint_legacy")]
 
 
@@ -51,7 +53,7 @@ def test_earlier_runs_go_on_where_they_stopped(name, runs):
         (line,) = (row for row in metrics_of(run, expected["kind"])
                    if row["step"] == expected["step"])  # fmt: skip
         assert {key: line[key] for key in expected} == {
-            key: pytest.approx(value, rel=1e-3) if isinstance(value, float) else value
+            key: pytest.approx(value, rel=OTHER_VERSIONS) if isinstance(value, float) else value
             for key, value in expected.items()
         }
 

@@ -30,7 +30,7 @@ def make_bert(folder: Path, seed: int = 0) -> Path:
     """As a plain BERT is published: no word about pooling."""
     save_model(hf.BertModel(hf.BertConfig(**SIZES), add_pooling_layer=False), folder, seed)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
-    hf.BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    hf.BertTokenizer.from_pretrained(folder).save_pretrained(folder)
     return folder
 
 
