@@ -62,6 +62,7 @@ STAGED = Stage(
         experiments=lambda config: (config.experiment, config.init.experiment),
     ),
     facts=facts,
+    left_open=(("model", "encoder"),),
 )
 JOINT = Stage(
     name="stage3",

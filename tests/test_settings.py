@@ -33,6 +33,7 @@ def start(workspace, trained, tmp_path):
         "model.encoder.drop_path=0.1",
         "model.encoder.frozen=true",
         "model.encoder.name=swin",
+        "model.encoder.embed_dim=8",  # stage 2's; no other size has to be named with it
     ],
 )
 def test_stage_3_takes_what_its_config_leaves_out_of_stage_2s_encoder(start, tmp_path, override):

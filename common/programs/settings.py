@@ -20,10 +20,16 @@ class Settings:
     def config(self, earlier: Any = None) -> RunConfig:
         """The config with the stage's facts below the given keys.
 
-        earlier: the earlier network, which knows some of the facts; None: they stay open.
+        earlier: the earlier network, which knows some of the facts; None: what only it completes
+        stays open, and keys that are given there wait for it.
         """
-        given = build_config(self.stage.config_type, self.tree, self.sources)
-        tree = fill_in(self.stage.facts(given, earlier), self.tree)
+        known = dict(self.tree)
+        for section, key in self.stage.left_open:
+            if isinstance(known.get(section), dict):
+                known[section] = {k: v for k, v in known[section].items() if k != key}
+        config = build_config(self.stage.config_type, known, self.sources)
+        tree = known if earlier is None else self.tree
+        tree = fill_in(self.stage.facts(config, earlier), tree)
         return build_config(self.stage.config_type, tree, self.sources)
 
 

@@ -91,7 +91,8 @@ class Stage:
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
     `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
-    tree; keys that are given win over them.
+    tree; keys that are given win over them. left_open: the keys (section, name) that are sections
+    which only the earlier stage completes.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -113,6 +114,7 @@ class Stage:
     start: Callable[[Any, Any, Start], None] = _nothing
     earlier: EarlierStage | None = None
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
+    left_open: tuple[tuple[str, str], ...] = ()
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
 
