@@ -82,15 +82,12 @@ class DepthDataset(Dataset):
 
     def _item(self, sample: Sample, image: np.ndarray, depth: np.ndarray, position: int) -> Item:
         scale = self.data_set.depth_scale if depth.dtype == np.uint16 else 1.0
-        text, pictures = self.language.text_features, self.language.image_features
         return Item(
             image=torch.from_numpy(image),
             gt_depth=torch.from_numpy(transforms.to_meters(depth, scale)),
-            text_feature=None if text is None else text[sample.key],
-            image_feature=None if pictures is None else pictures[sample.key],
-            caption=self.language.captions.get(sample.key, ""),
             key=sample.key,
             position=position,
+            **self.language.words_of(sample.key),
         )
 
 

@@ -80,15 +80,12 @@ class BenchmarkImages(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         key = self.keys[index]
-        text, pictures = self.language.text_features, self.language.image_features
         return Item(
             image=torch.from_numpy(normalize(_read(self.files[key]))),
             gt_depth=None,
-            text_feature=None if text is None else text[key],
-            image_feature=None if pictures is None else pictures[key],
-            caption=self.language.captions.get(key, ""),
             key=key,
             position=index,
+            **self.language.words_of(key),
         )
 
 

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from common.language.captions import read_captions, require_captions
@@ -53,6 +54,15 @@ class Language:
     text_features: FeatureStore | None = None
     image_features: FeatureStore | None = None
     notes: tuple[str, ...] = ()
+
+    def words_of(self, key: str) -> dict[str, Any]:
+        """An image's caption ("": none), text_feature [D] and image_feature [E] (None: none)."""
+        text, image = self.text_features, self.image_features
+        return {
+            "caption": self.captions.get(key, ""),
+            "text_feature": None if text is None else text[key],
+            "image_feature": None if image is None else image[key],
+        }
 
     def check(self, keys: Sequence[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
