@@ -30,7 +30,7 @@ from text_models import (
 from torch.nn import functional as F
 
 from common.errors import UserError
-from common.language.encoders import check_encoder, encoder_identity, image_encoder, text_encoder
+from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import FeatureStore
 from common.language.model_source import find_model
 from common.language.sentence_files import read_settings
@@ -252,7 +252,7 @@ def test_what_cannot_be_read_is_one_line(bert, monkeypatch, kind, message):
 )
 def test_specs_that_name_nothing(spec, message):
     with pytest.raises(UserError, match=message):
-        check_encoder(spec)
+        text_encoder(spec)
 
 
 def test_images_are_refused_with_what_to_set():

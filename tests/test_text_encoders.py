@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from common.language import clip
-from common.language.encoders import check_encoder, image_encoder, text_encoder
+from common.language.encoders import image_encoder, text_encoder
 
 
 def test_untrained_text_tower_is_seeded_and_separates_captions():
@@ -54,7 +54,7 @@ def test_tokenizer_is_clips_own():
 )
 def test_unknown_encoders_name_the_nearest(spec, message):
     with pytest.raises(UserError, match=message):
-        check_encoder(spec)
+        text_encoder(spec)
 
 
 def test_failed_download_is_one_line_with_alternatives(monkeypatch, tmp_path):

@@ -65,23 +65,6 @@ def image_encoder(spec: str, device: str | torch.device = "cpu") -> ImageEncoder
             return load_clip_images(spec, place)
 
 
-def check_encoder(spec: str) -> None:
-    """Raise a `UserError` with what is nearest unless the spec names an encoder."""
-    match encoder_kind(spec):
-        case "hf":
-            from common.language.model_source import find_model
-
-            find_model(spec)
-        case "untrained":
-            from common.language.untrained import parse_seed
-
-            parse_seed(spec)
-        case "open_clip":
-            from common.language.clip import parse_clip
-
-            parse_clip(spec)
-
-
 def encoder_identity(spec: str) -> dict[str, str]:
     """What of an encoder may change while its spec stays: the contents of a local model folder.
 
