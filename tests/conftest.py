@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ import pytest
 import torch
 import yaml
 from dataset_trees import write_kitti, write_nyu
+from tiny_configs import IMAGE_DIM, SETTINGS, TEXT_DIM
 
 import llm_mde.eval
 import llm_mde.train
@@ -32,7 +34,11 @@ from common.data.data_config import DataConfig
 from common.errors import run_program
 from common.language.feature_files import write_features
 
-TEXT_DIM, IMAGE_DIM = 16, 12
+CLIP = (
+    "model.evidence=clip",
+    f"model.image_dim={IMAGE_DIM}",
+    "text.image_features=image.safetensors",
+)
 COUNTS = {"train": 12, "val": 4, "test": 4}
 FOLDERS = {"stage1": "stage1_vae", "stage2": "stage2_sampler", "stage3": "stage3_depth"}
 MAINS = {
@@ -47,60 +53,6 @@ EVAL_MAINS = {
     "stage2": stage2_sampler.eval.main,
     "stage3": stage3_depth.eval.main,
     "llm_mde": llm_mde.eval.main,
-}
-SWIN = {
-    "embed_dim": 8,
-    "depths": [1, 2, 1, 1],
-    "num_heads": [1, 2, 2, 4],
-    "window_size": 2,
-    "drop_path": 0.0,
-}
-SETTINGS = {
-    "stage1": {
-        "model": {
-            "text_dim": TEXT_DIM,
-            "hidden_dims": [16],
-            "latent_dim": 16,
-            "code_channels": 8,
-            "metric_hidden": 8,
-        }
-    },
-    "stage2": {"model": {"evidence": "encoder", "hidden_dims": [16], "encoder": SWIN}},
-    "stage3": {"model": {"decoder_channels": [16, 8, 8], "metric_hidden": 8, "encoder": SWIN}},
-    "joint": {
-        "recipe": "joint",
-        "model": {
-            "decoder_channels": [16, 8, 8],
-            "metric_hidden": 8,
-            "encoder": SWIN,
-            "text_dim": TEXT_DIM,
-            "hidden_dims": [16],
-            "code_channels": 8,
-        },
-    },
-    "llm_mde": {
-        "prompt": {"depth_class": False, "caption": True},
-        "model": {
-            "vision": {
-                "name": "vit_tiny_patch16_224",
-                "weights": None,
-                "image_size": [64, 96],
-                "embed_dim": 24,
-                "depth": 1,
-                "num_heads": 2,
-                "lora_rank": 4,
-            },
-            "reprogramming": {"num_prototypes": 8, "num_heads": 2},
-            "language": {
-                "name": "tiny-gpt2",
-                "num_layers": 1,
-                "hidden_size": 16,
-                "num_heads": 2,
-                "lora_rank": 4,
-            },
-            "head": {"channels": [8, 8]},
-        },
-    },
 }
 
 
@@ -321,4 +273,36 @@ def trained(workspace, tmp_path_factory) -> Path:
         start = train_in_its_folder if stage == "stage2" else train_process
         outcome = start(stage, *workspace.arguments(stage, runs))
         assert outcome.code == 0, outcome.err
+    return runs
+
+
+@pytest.fixture
+def build(workspace, trained, tmp_path, monkeypatch):
+    """What a stage's `main` hands to the training session, without the training."""
+
+    def build_parts(stage, *overrides):
+        caught = {}
+        monkeypatch.setattr(
+            "common.programs.train.train_to_the_end",
+            lambda stage, config, model, data, run: caught.update(
+                stage=stage, config=config, model=model, data=data, run=run
+            ),
+        )
+        earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
+        words = workspace.arguments(stage, tmp_path / "runs", *overrides)
+        if earlier and not any(word.startswith("init.") for word in overrides):
+            words.append(f"init.{earlier}={trained / 'tiny' / earlier}")
+        outcome = call(MAINS[stage], *words)
+        assert outcome.code == 0, outcome.err
+        return SimpleNamespace(**caught)
+
+    return build_parts
+
+
+@pytest.fixture(scope="session")
+def clip_runs(workspace, trained, tmp_path_factory):
+    """Stage 2 with CLIP image features as evidence."""
+    runs = tmp_path_factory.mktemp("clip")
+    words = workspace.arguments("stage2", runs, f"init.stage1={trained / 'tiny/stage1'}", *CLIP)
+    assert train("stage2", *words).code == 0
     return runs
