@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
-from conftest import SWIN, Outcome, metrics_of
+from conftest import Outcome, metrics_of
 from llm_mde_files import evaluate, score, train_into
 from llm_mde_models import SIZE, stir_adapters, tiny_model
+from tiny_configs import SWIN
 
 from common.config import build_config
 from common.errors import UserError

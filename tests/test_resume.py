@@ -7,8 +7,9 @@ import time
 
 import pytest
 import torch
-from conftest import SWIN, metrics_of, start_process, train
+from conftest import metrics_of, start_process, train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_configs import SWIN
 
 from common.config import build_config
 from common.networks.swin import SwinConfig, SwinEncoder
