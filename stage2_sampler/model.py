@@ -56,7 +56,10 @@ class ConditionalSampler(nn.Module):
 
 
 class SampledVAE(nn.Module):
-    """The whole of stage 2: frozen text-VAE, sampler, and an encoder if evidence is `encoder`."""
+    """The whole of stage 2: frozen text-VAE, sampler, and an encoder if evidence is `encoder`.
+
+    Evidence `clip` is from the released code, `encoder` is ours.
+    """
 
     def __init__(
         self,

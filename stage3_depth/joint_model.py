@@ -111,7 +111,10 @@ class CellSampler(nn.Module):
 
 
 class JointDepth(nn.Module):
-    """The joint network: text step with noise, image step without; both decode with one decoder."""
+    """The joint network: text step with noise, image step without; both decode with one decoder.
+
+    Figure 2, both branches; sizes and skips from the released code.
+    """
 
     def __init__(self, config: JointConfig, image_size: tuple[int, int]):
         super().__init__()

@@ -120,7 +120,8 @@ class DepthEstimator(nn.Module):
 class LanguageDepth(nn.Module):
     """The whole of stage 3: prior (stages 1 and 2) and estimator, trained together.
 
-    `language="none"` is the same network without the prior's features: the control.
+    From the released code, which trains all three with the estimator's loss. Ours is the control:
+    `language="none"` is the same network without the prior's features.
     With evidence `encoder` the sampler reads the estimator's encoder, which starts from stage 2's.
     """
 

@@ -72,6 +72,8 @@ def two_convs(fan_in: int, fan_out: int) -> nn.Sequential:
 class Standardize(nn.Module):
     """(x - mean) / std per feature, with statistics of the training set; the identity until `fit`.
 
+    Ours, for encoders whose features differ little; the published networks read them as they are.
+
     The statistics are buffers, so a checkpoint carries them.
     """
 

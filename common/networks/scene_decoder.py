@@ -40,7 +40,7 @@ class SceneDecoder(nn.Module):
 
     A vector knows no places, so it is spread over a grid that grows in three steps ("smooth grid"),
     and each step adds a code of row and column before it convolves: without it all cells would stay
-    alike, but for the borders.
+    alike, but for the borders. From the released code.
     """
 
     def __init__(self, latent_dim: int, code_channels: int):
