@@ -1,6 +1,6 @@
 """Files that appear whole or not at all."""
 
-import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +17,8 @@ def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     writers that know no `OSError`.
     """
     failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Not the process number: two containers or hosts that share a disk may have the same.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

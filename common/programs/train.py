@@ -39,11 +39,11 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
     stage.prepare(model, config, data)
-    run = open_run(config, stage.name, processes, sys.argv)
-    if stage.earlier and earlier_path:
-        run.log(f"{stage.earlier.name}: {earlier_path}")
-    stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
-    train_to_the_end(stage, config, model, data, run)
+    with open_run(config, stage.name, processes, sys.argv) as run:
+        if stage.earlier and earlier_path:
+            run.log(f"{stage.earlier.name}: {earlier_path}")
+        stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
+        train_to_the_end(stage, config, model, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
