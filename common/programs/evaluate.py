@@ -83,7 +83,7 @@ class Checkpoint:
         tree["eval"].pop("max_images", None)  # limits validation while training, not this
         if self.config_file is not None:
             merge_yaml(tree, sources, self.config_file)
-        apply_overrides(tree, sources, list(self.overrides))
+        apply_overrides(tree, sources, list(self.overrides), self.stage.config_type)
         config = build_config(self.stage.config_type, tree, sources)
         return config, self.stage.load(saved).to(processes.device)
 

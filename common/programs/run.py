@@ -20,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
+from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
 from common.files import whole_file
@@ -193,8 +194,8 @@ def _holds_other_work(config: RunConfig, folder: Path) -> bool:
 def _written_config(folder: Path) -> Any:
     """What the run's config.yaml says; None: it cannot be read."""
     try:
-        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError):
+        return read_yaml(folder / "config.yaml")
+    except UserError:
         return None
 
 
