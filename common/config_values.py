@@ -35,7 +35,8 @@ class Plain(str):
 
 def _is_text(plain: str) -> bool:
     """Whether it is neither a number nor true or false to YAML."""
-    return not isinstance(yaml.safe_load(plain), int | float)
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, plain, (True, False))
+    return not tag.endswith((":int", ":float", ":bool"))
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -39,8 +39,8 @@ refuse = partial(refusal, kind=Words)
 
 LOOK_LIKE_OTHERS = [
     "2024-05-01", "2024-05-01 12:00:00", "2024_05_01", "007", "0123", "08", "1.10", "1e3", ".5",
-    "5.", "1:30", "190:20:30.15", "0x1F", "0b11", "0o17", "+1", ".inf", "-.inf", ".nan", "yes", "No",
-    "on", "OFF", "y", "true", "False", "=", "Zürich", "部屋", "２",
+    "5.", "1:30", "190:20:30.15", "0x1F", "0b11", "0o17", "+1", ".inf", "-.inf", ".nan", "yes",
+    "No", "on", "OFF", "y", "true", "False", "=", "Zürich", "部屋", "２",
 ]  # fmt: skip
 ONLY_TYPED = [
     "/x/set #1", "bench #2", "#", "# x", "{caption}", "{a} and {b}", "a: b", "a:", "- a", "[a",
