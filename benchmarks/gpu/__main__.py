@@ -80,7 +80,7 @@ def watch_part(
         *("--seconds", str(limit - 2), "--device", content["settings"]["device"]),
         *(["--tiny"] if arguments.tiny else []),
     ]
-    environment = {**os.environ, "TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     start = time.monotonic()
     with arguments.json.with_suffix(".log").open("a", encoding="utf-8") as log:
         print(f"== {name}", file=log, flush=True)

@@ -1,7 +1,10 @@
 """The card: what it is, and how fast its matrix products and copies are."""
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -53,7 +56,15 @@ def describe(device: torch.device) -> dict[str, str | float]:
         "driver": query("driver_version"),
         "power_limit": query("power.limit"),
         "clock": query("clocks.max.sm"),
+        "cores": os.cpu_count() or 1,
+        "shared_memory_gb": shared_memory_gb(),
     }
+
+
+def shared_memory_gb() -> float:
+    """Room for the batches that workers hand on."""
+    place = Path("/dev/shm")
+    return shutil.disk_usage(place).total / 2**30 if place.is_dir() else 0.0
 
 
 def query(name: str) -> str:

@@ -138,20 +138,24 @@ def run_plain(what: str, count: int, bench: Bench, clock: StepClock) -> None:
 def flop_of_image(what: str, form: str, bench: Bench) -> float:
     """Of forward and backward, for one image; counted once, in bf16 (`plain`: float32)."""
     if (what, form) not in bench.flop_per_image:
-        network, batch = network_of(what, bench), batch_of(what, 1, bench).to(bench.device)
-        rng = StepRandom(0, 0, 1, 0, 1)
-        with FlopCounterMode(display=False) as counter:
-            if form == "plain":
-                with bench.device:
-                    plain_loss(what, network, bench.sizes)[0](batch, rng).backward()
-            else:
-                with autocast("bf16", bench.device):
-                    loss = step_of(what)(network, batch, rng, {})["total"]
-                loss.backward()
-        bench.flop_per_image[what, form] = float(counter.get_total_flops())
-        del network
+        bench.flop_per_image[what, form] = count_flop(what, form, bench)
         bench.free()
     return bench.flop_per_image[what, form]
+
+
+def count_flop(what: str, form: str, bench: Bench) -> float:
+    """See `flop_of_image`."""
+    network, batch = network_of(what, bench), batch_of(what, 1, bench).to(bench.device)
+    rng = StepRandom(0, 0, 1, 0, 1)
+    with FlopCounterMode(display=False) as counter:
+        if form == "plain":
+            with bench.device:
+                loss = plain_loss(what, network, bench.sizes)[0](batch, rng)
+        else:
+            with autocast("bf16", bench.device):
+                loss = step_of(what)(network, batch, rng, {})["total"]
+        loss.backward()
+    return float(counter.get_total_flops())
 
 
 def reserved_gb(device: torch.device) -> float:
