@@ -7,6 +7,7 @@ still running. A command whose settings would give other numbers never touches i
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -226,6 +227,6 @@ def _is_longer(saved: tuple, own: tuple) -> bool:
 
 
 def _resolved(config: RunConfig, arguments: list[str], processes: Processes) -> str:
-    facts = {"command": " ".join(arguments), "processes": processes.world_size, **environment()}
-    head = "".join(f"# {name}: {value}\n" for name, value in facts.items())
+    facts = {"command": shlex.join(arguments), "processes": processes.world_size, **environment()}
+    head = "".join(f"# {name}: {' '.join(str(value).split())}\n" for name, value in facts.items())
     return head + yaml.safe_dump(to_dict(config), sort_keys=False)

@@ -21,18 +21,17 @@ Where nobody can make a file, there is no claim: the program's own message says 
 import errno
 import json
 import os
-import socket
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.runtime.holders import Holder, read_holder, this_process
 
 if TYPE_CHECKING:  # torch takes seconds, which programs that need none would wait for
     from common.runtime.processes import Processes
@@ -41,37 +40,6 @@ BEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 POLL_SECONDS = 0.5
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The process that a claim names. note: what it wants others to know."""
-
-    token: str
-    program: str = "a program"
-    host: str = "an unknown host"
-    pid: int = 0
-    started: str = ""  # clock ticks since boot
-    system: str = ""  # boot and container; "": this system does not number them
-    since: str = "an unknown time"
-    note: dict[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.program}, process {self.pid} on {self.host}, since {self.since}"
-
-    def lives(self) -> bool | None:
-        """Whether the process is still there; None: it cannot be seen from here."""
-        if not self.system or self.system != _system():
-            return None
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass  # another user's
-        started = _started(self.pid)
-        return None if started is None else started == self.started
 
 
 class Held(UserError):
@@ -115,7 +83,7 @@ def claim_together(
 
 def find_holder(folder: Path) -> Holder | None:
     """Who holds a folder; None: nobody, or a process of this machine that has ended."""
-    holder = _read(folder / ".claim")[0]
+    holder = read_holder(folder / ".claim")[0]
     return None if holder is None or holder.lives() is False else holder
 
 
@@ -133,7 +101,7 @@ class Claim:
 
     def __init__(self, target: Path, path: Path, note: dict[str, Any]) -> None:
         self.target, self.path = target, path.absolute()
-        self.me = _this_process(note)
+        self.me = this_process(note)
         self._aside = self.path.with_name(f"{self.path.name}.{self.me.token}")
         self._made: list[Path] = []  # folders, the deepest first
         self._is_held = False
@@ -163,7 +131,7 @@ class Claim:
         """Raise a `UserError` if another program has the place now."""
         if not self._is_held:
             return
-        holder = _read(self.path)[0]
+        holder = read_holder(self.path)[0]
         if holder is None:
             with suppress(OSError):  # somebody has cleaned up
                 self._appear()
@@ -188,7 +156,7 @@ class Claim:
     def _wait_for_it(self, alternative: str | None) -> bool:
         watched: dict[str, tuple[int, float]] = {}  # of each holder: its first beat, and when seen
         while not self._appear():
-            holder, beat = _read(self.path)
+            holder, beat = read_holder(self.path)
             if holder is None:  # it was given free at this moment
                 continue
             is_new = holder.token not in watched
@@ -239,7 +207,7 @@ class Claim:
             self.path.rename(self._aside)
         except FileNotFoundError:  # another program was faster
             return
-        found = _read(self._aside)[0]
+        found = read_holder(self._aside)[0]
         if found is not None and found.token != dead.token:
             with suppress(OSError):
                 os.link(self._aside, self.path)
@@ -254,7 +222,7 @@ class Claim:
                     os.utime(self.path)
 
     def _is_mine(self) -> bool:
-        holder = _read(self.path)[0]
+        holder = read_holder(self.path)[0]
         return holder is not None and holder.token == self.me.token
 
     def _make_folders(self) -> None:
@@ -267,57 +235,6 @@ class Claim:
         with suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
-
-
-def _read(path: Path) -> tuple[Holder | None, int]:
-    """The holder and its last beat; no holder where there is no claim.
-
-    A claim that cannot be read (where there are no hard links, it may be half written) has one of
-    whom nothing is known.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:  # opened: never a cached time
-            facts = os.fstat(file.fileno())
-            text = file.read()
-    except FileNotFoundError:
-        return None, 0
-    except OSError as error:
-        return Holder(f"unreadable: {error}"), 0
-    try:
-        return Holder(**json.loads(text)), facts.st_mtime_ns
-    except (ValueError, TypeError):
-        return Holder(f"unreadable: file {facts.st_ino}"), facts.st_mtime_ns
-
-
-def _this_process(note: dict[str, Any]) -> Holder:
-    pid = os.getpid()
-    return Holder(
-        token=uuid.uuid4().hex,
-        program=Path(sys.argv[0]).name or "python",
-        host=socket.gethostname(),
-        pid=pid,
-        started=_started(pid) or "",
-        system=_system(),
-        since=time.strftime("%Y-%m-%d %H:%M:%S"),
-        note=note,
-    )
-
-
-def _system() -> str:
-    """What a process number belongs to: this boot of this machine, and this container."""
-    try:
-        return f"{_BOOT.read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in ticks since boot; "": it has ended; None: it cannot be seen."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return "" if state in "ZX" else rest[18]
 
 
 def _tell(text: str) -> None:
