@@ -12,11 +12,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from common.config_values import resolve_path
 from common.errors import UserError
 from common.files import whole_file
+from common.progress import progress_bar
 
 
 def existing_places(names: list[str], options: str) -> list[Path]:
@@ -68,7 +67,7 @@ def _extract(
     opened: zipfile.ZipFile, todo: list[tuple[zipfile.ZipInfo, Path]], archive: Path
 ) -> None:
     size = sum(member.file_size for member, _ in todo)
-    with tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not todo) as bar:
+    with progress_bar(archive.name, size, unit="B", is_quiet=not todo) as bar:
         for member, path in todo:
             try:
                 with (
