@@ -26,6 +26,7 @@ import numpy as np
 
 from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.progress import progress_bar
@@ -177,6 +178,7 @@ def _check_output(name: str) -> Path:
     output = resolve_path(name, True)
     if output.suffix != ".jsonl" or output.is_dir():
         raise UserError(f"--output {output}: must be a file whose name ends in .jsonl")
+    check_output(output)  # before the model is loaded
     return output
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.config import REPO_ROOT
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import check_folder, whole_file
 from common.progress import tracked
 from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
@@ -53,6 +53,7 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
+    check_folder(output)
     places = [*existing_places(arguments.root, "--root"), output]
     server = arguments.server if arguments.download else None
     folders = read_test_folders(get_split_file(places, output, server))
