@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-T = TypeVar("T")
+Tracked = TypeVar("Tracked")
 
 TENTHS = 10
 MIN_SECONDS = 10.0  # between two lines
@@ -77,13 +77,13 @@ def progress_bar(
 
 
 def tracked(
-    items: Iterable[T],
+    items: Iterable[Tracked],
     title: str,
     total: int | None = None,
     *,
     unit: str = "it",
     stays: bool = True,
-) -> Iterator[T]:
+) -> Iterator[Tracked]:
     """The items, with a bar that counts them. total: their number, where they have no length."""
     length = len(items) if total is None and isinstance(items, Sized) else total
     with progress_bar(title, length, unit=unit, stays=stays) as bar:
