@@ -35,7 +35,7 @@ from common.errors import UserError, run_program
 from common.files import whole_file
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
-from scripts.doctor_checks.commands import commands_for, place_of
+from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
 from scripts.doctor_checks.files import (
@@ -45,7 +45,7 @@ from scripts.doctor_checks.files import (
     file_sizes,
     locate_files,
 )
-from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
+from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
 from scripts.doctor_checks.lists import configured_splits, read_lists
@@ -101,7 +101,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
-        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
+        overrides = [f"data.root={resolve_path(root, True)}", *overrides]
     apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
     # Files that change only the data of a run leave the size out.
@@ -160,7 +160,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
 
 
 def examine_text(
-    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
+    config: DoctorConfig, files: dict[str, ListedFiles], commands: Commands
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
@@ -196,7 +196,9 @@ def try_as_training(data: DataConfig) -> list[Finding]:
             find_split(data, split)
         except UserError as error:
             text, _, fix = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
+            findings.append(
+                problem("refused", f"training refuses {split}: {text}", fix=advice(fix))
+            )
     return findings
 
 
@@ -222,7 +224,7 @@ def describe(finding: Finding) -> str:
     if finding.level != "ok":
         for label, example in zip(("such as", "", ""), finding.examples, strict=False):
             lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
+    for label, text in (("cause", finding.cause), ("fix", str(finding.fix))):
         lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
     return "\n".join(lines)
 
@@ -262,9 +264,8 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
-    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
-    fields_of = asdict(finding)
-    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
+    """Its fields; programs read what fixes it as one text, `mend`, or in its parts, `fix`."""
+    return {**asdict(finding), "mend": str(finding.fix)}
 
 
 def _parse() -> argparse.Namespace:
