@@ -246,7 +246,9 @@ def verdict(report: DoctorReport) -> str:
     notes = sum(finding.level == "note" for finding in report.findings)
     ending = f"{notes} notes, {report.seconds:.1f} s"
     if not codes:
-        return f"healthy: training will accept this data ({ending})"
+        is_sure = all(finding.code != "depth_unit" for finding in report.findings)
+        doubt = "" if is_sure else ", but only you can say if the unit of depth is right"
+        return f"healthy{doubt}: training will accept this data ({ending})"
     return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
 
 

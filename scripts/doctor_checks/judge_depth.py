@@ -12,7 +12,7 @@ from common.data.data_set import DataSet, DepthRange
 from scripts.doctor_checks.findings import Finding, advice, fine, note, problem, settings
 from scripts.doctor_checks.judge_unit import Measured, judge_unit
 from scripts.doctor_checks.pixels import DepthStatistics, Probe
-from scripts.doctor_checks.units import range_of
+from scripts.doctor_checks.units import is_usual, range_of
 
 FEW_VALID = 0.01  # a single LiDAR sweep still covers 3 % of a KITTI frame
 SPARSE = 0.30
@@ -35,7 +35,7 @@ def judge_depth(
     units = units or judge_unit(name, maps, data, expected)
     findings += _flat(name, maps) + units
     if not any(f.level == "problem" for f in units):
-        findings += _far_off(name, maps, expected) + _beyond(name, maps, data.max_depth)
+        findings += _far_off(name, maps, expected) + _beyond(name, maps, data.max_depth, expected)
     findings += _upside_down(name, maps, is_known=data.data_set.depth_range is not None)
     findings += _few_valid(name, maps) + _notes(name, maps)
     if not any(f.level == "problem" for f in findings):
@@ -102,7 +102,9 @@ def _far_off(name: str, maps: list[Measured], expected: DepthRange) -> list[Find
     return [problem("wrong_unit", text, cases, cause, advice(_MADE_AGAIN))]
 
 
-def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
+def _beyond(
+    name: str, maps: list[Measured], max_depth: float, expected: DepthRange
+) -> list[Finding]:
     share = sum(depth.beyond_share for _, depth in maps) / len(maps)
     if share < 0.05:
         return []
@@ -111,7 +113,9 @@ def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
     cause = "data.max_depth is too small for these scenes, or the maps have another unit"
     make = problem if share > 0.25 else note
     far = max(depth.far for _, depth in maps)
-    fix = settings(f"data.max_depth={10 * math.ceil(far / 10)}")
+    word = f"data.max_depth={10 * math.ceil(far / 10)}"
+    is_clear = is_usual(_middle(maps, "median"), expected)
+    fix = settings(word) if is_clear else advice(f"if the unit is right, set {word}")
     return [make("beyond_max_depth", text, cases, cause, fix)]
 
 

@@ -18,6 +18,7 @@ from scripts.doctor_checks.units import (
     Unit,
     fitting_units,
     is_on_grid,
+    is_usual,
     unit_of,
 )
 
@@ -56,7 +57,12 @@ def _judge(
     if not others:
         cause = "no other usual unit fits, but the values alone prove none"
         return [note("depth_unit", text, cause=cause, fix=advice("look at a distance you know"))]
-    cause = f"the values alone do not prove it; they also fit {_listed(others, stored)}"
+    doubt = "the values alone do not prove it; they also fit"
+    if is_on_grid(others[0].scale, stored):
+        doubt = "the values are whole millimeters in"
+    elif not is_usual(middle, expected):
+        doubt = f"{expected.about} usually have about {expected.typical:g} m; that fits"
+    cause = f"{doubt} {_listed(others, stored)}"
     fix = advice(f"if a distance you know comes out wrong, set {_keys(others, stored)}")
     return [note("depth_unit", text, cause=cause, fix=fix)]
 

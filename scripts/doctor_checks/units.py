@@ -108,6 +108,11 @@ def _distance(unit: Unit, stored: Stored, typical: float) -> float:
     return max(ratio, 1 / ratio)
 
 
+def is_usual(median: float, expected: DepthRange) -> bool:
+    """Whether a median, in meters, is about what such scenes have."""
+    return expected.typical / FITS_WELL <= median <= expected.typical * FITS_WELL
+
+
 def is_on_grid(scale: float, stored: Stored) -> bool:
     """Whether the stored values are whole millimeters in this unit, which is finer than these."""
     return stored.millimeter_shares.get(scale, 0.0) >= ON_GRID
