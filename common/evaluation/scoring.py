@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -51,9 +52,12 @@ class EvalConfig:
     flip: bool = False
     batch_size: int = 8
     max_images: int | None = None
+    saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
+        if self.saved_depth_scale is not None and not 0 < self.saved_depth_scale < math.inf:
+            raise ValueError(f"saved_depth_scale: {self.saved_depth_scale} is not above 0")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
 

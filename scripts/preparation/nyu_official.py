@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
+from common.images.depth_files import LARGEST
 from scripts.preparation.nyu_labeled import (
     DepthKind,
     LabeledFrame,
@@ -29,7 +30,6 @@ from scripts.preparation.nyu_labeled import (
 FOLDER = "official_splits"
 _VALID_ROWS, _VALID_COLS = slice(7, 474), slice(7, 632)
 _JPEG_QUALITY = 95
-_LARGEST = 65534  # millimeters; 65535 means "no measurement" to some tools
 
 
 def write_official_split(
@@ -98,7 +98,7 @@ def to_millimeters(depth: np.ndarray) -> np.ndarray:
     depth: float32 [H, W], meters.
     """
     millimeters = depth * np.float32(1000)
-    valid = (millimeters >= 1) & (millimeters <= _LARGEST)  # False for NaN
+    valid = (millimeters >= 1) & (millimeters <= LARGEST)  # False for NaN
     return np.where(valid, millimeters, 0).astype(np.uint16)
 
 
