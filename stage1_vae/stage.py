@@ -1,6 +1,7 @@
 """What stage 1 is: name, config, network, training step, prediction."""
 
 from common.language.language import Needs
+from common.losses.vae import measured
 from common.networks.layers import trainable_parameters
 from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
@@ -29,4 +30,5 @@ STAGE = Stage(
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
     facts=mean_log_depth,
+    trained_on=measured,
 )

@@ -1,6 +1,7 @@
 """What stage 2 is: name, config, earlier stage, network, training step, prediction."""
 
 from common.language.language import Needs
+from common.losses.vae import measured
 from common.networks.encoder import parameter_groups
 from common.networks.layers import trainable_parameters
 from common.programs.stage import EarlierStage, Stage
@@ -39,6 +40,7 @@ STAGE = Stage(
     predict=predict,
     parameters=parameters,
     start=start,
+    trained_on=measured,
     earlier=EarlierStage(
         name="stage1",
         folder="stage1_vae",

@@ -36,6 +36,7 @@ JSON_KEYS = [
     "num_missing",
     "num_clamped",
     "num_nonfinite",
+    "gt_used",
     "metrics",
 ]
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from common.config import require_at_least
 from common.data.batch import Batch
+from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
 from common.evaluation.metrics import (
     METRIC_NAMES,
@@ -25,6 +26,7 @@ from common.evaluation.metrics import (
 from common.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
+    cropped,
     describe_unknown,
     find_protocol,
     valid_mask,
@@ -40,6 +42,7 @@ SUMMARY_KEYS = (
     "num_missing",
     "num_clamped",
     "num_nonfinite",
+    "gt_used",
 )
 
 
@@ -70,9 +73,10 @@ class EvalResult:
     scored pixel counting the same. num_skipped: images without any valid pixel, and those the data
     set had left out already. num_missing: images of the list whose files are missing. num_clamped,
     num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
-    those where it was nan or infinite. per_image: one row for each scored image, in the order of
+    those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
+    scored, images without any scored pixel included. per_image: one row for each scored image, in the order of
     the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt), `num_pixels`,
-    `num_clamped`, `num_nonfinite`.
+    `num_clamped`, `num_nonfinite`, and `num_measured`, of which `num_pixels` are scored.
     """
 
     protocol: str
@@ -82,9 +86,15 @@ class EvalResult:
     num_missing: int
     num_clamped: int
     num_nonfinite: int
+    gt_use: GroundTruthUse
     metrics: dict[str, float]
     micro: dict[str, float]
     per_image: list[Row]
+
+    @property
+    def gt_used(self) -> float:
+        """Share of the measured ground truth that is scored."""
+        return self.gt_use.share
 
 
 def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
@@ -176,8 +186,11 @@ def _score_batch(
         pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, strict=True
     ):
         pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
-        scores = score_image(pred, gt, valid_mask(gt, protocol, max_depth), max_depth)
-        rows.append({"position": int(position), "image_path": name, **scores})
+        valid = valid_mask(gt, protocol, max_depth)
+        scores = score_image(pred, gt, valid, max_depth)
+        use = count_use(cropped(gt, protocol), cropped(valid, protocol))
+        measured = {"num_measured": use.num_measured, "farthest": use.farthest}
+        rows.append({"position": int(position), "image_path": name, **scores, **measured})
     return rows
 
 
@@ -187,6 +200,7 @@ def _summarize(
     unique = {(row["position"], row["image_path"]): row for row in rows}
     ordered = [unique[key] for key in sorted(unique)]
     scored = [row for row in ordered if row["num_pixels"] > 0]
+    inner = ("position", "farthest")
     num_skipped += len(ordered) - len(scored)
     if not scored:
         raise UserError(
@@ -201,9 +215,13 @@ def _summarize(
         num_missing=num_missing,
         num_clamped=sum(row["num_clamped"] for row in scored),
         num_nonfinite=sum(row["num_nonfinite"] for row in scored),
+        gt_use=total_use(
+            GroundTruthUse(row["num_measured"], row["num_pixels"], row["farthest"])
+            for row in ordered
+        ),
         metrics=average_over_images(scored),
         micro=average_over_pixels(scored),
-        per_image=[{k: v for k, v in row.items() if k != "position"} for row in scored],
+        per_image=[{k: v for k, v in row.items() if k not in inner} for row in scored],
     )
 
 
@@ -228,6 +246,8 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 

@@ -63,6 +63,8 @@ def evaluate(doc: str, *stages: Stage) -> None:
         result, config = opened.score(arguments.split, processes, arguments.save_predictions)
         if processes.is_main:
             _report(result, opened.labels(config, arguments.split), arguments)
+            if result.gt_use.is_loud:
+                print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from common.engine.loop import Hooks, Plan, Task, fit
 from common.engine.optimization import gradient_scaler
 from common.engine.profiling import profile_steps
 from common.programs.assembly import Data, training_batches
+from common.programs.ground_truth import describe_training_use
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
@@ -105,7 +106,7 @@ class Session:
             config.data.max_depth,
             self.run.processes,
         )
-        self.run.scalars(step, "val", result.metrics)
+        self.run.scalars(step, "val", {**result.metrics, "gt_used": result.gt_used})
         if self.run.processes.is_main:
             pictures = draw_prediction_panels(self.model, predict, self.data.val)
             self.run.panels(step, "val", pictures)
@@ -113,8 +114,11 @@ class Session:
         self.run.log(
             f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
             f"{result.metrics['rmse']:.4f} m, d1 {result.metrics['d1']:.4f} "
-            f"({result.num_images} images, protocol {result.protocol})"
+            f"({result.num_images} images, protocol {result.protocol}, "
+            f"{100 * result.gt_used:.3g} % of the measured pixels)"
         )
+        if result.gt_use.is_loud:
+            self.run.log(f"val: {result.gt_use.describe('scored', config.data.max_depth)}")
 
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
@@ -158,6 +162,9 @@ class Session:
         )
         for note in (*data.train.notes, *data.val.notes):
             run.log(note)
+        run.log(
+            describe_training_use(data.train, self.stage.trained_on, self.config.data.max_depth)
+        )
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
             f"{run.processes.world_size} process(es), {run.processes.device}"
