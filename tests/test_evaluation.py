@@ -298,5 +298,5 @@ def test_table_is_aligned_and_takes_results_and_dicts(result):
     assert lines[0].split()[:2] == ["name", "abs_rel"]
     cells = lines[1].split()
     assert cells[1] == f"{result.metrics['abs_rel']:.4f}"
-    assert cells[10:] == ["none", "off", "3", "2", "0", "0", "0", "1.0000"]
+    assert cells[10:] == ["none", "off", "3", "2", "0", "0", "0", f"{result.gt_used:.4f}"]
     assert lines[2].split()[-8:] == ["nyu_eigen", "on", "654", "-", "-", "-", "-", "-"]

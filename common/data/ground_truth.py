@@ -1,4 +1,4 @@
-"""How much of the measured ground truth is used: the rest lies beyond `data.max_depth`, or too near.
+"""How much of the measured ground truth is used; the rest is beyond `data.max_depth` or too near.
 
 Depth that is not measured (0) and what a crop leaves out do not count.
 """
@@ -37,11 +37,10 @@ class GroundTruthUse:
         text = f"{100 * self.share:.3g} % of the measured ground-truth pixels are {done}"
         if not self.is_loud:
             return text
-        why = (
-            f"data.max_depth={max_depth:g} leaves out what is farther, up to {self.farthest:.3g} m"
-        )
+        farthest = f"{self.farthest:.3g} m"
+        why = f"data.max_depth={max_depth:g} leaves out what is farther, up to {farthest}"
         if self.farthest < max_depth:
-            why = f"the others are too near; the farthest is {self.farthest:.3g} m: check the unit"
+            why = f"the others are too near; the farthest is {farthest}: check the unit"
         return f"warning: only {text}: {why}"
 
 

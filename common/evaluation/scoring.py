@@ -74,9 +74,9 @@ class EvalResult:
     set had left out already. num_missing: images of the list whose files are missing. num_clamped,
     num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
     those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
-    scored, images without any scored pixel included. per_image: one row for each scored image, in the order of
-    the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt), `num_pixels`,
-    `num_clamped`, `num_nonfinite`, and `num_measured`, of which `num_pixels` are scored.
+    scored, images without any scored pixel included. per_image: one row for each scored image, in
+    the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
+    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
     """
 
     protocol: str

@@ -162,9 +162,8 @@ class Session:
         )
         for note in (*data.train.notes, *data.val.notes):
             run.log(note)
-        run.log(
-            describe_training_use(data.train, self.stage.trained_on, self.config.data.max_depth)
-        )
+        max_depth = self.config.data.max_depth
+        run.log(describe_training_use(data.train, self.stage.trained_on, max_depth))
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
             f"{run.processes.world_size} process(es), {run.processes.device}"

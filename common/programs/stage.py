@@ -94,7 +94,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
-    trained_on: (ground truth, max_depth, both meters) -> the pixels that the loss is taken on, bool.
+    trained_on: (ground truth, max_depth, both meters) -> the pixels of the loss, bool.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.

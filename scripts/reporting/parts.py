@@ -217,13 +217,8 @@ def _table_row(row: Mapping[str, Any], group: Sequence[Mapping[str, Any]], with_
     skipped = f"{row['num_skipped']} skipped" if row.get("num_skipped") else ""
     used = number(row.get("gt_used"))
     left_out = f"only {used:.0%} of the ground truth scored" if used < LOUD_BELOW else ""
-    details = [
-        images,
-        skipped,
-        left_out,
-        str(row.get("note") or ""),
-        str(row.get("checkpoint") or ""),
-    ]
+    texts = [str(row.get(key) or "") for key in ("note", "checkpoint")]
+    details = [images, skipped, left_out, *texts]
     cells = "".join(_metric_cell(row, key, group) for key in METRICS)
     ratio = f"<td>{_short(number(row.get('mean_ratio')))}</td>" if with_ratio else ""
     return (
