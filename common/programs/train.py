@@ -34,21 +34,24 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     stage = settings.stage
     earlier_path = find_earlier(stage, settings.config())
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
-    config = settings.config(earlier)
+    config = settings.config(earlier, is_last=True)
     seed_everything(config.seed)
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
     stage.prepare(model, config, data)
     run = open_run(config, stage.name, processes, sys.argv)
-    if stage.earlier and earlier_path:
-        run.log(f"{stage.earlier.name}: {earlier_path}")
+    if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
+        run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
     stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
     train_to_the_end(stage, config, model, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
     """The earlier stage's checkpoint; a resumed run needs none that only gives first weights."""
-    if stage.earlier is None or (stage.earlier.is_optional and will_resume(config, stage.name)):
+    if stage.earlier is None:
+        return None
+    only_starts = not stage.earlier.is_needed(config) and not stage.earlier.experiments(config)
+    if only_starts and will_resume(config, stage.name):
         return None
     return stage.earlier.find(config)
 

@@ -60,7 +60,7 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
     stage, folder, option: whose checkpoint it is, what trains it, and what names another one, for
     the error message.
     """
-    path = next((path for path in map(_checkpoint_in, places) if path is not None), None)
+    path = next((path for path in map(checkpoint_in, places) if path is not None), None)
     if path is None:
         raise UserError(
             f"no {stage} checkpoint in {' or '.join(map(str, places))}; make one with "
@@ -69,7 +69,8 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
     return path
 
 
-def _checkpoint_in(place: Path) -> Path | None:
+def checkpoint_in(place: Path) -> Path | None:
+    """The file itself, or what a run folder holds: its best checkpoint, else the last one."""
     if place.is_file():
         return place
     folders = (place / "checkpoints", place)
