@@ -41,8 +41,19 @@ class EditableList:
         """Every image keeps its first line."""
         return self._copied(self._awk("if (!seen[$1]++) print"))
 
+    def divided(self, num_lines: int, num_last: int) -> Fix:
+        """The last lines become the validation list, the others the training list."""
+        train, val = (self._beside(name) for name in ("train_part", "val_part"))
+        path, num_first = quoted(self.path), num_lines - num_last
+        command = f"head -n {num_first} {path} > {quoted(train)}"
+        command += f" && tail -n {num_last} {path} > {quoted(val)}"
+        return Fix(command, (f"data.train_list={train}", f"data.val_list={val}"))
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.stem}_{ending}{self.path.suffix}")
+
     def _copied(self, command: str) -> Fix:
-        copy = self.path.with_name(f"{self.path.stem}_corrected{self.path.suffix}")
+        copy = self._beside("corrected")
         return Fix(f"{command} {quoted(self.path)} > {quoted(copy)}", (f"{self.key}={copy}",))
 
     def _awk(self, program: str) -> str:

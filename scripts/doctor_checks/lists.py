@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
-from common.data.lists import Pair, find_file, parse_line
+from common.data.lists import Pair, find_file, parse_line, scene_of
 from common.data.samples import SplitName
 from common.data.sets import PUBLISHED_SPLITS
 from common.data.splits import SplitFinder, configured_splits
@@ -31,7 +31,7 @@ def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
         try:
             lists[split] = SplitFinder(data).pairs(split)[0]
         except UserError as error:
-            pairs, found = _salvage(list_path(data, split), str(error), command)
+            pairs, found = _salvage(data, split, str(error), command)
             if split != "val" or data.val_list is not None:
                 lists[split] = pairs
             findings += [f for f in found if f not in findings]
@@ -68,11 +68,15 @@ def editable_list(data: DataConfig, split: SplitName) -> EditableList | None:
     return path and EditableList(path, f"data.{'train' if is_carved else split}_list")
 
 
-def _salvage(path: Path | None, error: str, command: Fix) -> tuple[list[Pair], list[Finding]]:
+def _salvage(
+    data: DataConfig, split: SplitName, error: str, command: Fix
+) -> tuple[list[Pair], list[Finding]]:
     """The readable lines of a list that the split finder refused with `error`."""
     text, _, fix = error.partition("; ")
-    if path is None:
+    listed = editable_list(data, split)
+    if listed is None:
         return [], [problem("no_pairs", error, fix=command)]
+    path = listed.path
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
@@ -91,6 +95,9 @@ def _salvage(path: Path | None, error: str, command: Fix) -> tuple[list[Pair], l
         cause = "a list that was cut off, edited, or has columns of another order or number"
         fix = advice("write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces")
         return pairs, [problem("list_unreadable", text, bad, cause, fix)]
+    if len(pairs) > 1 and len({scene_of(pair.image) for pair in pairs}) == 1:
+        parts = listed.divided(len(lines), max(round(data.val_share * len(lines)), 1))
+        return pairs, [problem("list_refused", text, [str(path)], fix=parts)]
     code = "list_count" if "lines" in text else "list_refused"
     return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
 
