@@ -29,6 +29,6 @@ STAGE = Stage(
     predict=predict,
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
+    valid=measured,
     facts=mean_log_depth,
-    trained_on=measured,
 )

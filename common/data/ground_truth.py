@@ -5,6 +5,7 @@ Depth that is not measured (0) and what a crop leaves out do not count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,11 +17,13 @@ LOUD_BELOW = 0.9  # share from which on the rest is a few pixels, as in the publ
 
 @dataclass(frozen=True)
 class GroundTruthUse:
-    """Pixels with a measurement, those of them that count, and the farthest one in meters."""
+    """Pixels with a measurement, those of them that count, and between which depths, in meters."""
 
     num_measured: int = 0
     num_used: int = 0
-    farthest: float = 0.0
+    farthest: float = 0.0  # 0 where nothing is measured
+    nearest: float = math.inf
+    num_images: int = 1
 
     @property
     def share(self) -> float:
@@ -35,6 +38,7 @@ class GroundTruthUse:
     def describe(self, done: str, max_depth: float) -> str:
         """One line. done: what is done with the pixels, `scored` or `trained on`."""
         text = f"{100 * self.share:.3g} % of the measured ground-truth pixels are {done}"
+        text += f" ({self.num_images} images)"
         if not self.is_loud:
             return text
         farthest = f"{self.farthest:.3g} m"
@@ -47,10 +51,14 @@ class GroundTruthUse:
 def count_use(gt_depth: Tensor, used: Tensor) -> GroundTruthUse:
     """Of one map, or one part of it. gt_depth: meters, any shape; used: bool, the same shape."""
     measured = (gt_depth > 0) & (gt_depth < torch.inf)
-    farthest = torch.where(measured, gt_depth, 0).max() if gt_depth.numel() else gt_depth.sum()
-    numbers = torch.stack([measured.sum(), (measured & used).sum(), farthest.double()])
-    num_measured, num_used, meters = numbers.tolist()  # one wait for the device
-    return GroundTruthUse(int(num_measured), int(num_used), meters)
+    if gt_depth.numel() == 0:
+        return GroundTruthUse()
+    farthest = torch.where(measured, gt_depth, 0).max()
+    nearest = torch.where(measured, gt_depth, torch.inf).min()
+    counts = measured.sum(), (measured & used).sum()
+    numbers = torch.stack([*counts, farthest.double(), nearest.double()])
+    num_measured, num_used, *ends = numbers.tolist()  # one wait for the device
+    return GroundTruthUse(int(num_measured), int(num_used), *ends)
 
 
 def total_use(parts: Iterable[GroundTruthUse]) -> GroundTruthUse:
@@ -60,4 +68,6 @@ def total_use(parts: Iterable[GroundTruthUse]) -> GroundTruthUse:
         sum(part.num_measured for part in known),
         sum(part.num_used for part in known),
         max((part.farthest for part in known), default=0.0),
+        min((part.nearest for part in known), default=math.inf),
+        sum(part.num_images for part in known),
     )

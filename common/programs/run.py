@@ -6,19 +6,18 @@ settings would give other numbers never touches it: it writes to <stage>-2, <sta
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
 from common.evaluation.panels import write_png
 from common.programs.run_config import RunConfig
+from common.progress import write_line
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
 
@@ -38,7 +37,7 @@ class Run:
         """One line on the terminal and in log.txt."""
         if not self.processes.is_main:
             return
-        tqdm.write(text, file=sys.stderr)
+        write_line(text)
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 

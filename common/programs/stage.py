@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from common.engine.optimization import adam
 from common.errors import UserError
 from common.language.language import Needs
-from common.losses.depth import silog_valid
+from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
@@ -97,7 +97,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
-    trained_on: (ground truth, max_depth, both meters) -> the pixels of the loss, bool.
+    valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -120,9 +120,9 @@ class Stage:
     earlier: EarlierStage | None = None
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
     left_open: tuple[tuple[str, str], ...] = ()
-    trained_on: Callable[[Tensor, float], Tensor] = silog_valid
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
+    valid: ValidMask = silog_valid
 
     @property
     def train_program(self) -> Path:

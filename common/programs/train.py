@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from common.config import REPO_ROOT, find_yaml
+from common.data.ground_truth import GroundTruthUse
 from common.errors import UserError
 from common.programs.assembly import load_data
+from common.programs.preflight import check_data, check_outputs
 from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
@@ -39,7 +41,13 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
     stage.prepare(model, config, data)
+    max_depth, use = config.data.max_depth, GroundTruthUse()
+    if processes.is_main:
+        use = check_data(data.train, data.val, config.eval, max_depth, stage.valid)
     run = open_run(config, stage.name, processes, sys.argv)
+    if processes.is_main:
+        check_outputs(run.folder, model)
+    run.log(use.describe("trained on", max_depth))
     if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
         run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
     stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
