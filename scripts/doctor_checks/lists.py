@@ -96,7 +96,10 @@ def _salvage(
         fix = advice("write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces")
         return pairs, [problem("list_unreadable", text, bad, cause, fix)]
     if len(pairs) > 1 and len({scene_of(pair.image) for pair in pairs}) == 1:
-        parts = listed.divided(len(lines), max(round(data.val_share * len(lines)), 1))
+        if all("\\" in pair.image for pair in pairs):  # of Windows: all of it looks like a name
+            parts = listed.with_slashes()
+        else:
+            parts = listed.divided(len(lines), max(round(data.val_share * len(lines)), 1))
         return pairs, [problem("list_refused", text, [str(path)], fix=parts)]
     code = "list_count" if "lines" in text else "list_refused"
     return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
