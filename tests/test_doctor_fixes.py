@@ -1,5 +1,6 @@
 """Every fix that the doctor names is carried out, and works; none touches what is there."""
 
+import ast
 import hashlib
 import re
 import runpy
@@ -13,9 +14,12 @@ from doctor_damages import CASES
 
 from common.config import REPO_ROOT
 
+STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/stage.py"))
+FOLDERS = ("common", "scripts", *STAGES)
+
 ROUNDS = 3  # a second problem may only show when the first one is fixed
 # Nobody's data are moved or deleted, and lists stay as they were published.
-HARMFUL = re.compile(r"\b(move|mv|delete|remove|rm|rename|overwrite)\b", re.IGNORECASE)
+HARMFUL = re.compile(r"(?<!cannot )\b(move|mv|delete|remove|rm|rename)\b", re.IGNORECASE)
 
 
 def contents(root):
@@ -67,8 +71,13 @@ def test_nothing_advises_to_move_or_delete(tmp_path, name):
         assert not HARMFUL.search(finding["mend"]), finding
 
 
-def test_the_doctors_code_has_no_such_advice():
-    files = [REPO_ROOT / "scripts/doctor.py", *(REPO_ROOT / "scripts/doctor_checks").glob("*.py")]
-    for path in files:
-        for advice in re.findall(r"advice\(\s*f?\"([^\"]*)\"", path.read_text()):
-            assert not HARMFUL.search(advice), f"{path.name}: {advice}"
+PROGRAMS = [path for name in FOLDERS for path in sorted((REPO_ROOT / name).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(REPO_ROOT)))
+def test_no_error_or_advice_does_either(path):
+    for node in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)):
+        if getattr(node.func, "id", "") in ("UserError", "advice", "Fix"):
+            words = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
+            text = " ".join(word for word in words if isinstance(word, str))
+            assert not HARMFUL.search(text), text

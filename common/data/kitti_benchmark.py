@@ -44,7 +44,8 @@ def find_images(root: Path, allow_missing: bool = False) -> dict[str, Path]:
     unknown, missing = sorted(found - set(NAMES)), sorted(set(NAMES) - found)
     if unknown:
         raise UserError(
-            f"{folder}: {unknown[0]} is not one of {NAMES[0]} to {NAMES[-1]}; remove it"
+            f"{folder}: {unknown[0]} is not one of {NAMES[0]} to {NAMES[-1]}; set data.root to a "
+            "folder with these alone, links will do"
         )
     if not found or (missing and not allow_missing):
         raise UserError(

@@ -37,7 +37,7 @@ def load_checkpoint(
     except Exception as error:  # reading damaged bytes fails in many ways
         raise UserError(
             f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
-            f"({type(error).__name__}); copy it again, or delete it to start over"
+            f"({type(error).__name__}); copy it again, or start over under another experiment=NAME"
         ) from error
     if not isinstance(content, dict) or "format_version" not in content:
         raise UserError(f"{path} is not a checkpoint of this project")

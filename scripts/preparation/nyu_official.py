@@ -67,10 +67,7 @@ def _note_depth_kind(folder: Path, depth: DepthKind) -> None:
         with whole_file(folder / "about.json") as temporary:
             temporary.write_text(json.dumps({"depth": depth}) + "\n", encoding="utf-8")
     elif found != depth:
-        raise UserError(
-            f"{folder} holds {found} depth, not {depth}; delete it to write it again, or name "
-            "another --root"
-        )
+        raise UserError(f"{folder} holds {found} depth, not {depth}; name another --root for that")
 
 
 def _depth_kind_of(folder: Path) -> str | None:
@@ -81,7 +78,7 @@ def _depth_kind_of(folder: Path) -> str | None:
     try:
         return json.loads(note.read_text(encoding="utf-8"))["depth"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read {note}; delete {folder} to write it again") from error
+        raise UserError(f"cannot read {note}; name another --root to write it anew") from error
 
 
 def _write_pair(frame: LabeledFrame, image_file: Path, depth_file: Path) -> None:
