@@ -107,5 +107,5 @@ def build_dataset(
     augmentation = transforms.Augmentation(
         data.rotate_degrees, data.flip, data.jitter, data_set.brightness
     )
-    reader = FrameReader(data_set, data.size, data.mask_border, cache)
+    reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
     return DepthDataset(split, reader, language, augmentation if augment else None, seed)

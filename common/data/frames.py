@@ -22,8 +22,10 @@ class FrameReader:
         size: tuple[int, int],
         mask_border: bool = True,
         cache: FrameCache | None = None,
+        upright: bool = True,
     ):
-        self.data_set, self.size = data_set, size
+        """upright: images are turned as their EXIF orientation says, and not taken as stored."""
+        self.data_set, self.size, self.upright = data_set, size, upright
         self.mask_border, self.cache = mask_border, cache
 
     def for_training(self, index: int, sample: Sample) -> Frame:
@@ -49,7 +51,8 @@ class FrameReader:
         return image, transforms.resize_depth(depth, *self.size)
 
     def _read(self, sample: Sample) -> Frame:
-        return read_pair(sample.image_file, sample.depth_file, self.data_set.rotated_bits)
+        rotated_bits = self.data_set.rotated_bits
+        return read_pair(sample.image_file, sample.depth_file, rotated_bits, self.upright)
 
     def _drop_border(self, depth: np.ndarray) -> np.ndarray:
         rows, cols = self.data_set.border_rows, self.data_set.border_cols
@@ -83,4 +86,5 @@ def frame_cache(data: DataConfig, samples: Sequence[Sample]) -> FrameCache | Non
         data.data_set.border_cols,
         data.data_set.border_size,
     )
-    return FrameCache(data.cache, data.name, samples, size, repr((facts, data.mask_border)))
+    recipe = (facts, data.mask_border, *(() if data.exif_orientation else ("as stored",)))
+    return FrameCache(data.cache, data.name, samples, size, repr(recipe))

@@ -9,13 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from common.data.data_set import DataSet
+from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
-from common.images.reading import read_depth, read_image
+from common.images.reading import read_depth, read_image, read_orientation
+from common.images.suffixes import has_suffix
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
 _NO_MEASUREMENT = 65535
+_NO_PICTURES = (".npy", ".npz", ".pfm", ".exr")
 Size = tuple[int, int]  # (height, width)
 
 
@@ -56,14 +58,17 @@ class Probe:
     depth: DepthStatistics | None = None
     depth_kind: str = "16-bit with 1 channel"
     errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
+    orientation: int = 1  # EXIF's, of the image
 
 
-def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
+def probe_pair(sample: Sample, data: DataConfig) -> Probe:
     """Read both files as training does, and measure them."""
     errors = []
     image = depth = None
+    data_set, orientation = data.data_set, 1
     try:
-        image = read_image(sample.image_file)
+        image = read_image(sample.image_file, data.exif_orientation)
+        orientation = read_orientation(sample.image_file)
     except UserError as error:
         errors.append(str(error))
     try:
@@ -74,15 +79,16 @@ def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
     stored = depth if stored is None else stored
     measured = None
     if depth is not None and stored is not None:
-        measured = measure_depth(depth, stored, data_set.depth_scale, max_depth)
+        measured = measure_depth(depth, stored, data_set.depth_scale, data.max_depth)
     return Probe(
         sample,
         _size(image),
-        _size(stored),
+        _size(depth if stored is None else stored),
         None if image is None else measure_image(image, sample.image_file),
         measured,
         kind,
         tuple(errors),
+        orientation,
     )
 
 
@@ -148,7 +154,7 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
     """An image file's bits and channels, in text, and its pixels; None if it has none."""
-    if path.lower().endswith((".npy", ".exr")):
+    if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
         data = np.frombuffer(Path(path).read_bytes(), np.uint8)
