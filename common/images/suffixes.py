@@ -44,8 +44,3 @@ def counted_suffixes(paths: Iterable[str]) -> str:
     """`6 .heic, 1 .txt`: how many files have which suffix, the most frequent one first."""
     counts = Counter(PurePosixPath(path).suffix.lower() or "no suffix" for path in paths)
     return ", ".join(f"{count:,} {suffix}" for suffix, count in counts.most_common())
-
-
-def listed(suffixes: tuple[str, ...]) -> str:
-    """`.jpg, .png or .webp`."""
-    return f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from common.data.data_config import DataConfig
 from common.data.data_set import DataSet
 from common.data.samples import SplitName
+from common.data.split_lists import list_path
 from scripts.doctor_checks.findings import Finding, fine, note, problem
-from scripts.doctor_checks.lists import list_path
 from scripts.doctor_checks.pixels import Probe, Size
 
 _COLUMNS_FIX = "write each list line as 'IMAGE DEPTH FOCAL', the image first"
