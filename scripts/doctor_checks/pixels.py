@@ -4,7 +4,6 @@ All depth statistics come from one histogram of the 65,536 stored values.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
+from common.files import read_bytes
 from common.images.reading import read_depth, read_image, read_orientation
 from common.images.suffixes import has_suffix
 
@@ -157,7 +157,7 @@ def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
     if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8)
     except OSError:
         return "unreadable", None
     array = cv2.imdecode(data, _AS_STORED) if data.size else None
