@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from common.errors import UserError
 
-Content = TypeVar("Content")
+Answer = TypeVar("Answer")
 # What network disks answer for a moment: a server that restarts, a handle that went stale, a
 # connection that was lost. A file that is not there, or not allowed, is a lasting matter.
 _PASSING = {
@@ -25,7 +25,7 @@ _PASSING = {
 PAUSES = (0.1, 0.5, 2.0)  # seconds between the tries
 
 
-def retried(read: Callable[[], Content]) -> Content:
+def retried(read: Callable[[], Answer]) -> Answer:
     """What `read` gives; an `OSError` that may pass is waited for, three times, before it counts.
 
     `read` must be able to start again from nothing.

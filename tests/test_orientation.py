@@ -131,6 +131,8 @@ def test_training_and_scoring_read_the_same_pixels(tmp_path):
         frame = train.reader._read(train.samples[0])  # before it is resized
         assert near(frame[0], expected)
         assert near(test.reader._read(test.samples[0])[0], expected)
+        assert "3 of 3 images looked at" in train.notes[-1]
+        assert f"exif_orientation={str(settings.exif_orientation).lower()}" in train.notes[-1]
     assert not torch.equal(plain(data)[0].image, plain(data_as_stored(data))[0].image)
 
 

@@ -10,7 +10,9 @@ from common.data.frame_cache import Frame, FrameCache
 from common.data.samples import Sample
 from common.errors import UserError
 from common.images import transforms
-from common.images.reading import read_pair, size_text
+from common.images.reading import read_orientation, read_pair, size_text
+
+_NUM_TRIED = 20
 
 
 class FrameReader:
@@ -72,6 +74,27 @@ class FrameReader:
                 f"{size[0]}x{size[1]} crop of data.name={self.data_set.name}; is it of this data "
                 "set?"
             ) from error
+
+
+def describe_turned(samples: Sequence[Sample], upright: bool) -> tuple[str, ...]:
+    """A line for the log if some of the images are stored turned; a few of them are looked at."""
+    tried = samples[:: max(len(samples) // _NUM_TRIED, 1)]
+    turned = [sample.key for sample in tried if _is_turned(sample.image_file)]
+    if not turned:
+        return ()
+    way = "turned upright" if upright else "taken as stored"
+    return (
+        f"EXIF says that {len(turned)} of {len(tried)} images looked at are to be turned, first "
+        f"{turned[0]}: they are {way} (data.exif_orientation={str(upright).lower()}), and their "
+        "depth must have been made so too",
+    )
+
+
+def _is_turned(file: str) -> bool:
+    try:
+        return read_orientation(file) > 1
+    except UserError:
+        return False  # told when the image is read
 
 
 def frame_cache(data: DataConfig, samples: Sequence[Sample]) -> FrameCache | None:
