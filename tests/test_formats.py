@@ -181,3 +181,19 @@ def test_the_doctor_and_the_captioner_name_them_too(folder):
     assert len(images) == 12
     assert lines[0] == "left out 6 depth maps (one channel of 16 bits or more)"
     assert "3 .npz" in lines[1] and "3 .mat" in lines[1]
+
+
+def test_the_doctor_reads_what_training_reads(folder):
+    """Whole numbers of more than 16 bits, with "no measurement" below zero; and too large ones."""
+    path = folder.root / "depth/b/0.tiff"
+    numbers = np.where(METERS > 8, -1, MILLIMETERS).astype(np.int32)
+    words = f"data.root={folder.root}", "text.captions=null", "data.test_share=1"
+    for suffix, save in ((".npy", np.save), (".npz", np.savez)):
+        path.unlink()
+        path = path.with_suffix(suffix)
+        save(str(path), numbers)
+        assert trees.examine("folder", folder.root, *words).codes() == []
+    np.savez(path, numbers * 100)
+    health = trees.examine("folder", folder.root, *words)
+    assert health.codes() == ["unreadable"]
+    assert "save them as floats" in health.finding("unreadable")["mend"]

@@ -24,7 +24,8 @@ _NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
 _NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
 _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
+_set_log_level(0)
 
 
 class FolderIndex:

@@ -153,7 +153,7 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
-    """An image file's bits and channels, in text, and its pixels; None if it has none."""
+    """An image file's bits and channels, in text, and its pixels of 8 or 16 bits, if any."""
     if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
@@ -165,7 +165,8 @@ def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
         return "unreadable", None
     channels = 1 if array.ndim == 2 else array.shape[2]
     plural = "" if channels == 1 else "s"
-    return f"{8 * array.itemsize}-bit with {channels} channel{plural}", array
+    kind = f"{8 * array.itemsize}-bit with {channels} channel{plural}"
+    return kind, array if array.dtype in (np.uint8, np.uint16) else None
 
 
 def _size(array: np.ndarray | None) -> Size | None:
