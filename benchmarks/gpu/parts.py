@@ -29,7 +29,7 @@ PARTS = {
     "golden": Part(75, (check_golden, check_twins)),
     "steps": Part(110, (measure_first_steps,)),
     "stalls": Part(75, (profile_steps, count_waits)),
-    "resume": Part(60, (check_resuming,)),
+    "resume": Part(90, (check_resuming,)),
     "compile": Part(140, (measure_compiled_steps,)),
     "graphs": Part(60, (count_breaks,)),
     "loading": Part(50, (measure_loading,)),
