@@ -67,7 +67,8 @@ class SceneDecoder(nn.Module):
 
     def place(self, index: int, x: Tensor) -> Tensor:
         """Add the position code, then convolution `index` of the grid and LeakyReLU."""
-        code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
+        height, width = x.shape[-2:]
+        code = position_code(self.latent_dim, height, width, x.device).to(x.dtype)
         return self.activation(self.grid[index](x + code))
 
 
