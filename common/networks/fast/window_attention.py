@@ -5,9 +5,8 @@ attends inside windows, and undoes all three. Two things are faster here, each f
 
 cells-only: padding, rolling and cutting are one look-up of cells, made once for every size, and so
 is the way back. Cells alone are projected, no padding: padding is zero before the first projection
-and thrown away after the last one, so its query, key and value are the projection's bias.
-A GPU looks up whole rows of a table of all images' cells, and a compiled step fuses the look-up with
-what comes next.
+and thrown away after the last one, so its query, key and value are the projection's bias. A GPU
+looks up whole rows of a table of all images' cells; a compiled step fuses that with what follows.
 
 attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for a bias that is
 trained; it writes the scores of all windows to memory, several times. Here a few windows at a time
