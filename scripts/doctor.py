@@ -159,7 +159,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
     """Decode a random sample of the pairs that are there; the same one each time."""
     present, data_set = listed.present, data.data_set
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
-    probe = partial(probe_pair, data_set=data_set, max_depth=data.max_depth)
+    probe = partial(probe_pair, data=data)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []

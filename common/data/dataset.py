@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from common.data.batch import Item
 from common.data.data_config import DataConfig
 from common.data.frame_cache import Frame
-from common.data.frames import FrameReader, frame_cache
+from common.data.frames import FrameReader, describe_turned, frame_cache
 from common.data.samples import Sample
 from common.data.splits import Split
 from common.images import transforms
@@ -112,5 +112,7 @@ def build_dataset(
     augmentation = transforms.Augmentation(
         data.rotate_degrees, data.flip, data.jitter, data_set.brightness
     )
-    reader = FrameReader(data_set, data.size, data.mask_border, cache)
-    return DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
+    dataset = DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    dataset.notes += describe_turned(split.samples, data.exif_orientation)
+    return dataset

@@ -179,7 +179,7 @@ class Session:
             f"{len(data.train)} training and {len(data.val)} validation images; "
             f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
         )
-        for note in (*data.train.notes, *data.val.notes):
+        for note in dict.fromkeys((*data.train.notes, *data.val.notes)):
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
