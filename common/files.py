@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, places tried before long work, reads that are repeated."""
+"""Files whole or not at all; places tried before long work; reads that outlast a bad moment."""
 
 import errno
 import os

@@ -29,7 +29,6 @@ def judge_files(name: SplitName, probes: Sequence[Probe], data: DataConfig) -> l
         *_wrong_bits(name, others),
         *_unreadable(name, others),
         *_sizes(name, others, data),
-        *_images(name, others, data),
         *_turned(name, others, data),
         *_images(name, others, data),
     ]
