@@ -33,6 +33,7 @@ from common.config import REPO_ROOT
 from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
+from common.files import check_folder
 from common.runtime.claims import claim_folder
 from scripts.preparation.archives import existing_places
 from scripts.preparation.download import download
@@ -81,6 +82,7 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
+    check_folder(output)
     with claim_folder(output, "name another --output"):
         make_all(arguments, output)
 

@@ -8,7 +8,6 @@ still running. A command whose settings would give other numbers never touches i
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import yaml
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.config_values import read_yaml
@@ -26,6 +24,7 @@ from common.errors import UserError
 from common.evaluation.panels import write_png
 from common.files import whole_file
 from common.programs.run_config import RunConfig
+from common.progress import write_line
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
@@ -58,7 +57,9 @@ class Run:
         """One line on the terminal and in log.txt."""
         if not self.processes.is_main:
             return
-        tqdm.write(text, file=sys.stderr)
+        write_line(text)
+        if self.claim is not None and self.claim.lost_to is not None:
+            return  # the file is another run's now
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 

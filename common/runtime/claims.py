@@ -104,6 +104,7 @@ class Claim:
         self.me = this_process(note)
         self._aside = self.path.with_name(f"{self.path.name}.{self.me.token}")
         self._made: list[Path] = []  # folders, the deepest first
+        self.lost_to: Holder | None = None  # once it was: this process may write no more
         self._is_held = False
         self._end = threading.Event()
 
@@ -128,17 +129,17 @@ class Claim:
         threading.Thread(target=self._beat, name="claim", daemon=True).start()
 
     def check(self) -> None:
-        """Raise a `UserError` if another program has the place now."""
-        if not self._is_held:
-            return
-        holder = read_holder(self.path)[0]
-        if holder is None:
-            with suppress(OSError):  # somebody has cleaned up
-                self._appear()
-        elif holder.token != self.me.token:
-            self._is_held = False
+        """Raise a `UserError`, now and at every later call, if another program has taken over."""
+        if self._is_held:
+            holder = read_holder(self.path)[0]
+            if holder is None:
+                with suppress(OSError):  # somebody has cleaned up
+                    self._appear()
+            elif holder.token != self.me.token:
+                self.lost_to, self._is_held = holder, False
+        if self.lost_to is not None:
             raise UserError(
-                f"{self.target} was taken over by {holder}, because this process ({self.me.pid}) "
+                f"{self.target} was taken over by {self.lost_to}, because this process ({self.me.pid}) "
                 f"was silent for {SILENCE_SECONDS:g} s; it stops here, so that only one writes"
             )
 
