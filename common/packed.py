@@ -130,8 +130,13 @@ class PackedStrings(Packed[str]):
                 break
             cut = np.zeros(len(strings), np.int32)
             cut[marked[has_it]] = 1
-            strings = PackedStrings(strings.text, strings.starts + cut, strings.sizes - cut)
+            strings = strings.cut(cut)
         return strings
+
+    def cut(self, num_bytes: np.ndarray) -> "PackedStrings":
+        """Without so many bytes, int [N], at the start of each."""
+        sizes = (self.sizes - num_bytes).astype(np.int32)
+        return PackedStrings(self.text, self.starts + num_bytes, sizes)
 
     @property
     def num_bytes(self) -> int:

@@ -23,7 +23,7 @@ from common.data.list_lines import NO_DEPTH, is_header, split_line
 from common.data.pairs import Pair, Pairs
 from common.errors import UserError
 from common.files import read_bytes
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from common.packed import PackedStrings
 from common.progress import progress_bar
 
@@ -153,7 +153,7 @@ def _relative(paths: PackedStrings, files: FolderIndex) -> PackedStrings:
     cut = np.flatnonzero(relative.sizes < paths.sizes)
     if not len(cut):
         return paths
-    kept = cut[files.which_exist(paths.take(cut))]
+    kept = cut[files.which_exist(("", paths.view(cut)))[0]]
     relative.starts[kept], relative.sizes[kept] = paths.starts[kept], paths.sizes[kept]
     return relative
 

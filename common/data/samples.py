@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,7 @@ from common.data.data_config import DataConfig
 from common.data.list_prefix import foreign_prefix, strip_command
 from common.data.pairs import Pairs
 from common.errors import UserError
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from common.packed import Packed, PackedMapping, PackedStrings
 
 SplitName = Literal["train", "val", "test"]
@@ -94,8 +93,7 @@ def name_files(data: DataConfig, split: SplitName, pairs: Pairs, files: FolderIn
     dir_of = np.zeros(len(pairs), np.uint8)
     named = Samples(pairs.images, pairs.depths, image_dir, tuple(depth_dirs), dir_of)
     for number in range(len(depth_dirs) - 1, -1, -1) if len(depth_dirs) > 1 else ():
-        there = files.which_exist(_below(depth_dirs[number], depth) for depth in pairs.depths)
-        dir_of[there] = number
+        dir_of[files.which_exist((depth_dirs[number], pairs.depths))[0]] = number
     return named
 
 
@@ -118,8 +116,7 @@ def find_present(
     A `UserError` if more than 1 % are missing, unless `data.allow_missing`, or if nothing is left.
     list_file: where they are listed; the message says how to correct it, where that would help.
     """
-    exist = files.which_exist(chain(named.image_files(), named.depth_files()))
-    has_image, has_depth = exist.reshape(2, -1)
+    has_image, has_depth = which_exist(named, files)
     is_present = has_image & has_depth
     num_found = int(is_present.sum())
     lost_images, lost_depths = named.take(~has_image), named.take(~has_depth)
@@ -143,6 +140,16 @@ def find_present(
         )
     ]
     return is_present, missing
+
+
+def which_exist(named: Samples, files: FolderIndex) -> tuple[np.ndarray, np.ndarray]:
+    """bool [N] each: whether there is the image, and whether there is the depth map."""
+    rows = [np.flatnonzero(named.dir_of == number) for number in range(len(named.depth_dirs))]
+    parts = [(d, named.depths.view(r)) for d, r in zip(named.depth_dirs, rows, strict=True)]
+    has_image, *found = files.which_exist((named.image_dir, named.images), *parts)
+    has_depth = np.zeros(len(named), bool)
+    has_depth[np.concatenate(rows)] = np.concatenate(found)
+    return has_image, has_depth
 
 
 def _below(folder_path: str, path: str) -> str:

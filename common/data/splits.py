@@ -24,7 +24,7 @@ from common.data.sets import PUBLISHED_SPLITS
 from common.data.split_lists import list_path, read_split_list
 from common.data.subsets import draw_rows
 from common.errors import UserError
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from common.images.suffixes import without_suffix
 
 # The same for every run, so that no run validates on what another one trained on.

@@ -1,15 +1,13 @@
 """Read RGB images and depth maps; every defect is a one-line error that names the file."""
 
 import os
-from array import array
-from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_bytes, retried
+from common.files import read_bytes
 from common.images.containers import (
     exif_orientation,
     foreign_remedy,
@@ -19,8 +17,6 @@ from common.images.containers import (
     turns_itself,
 )
 from common.images.depth_formats import load_npy, load_npz, load_pfm
-from common.packed import Packer
-from common.progress import tracked
 
 # Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -30,65 +26,6 @@ _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
 _set_log_level(0)
-
-
-class FolderIndex:
-    """Answers "does this file exist?" from one listing per folder: fast for many files."""
-
-    def __init__(self, is_strict: bool = True) -> None:
-        """is_strict: a folder that cannot be listed is a `UserError`, and not an empty one."""
-        self._names: dict[str, frozenset[str]] = {}
-        self._is_strict = is_strict
-
-    def __contains__(self, path: str) -> bool:
-        folder, name = _split(path)
-        if folder not in self._names:
-            self._names[folder] = self._list(folder)
-        return name in self._names[folder]
-
-    def which_exist(self, paths: Iterable[str]) -> np.ndarray:
-        """bool [N]. Every folder is listed once, in whatever order the paths are, and forgotten."""
-        folders: dict[str, int] = {}
-        names, numbers = Packer(), array("i")
-        for path in paths:
-            folder, name = _split(path)
-            names.append(name)
-            numbers.append(folders.setdefault(folder, len(folders)))
-        packed, of_path = names.packed(), np.array(numbers, np.int32)
-        order = np.argsort(of_path, kind="stable")
-        parts = np.split(order, np.cumsum(np.bincount(of_path, minlength=len(folders)))[:-1])
-        exists = np.zeros(len(packed), bool)
-        for folder, rows in tracked(
-            zip(folders, parts, strict=True), "looking for files", len(folders), stays=False
-        ):
-            there = self._names.get(folder) or self._list(folder)
-            exists[rows] = [name in there for name in packed.view(rows)]
-        return exists
-
-    def _list(self, folder: str) -> frozenset[str]:
-        try:
-            return retried(lambda: _names_in(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return frozenset()
-        except OSError as error:
-            if not self._is_strict:
-                return frozenset()
-            raise UserError(
-                f"cannot list {folder}: {error.strerror}; check its permissions"
-            ) from error
-
-
-def _split(path: str) -> tuple[str, str]:
-    """Folder and name, as `os.path.split`, which takes ten times as long."""
-    folder, _, name = path.rpartition("/")
-    if not folder.endswith("/") and folder:
-        return folder, name
-    return os.path.split(path)
-
-
-def _names_in(folder: str) -> frozenset[str]:
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries)
 
 
 def read_image(path: str | Path, upright: bool = True) -> np.ndarray:

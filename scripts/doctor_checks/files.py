@@ -10,7 +10,7 @@ from common.data.lists import Pair
 from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
 from common.files import read_bytes, retried
 from common.images.containers import is_cut_off
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, in_threads, note, problem
 from scripts.doctor_checks.lists import editable_list
