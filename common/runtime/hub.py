@@ -3,6 +3,7 @@
 import logging
 import pickle
 import socket
+import sys
 import textwrap
 import urllib.parse
 import urllib.request
@@ -14,6 +15,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from common.errors import UserError
+from common.progress import download_bar
+
+# Modules of libraries that download with a bar of their own, which no log of a batch job wants.
+_WITH_BARS = ("open_clip.pretrained",)
 
 
 @contextmanager
@@ -24,6 +29,8 @@ def one_line_failure(what: str, advice: str) -> Iterator[None]:
     """
     if not hub_is_reachable():
         huggingface_hub.constants.HF_HUB_OFFLINE = True
+    for module in filter(None, map(sys.modules.get, _WITH_BARS)):
+        module.tqdm = download_bar  # type: ignore[attr-defined]
     logging.disable(logging.ERROR)
     try:
         yield
