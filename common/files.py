@@ -1,10 +1,10 @@
 """Files whole or not at all; places tried before long work; reads that outlast a bad moment."""
 
 import errno
-import os
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,7 +56,8 @@ def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     writers that know no `OSError`.
     """
     failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Not the process number: two containers or hosts that share a disk may have the same.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         _check_kind(path)
         path.parent.mkdir(parents=True, exist_ok=True)

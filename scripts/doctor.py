@@ -110,7 +110,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
         overrides = [f"data.root={resolve_path(root, True)}", *overrides]
-    apply_overrides(tree, sources, overrides)
+    apply_overrides(tree, sources, overrides, DoctorConfig)
     kept = {name: value for name, value in tree.items() if name not in others}
     # Files that change only the data of a run leave the size out.
     height, width = DATA_SETS[data].crop_size or NYU_SIZE

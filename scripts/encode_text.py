@@ -37,6 +37,7 @@ from common.language.encoding import (
 )
 from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
+from common.runtime.claims import claim_path
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
@@ -47,12 +48,13 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = _check_output(arguments)
-    if arguments.captions:
-        encode_text(arguments, output)
-    elif arguments.import_published:
-        import_published(arguments, output)
-    else:
-        encode_image_files(arguments, output)
+    with claim_path(output, "name another --output"):
+        if arguments.captions:
+            encode_text(arguments, output)
+        elif arguments.import_published:
+            import_published(arguments, output)
+        else:
+            encode_image_files(arguments, output)
 
 
 def encode_text(arguments: argparse.Namespace, output: Path) -> None:

@@ -140,6 +140,7 @@ class Session:
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
         if self.run.processes.is_main:
+            self.run.check_claim()
             checkpoints.save_checkpoint(
                 self.run.last,
                 self._content(step)

@@ -126,7 +126,7 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
             cause = "one of the two was turned by 90 degrees"
         if all(_is_turned(p) and p.orientation > 4 for p in unequal):
             cause = f"the depth maps fit the pictures {_other_way(data)} (EXIF orientation)"
-            fix = settings(f"data.exif_orientation={str(not data.exif_orientation).lower()}")
+            fix = settings(_other_key(data))
         cases = [_pair_text(p) for p in unequal]
         findings.append(problem("size_mismatch", text, cases, cause, fix))
     if data.data_set.crop_size is not None:
@@ -136,6 +136,10 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
 
 def _other_way(data: DataConfig) -> str:
     return "as stored" if data.exif_orientation else "turned upright"
+
+
+def _other_key(data: DataConfig) -> str:
+    return f"data.exif_orientation={str(not data.exif_orientation).lower()}"
 
 
 def _turned(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
@@ -148,8 +152,7 @@ def _turned(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
     way = "turned upright, as every viewer does" if data.exif_orientation else "taken as stored"
     text = f"{name}: EXIF turns {len(turned)} of {len(probes)} images ({kinds}): they are {way}"
     cause = "a camera that was held sideways or upside down; the depth must have been made so too"
-    word = f"data.exif_orientation={str(not data.exif_orientation).lower()}"
-    fix = advice(f"where depth fits the pictures {_other_way(data)}, set {word}")
+    fix = advice(f"where depth fits the pictures {_other_way(data)}: {_other_key(data)}")
     return [note("turned_images", text, [p.sample.key for p in turned], cause, fix)]
 
 

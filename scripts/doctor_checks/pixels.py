@@ -14,12 +14,11 @@ from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
 from common.files import read_bytes
-from common.images.reading import read_depth, read_image, read_orientation
+from common.images.reading import NO_MEASUREMENT, read_depth, read_image, read_orientation
 from common.images.suffixes import has_suffix
 from scripts.doctor_checks.units import millimeter_shares
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
-_NO_MEASUREMENT = 65535
 _NO_PICTURES = (".npy", ".npz", ".pfm", ".exr")
 Size = tuple[int, int]  # (height, width)
 
@@ -87,7 +86,7 @@ def probe_pair(sample: Sample, data: DataConfig) -> Probe:
     measured = None
     if depth is not None and stored is not None:
         is_float = depth.dtype != np.uint16
-        scale = data.data_set.float_depth_scale if is_float else data.data_set.depth_scale
+        scale = data_set.float_depth_scale if is_float else data_set.depth_scale
         measured = measure_depth(depth, stored, scale, data.max_depth)
     return Probe(
         sample,
@@ -121,7 +120,7 @@ def measure_depth(
     counts = np.bincount(codes.ravel(), minlength=1 << 16)
     counts[0] = 0
     num_valid = int(counts.sum())
-    largest_share = float((stored == _NO_MEASUREMENT).mean())
+    largest_share = float((stored == NO_MEASUREMENT).mean())
     if num_valid == 0:
         return DepthStatistics(0.0, largest_share=largest_share)
     values = np.flatnonzero(counts)
@@ -152,7 +151,7 @@ def _as_codes(meters: np.ndarray) -> tuple[np.ndarray, float]:
 def _stored_values(stored: np.ndarray) -> dict[str, Any]:
     """What 16-bit values tell of the unit they were written in."""
     counts = np.bincount(stored.ravel(), minlength=1 << 16)
-    values = np.flatnonzero(counts[1:_NO_MEASUREMENT]) + 1
+    values = np.flatnonzero(counts[1:NO_MEASUREMENT]) + 1
     if not len(values):
         return {}
     low = counts[values[(values & 7) <= 1]].sum()

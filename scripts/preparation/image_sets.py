@@ -116,7 +116,7 @@ def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
     tree: dict = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(name))
-    apply_overrides(tree, sources, overrides)
+    apply_overrides(tree, sources, overrides, _DataOnly)
     sources = {key: source for key, source in sources.items() if key.partition(".")[0] == "data"}
     # configs/zero_shot/ leave the size to the checkpoint, and no image is resized here.
     section = {"height": 32, "width": 32, **tree.get("data", {})}
