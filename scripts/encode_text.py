@@ -36,6 +36,7 @@ from common.language.encoding import (
 )
 from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
+from common.language.provenance import describe_provenance
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
@@ -190,10 +191,8 @@ def _report(output: Path, what: str) -> None:
         f"{output}: {len(table.rows)} images, {num_rows} distinct features of {dim} numbers, "
         f"{output.stat().st_size / 1e6:.1f} MB; {what}"
     )
-    num_cut = (table.provenance or {}).get("num_cut", 0)
-    if num_cut:
-        print(f"{num_cut} distinct captions are longer than what the encoder reads: it read their "
-              "beginning")  # fmt: skip
+    for line in describe_provenance(table.provenance):
+        print(line)
 
 
 def _device() -> str:

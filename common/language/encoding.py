@@ -89,7 +89,7 @@ def encode_images(
             "encoding images",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
-        origin = {**image_origin(list(image_files), encoder), **more_origin}
+        origin = {**image_origin(list(image_files), encoder), **tower.facts, **more_origin}
         write_features(path, list(image_files), features, origin)
 
 

@@ -38,6 +38,8 @@ class TextEncoder(Protocol):
 class ImageEncoder(Protocol):
     """Image files -> L2-normalized features."""
 
+    facts: dict[str, str]  # for the provenance of features, beside the encoder's name
+
     def encode(
         self, files: Sequence[str | Path], batch_size: int = 32, progress: Progress = ...
     ) -> Tensor:
@@ -54,10 +56,10 @@ class TowerTextEncoder:
         features: Callable[[Tensor], Tensor],
         is_cut: Callable[[str], bool],
         device: torch.device,
+        facts: dict[str, str] | None = None,
     ) -> None:
         """tokenize: B captions -> [B, L]. features: [B, L] -> [B, D]."""
-        self.facts: dict[str, str] = {}
-        self.device = device
+        self.device, self.facts = device, facts or {}
         self._tokenize, self._features, self._is_cut = tokenize, features, is_cut
 
     def encode(
@@ -85,9 +87,10 @@ class TowerImageEncoder:
         preprocess: Callable[[Image.Image], Tensor],
         features: Callable[[Tensor], Tensor],
         device: torch.device,
+        facts: dict[str, str] | None = None,
     ) -> None:
         """preprocess: picture -> [3, S, S]. features: [B, 3, S, S] -> [B, E]."""
-        self.device = device
+        self.device, self.facts = device, facts or {}
         self._preprocess, self._features = preprocess, features
 
     def encode(
