@@ -32,6 +32,7 @@ from common.programs.train import train
 from common.runtime.randomness import StepRandom
 from llm_mde.config import LLMMDEConfig
 from llm_mde.model import LLMDepth, Setting, build_llm_depth
+from llm_mde.vision_encoder import check_vision_weights
 
 
 def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
@@ -53,9 +54,11 @@ def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
 
 
 def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
-    """A pretrained encoder, if there is one; say how many weights, and whether a prompt is read."""
-    if config.model.encoder is not None and start.is_fresh:
+    """Which weights it starts from, and how many there are; whether a prompt is read."""
+    if start.is_fresh and config.model.encoder is not None:
         start_from(model.vision.encoder, config.model.encoder.weights, start.log)
+    elif start.is_fresh and (line := check_vision_weights(config.model.vision)):
+        start.log(line)
     for line in model.size_lines():
         start.log(line)
     if not model.reads_prompt:

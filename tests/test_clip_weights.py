@@ -15,8 +15,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from common.errors import UserError
-from common.language.clip_weights import sha256_in
 from common.language.encoders import image_encoder, text_encoder
+from common.runtime.known_files import sha256_in
 from common.runtime.torchscript import is_archive, read_archive
 
 PAIRS = [(model, tag) for model, tags in pretrained._PRETRAINED.items() for tag in tags]

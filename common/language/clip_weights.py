@@ -11,8 +11,6 @@ SHA-256, or OpenAI's own archive. Else the tag is asked for.
 """
 
 import difflib
-import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from open_clip.pretrained import get_pretrained_cfg
 
 from common.config_values import resolve_path
 from common.errors import UserError
+from common.runtime.known_files import find_by_sha256
 
 OTHER_KINDS = ("untrained", "hf")  # what may stand before the colon and is no model of open_clip
 OPENAI = "openai"
@@ -127,33 +126,11 @@ def choose_reading(weights: ClipWeights, is_openai: bool) -> tuple[ClipReading, 
         return reading_of(model, ""), f"{model} is built, which has no published weights"
     if len(set(readings.values())) == 1:
         return readings[tags[0]], f"all published weights of {model}"
-    tag = find_tag(file, {tag: get_pretrained_cfg(model, tag).get("url", "") for tag in tags})
+    addresses = {tag: get_pretrained_cfg(model, tag).get("url", "") for tag in tags}
+    tag = find_by_sha256(file, addresses)
     if tag is None:
         raise UserError(_ask_for_tag(weights, readings))
     return readings[tag], f"{model}:{tag}, by its SHA-256"
-
-
-def find_tag(file: Path, addresses: dict[str, str]) -> str | None:
-    """The tag whose address names the file's SHA-256, as OpenAI's and open_clip's do."""
-    named = {tag: sha256_in(address) for tag, address in addresses.items()}
-    if not any(named.values()):
-        return None
-    own = _sha256(file)
-    return next((tag for tag, start in named.items() if start and own.startswith(start)), None)
-
-
-def sha256_in(address: str) -> str:
-    """The SHA-256, or its first 8 digits, that an address names; "": it names none."""
-    found = re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.\w+$", address)
-    return (found[1] or found[2]) if found else ""
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _ask_for_tag(weights: ClipWeights, readings: dict[str, ClipReading]) -> str:
