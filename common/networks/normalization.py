@@ -63,8 +63,7 @@ def require_known_reading(name: str, file: Path, key: str, prefix: str = "") -> 
         kinds.setdefault(reading_of(f"{architecture}.{known}"), []).append(known)
     if tag or len(kinds) < 2:
         return
-    addresses = {known: get_pretrained_cfg(f"{architecture}.{known}").url or "" for known in tags}
-    found = find_by_sha256(file, addresses)
+    found = find_by_sha256(file, {known: _address(f"{architecture}.{known}") for known in tags})
     if found in kinds.get(reading_of(name), []):
         return
     choices = "; ".join(f"{_listed(group)}: {reading}" for reading, group in kinds.items())
@@ -73,6 +72,11 @@ def require_known_reading(name: str, file: Path, key: str, prefix: str = "") -> 
         f"name the weights they are of, or were trained from, as "
         f"{key}={prefix}{architecture}.{found or 'TAG'} ({choices})"
     )
+
+
+def _address(name: str) -> str:
+    known = get_pretrained_cfg(name)
+    return known.url if known is not None and isinstance(known.url, str) else ""
 
 
 def _listed(names: list[str]) -> str:
