@@ -7,6 +7,8 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from common.files import to_bytes
+
 REPO_ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -56,6 +58,8 @@ def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
         return value
     if kind is bool and isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        to_bytes(value)  # half a character is no text, nor a path
     if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     if kind is Path and isinstance(value, str):

@@ -32,7 +32,7 @@ from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import write_text
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from scripts.doctor_checks.commands import commands_for, place_of
@@ -257,8 +257,7 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -91,6 +91,8 @@ def import_published(arguments: argparse.Namespace, output: Path) -> None:
     captions, problems = published.read_captions_of(files.entries)
     problems += [f"{path} has no partner in text or text_feat" for path in files.lone]
     entries = [e for e in files.entries if e.caption is None or e.key in captions]
+    if not entries:
+        raise UserError(f"no published file can be used, first: {problems[0]}; copy them again")
     captions_file = _captions_file(arguments, output, captions)
     keys = [entry.key for entry in entries]
     if not problems and captions_file.exists() and _is_done(output, keys, _origin(captions)):

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from common.config import REPO_ROOT
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import to_bytes, whole_file
 from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
@@ -176,7 +176,7 @@ def write_list(path: Path, samples: list[RgbdFiles]) -> None:
         gap = "\t" if " " in sample.image + sample.depth else " "
         lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_bytes(to_bytes("\n".join(lines) + "\n"))
 
 
 def _find_archive(places: list[Path], name: str) -> Path | None:

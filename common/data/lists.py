@@ -8,6 +8,7 @@ The focal length may be left out; nothing reads it. An absolute path that exists
 otherwise a leading slash means nothing, as in the published lists.
 """
 
+import codecs
 import os
 import re
 from collections import Counter
@@ -18,6 +19,7 @@ import numpy as np
 
 from common.config import REPO_ROOT
 from common.errors import UserError
+from common.files import to_text
 
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
 
@@ -41,10 +43,10 @@ def find_file(name: str, root: Path) -> Path:
 def read_list(path: Path) -> list[Pair]:
     """Read a list file; leading slashes, CRLF, `None`, `#` comments and blank lines are fine."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(path)
     except FileNotFoundError as error:
         raise UserError(f"no list file {path}; check the data.*_list keys") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read list file {path}: {error}") from error
     pairs = [
         parse_line(line, f"{path}:{number}")
@@ -54,6 +56,14 @@ def read_list(path: Path) -> list[Pair]:
     if not pairs:
         raise UserError(f"{path}: the list has no images")
     return pairs
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of names, which need not be UTF-8. OSError or ValueError for what is no text at all."""
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    if b"\0" in data:
+        raise ValueError("it is no list of names: UTF-16, or no text")
+    return to_text(data).splitlines()
 
 
 def parse_line(line: str, where: str) -> Pair:

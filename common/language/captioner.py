@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import to_bytes
 from common.language.model_source import ModelSource, commit_of
 from common.runtime.hub import one_line_failure
 from common.runtime.precision import DTYPES
@@ -203,5 +204,5 @@ def _question(prompt: str) -> list[dict[str, Any]]:
 
 
 def _seed(seed: int, key: str, number: int) -> int:
-    digest = hashlib.sha256(f"{seed} {number} {key}".encode()).digest()
+    digest = hashlib.sha256(to_bytes(f"{seed} {number} {key}")).digest()
     return int.from_bytes(digest[:7], "big")

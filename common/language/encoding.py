@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import make_folder, whole_file
+from common.files import make_folder, to_bytes, whole_file
 from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
@@ -36,7 +36,7 @@ def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
 
 def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
     """What a packed file says of the images it was made from."""
-    list_sha256 = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+    list_sha256 = hashlib.sha256(to_bytes("\n".join(sorted(keys)))).hexdigest()
     return {"kind": "image", "encoder": encoder, "list_sha256": list_sha256}
 
 
@@ -145,7 +145,7 @@ class PartFolder:
         path = self.folder / f"{name[:32]}.safetensors"
         if path.is_file():
             try:
-                features = load_file(path)["features"]
+                features = load(path.read_bytes())["features"]
             except (OSError, SafetensorError, KeyError):
                 path.unlink()  # damaged from outside; made anew
             else:

@@ -10,6 +10,7 @@ import torch
 
 from common.config import require_at_least
 from common.errors import UserError
+from common.files import to_bytes
 from common.language.captions import captions_sha256
 from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind
@@ -151,7 +152,7 @@ def _made_from(origin: dict[str, str]) -> str:
     """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
     if encoder_kind(origin["encoder"]) != "hf":
         return origin["captions_sha256"]
-    return hashlib.sha256("\n".join(origin.values()).encode()).hexdigest()
+    return hashlib.sha256(to_bytes("\n".join(origin.values()))).hexdigest()
 
 
 def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
 from common.evaluation.panels import write_png
+from common.files import ESCAPED, write_text
 from common.programs.run_config import RunConfig
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
@@ -39,7 +40,7 @@ class Run:
         if not self.processes.is_main:
             return
         tqdm.write(text, file=sys.stderr)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
             file.write(text + "\n")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
@@ -96,9 +97,7 @@ def open_run(config: RunConfig, stage: str, processes: Processes, arguments: lis
             raise UserError(
                 f"cannot write to {folder}: {error.strerror}; set output_root"
             ) from None
-        (folder / "config.yaml").write_text(
-            _resolved(config, arguments, processes), encoding="utf-8"
-        )
+        write_text(folder / "config.yaml", _resolved(config, arguments, processes))
     processes.barrier()
     run = Run(folder, stage, processes, config.train.resume)
     if folder.name != stage:

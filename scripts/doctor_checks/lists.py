@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
-from common.data.lists import Pair, find_file, parse_line
+from common.data.lists import Pair, find_file, parse_line, read_lines
 from common.data.samples import SplitName
 from common.data.sets import PUBLISHED_SPLITS
 from common.data.splits import SplitFinder, configured_splits
@@ -69,8 +69,8 @@ def _salvage(path: Path | None, error: str, command: str) -> tuple[list[Pair], l
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_lines(path)
+    except (OSError, ValueError):
         cause = "an archive or an editor's file under the list's name, or UTF-16"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from common.language.captions import captions_sha256, parse_entry
+from common.language.captions import captions_sha256, sift_entries
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
 from common.language.features import Resolve, TextConfig, names_in
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
@@ -76,22 +76,14 @@ _WITHOUT = "a network without words needs none: text.captions=null"
 def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """The good lines of a caption file, and one finding about all the others."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        line = f"cannot read the caption file {path}: {error}"
-        return {}, [problem("caption_unreadable", line, [str(path)], "not a UTF-8 text file")]
-    captions, bad = {}, []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                entry = parse_entry(line, f"{path}:{number}")
-                captions[entry["image"]] = entry["caption"].strip()
-        except UserError as error:
-            bad.append(str(error))
+        entries, bad = sift_entries(path)
+    except UserError as error:
+        return {}, [problem("caption_unreadable", str(error), [str(path)])]
+    captions = {key: entry["caption"].strip() for key, entry in entries.items()}
     if not bad:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
-    cause = "empty captions, or a file that was cut off or edited by hand"
+    cause = "empty captions, half characters, or a file that was cut off or is not UTF-8"
     fix = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
     return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
 from common.evaluation.scoring import write_json
-from common.files import whole_file
+from common.files import write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
 
@@ -29,11 +29,9 @@ def write_few_shot_report(
     content = {"runs": list(rows), "table": table, "failed": list(failures), "facts": facts}
     write_json(folder / "results.json", content)
     text = format_summary(table)
-    with whole_file(folder / "table.txt") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(folder / "table.txt", text + "\n")
     if any(math.isfinite(entry["mean"]["abs_rel"]) for entry in table):
-        with whole_file(folder / "abs_rel.svg") as temporary:
-            temporary.write_text(draw_abs_rel(table), encoding="utf-8")
+        write_text(folder / "abs_rel.svg", draw_abs_rel(table))
     return text
 
 
