@@ -65,6 +65,16 @@ class PromptTokenizer:
         return [*self.prefix, *tokens, *self.suffix]
 
 
+def require_known(tokens: Sequence[int], vocabulary: int, name: str) -> None:
+    """Raise a `UserError` for a token that the language model `name` does not know."""
+    highest = max(tokens, default=0)
+    if highest >= vocabulary:
+        raise UserError(
+            f"the tokenizer of {name} gives token {highest}, but the model knows {vocabulary}; "
+            "they belong to different models"
+        )
+
+
 def load_tokenizer(source: str) -> PromptTokenizer:
     """The tokenizer of a folder or a model of the hub."""
     with one_line_failure(

@@ -35,6 +35,7 @@ from common.errors import UserError, run_program
 from common.files import write_text
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
+from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.commands import commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
@@ -48,6 +49,7 @@ from scripts.doctor_checks.files import (
 from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
@@ -82,11 +84,12 @@ class DoctorReport:
 def main() -> None:
     """Examine, print, write --json, and exit with 1 if there are problems."""
     arguments = _parse()
-    config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
+    config, llm_mde = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
     given = [item for item in given if not item.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
+    typed = shlex.join([arguments.config, *given])
+    report = examine(config, typed, arguments.sample, llm_mde)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -94,8 +97,13 @@ def main() -> None:
     sys.exit(1 if report.problems else 0)
 
 
-def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
-    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
+def load(
+    data: str, yaml_name: str, root: str | None, overrides: list[str]
+) -> tuple[DoctorConfig, LLMMDEConfig | None]:
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides.
+
+    And the whole of an LLM-MDE config, whose language model reads the captions.
+    """
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(yaml_name))
@@ -117,10 +125,12 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return config
+    return config, llm_mde_config({**tree, **kept}, sources)
 
 
-def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
+def examine(
+    config: DoctorConfig, given: str, num_sampled: int, llm_mde: LLMMDEConfig | None = None
+) -> DoctorReport:
     """Every check, from the lists down to the pixels; given: config and overrides, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
@@ -135,7 +145,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
     for listed in files.values():
         findings += examine_pixels(listed, data, num_sampled)
-    findings += examine_text(config, files, commands)
+    findings += examine_text(config, files, commands, llm_mde)
     findings += examine_overlaps(files, sizes)
     num_images = sum(len(listed.samples) for listed in files.values())
     resolve = partial(place_of, data.root)
@@ -160,7 +170,10 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
 
 
 def examine_text(
-    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
+    config: DoctorConfig,
+    files: dict[str, ListedFiles],
+    commands: dict[str, str],
+    llm_mde: LLMMDEConfig | None,
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
@@ -171,6 +184,7 @@ def examine_text(
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
+        llm_mde=llm_mde,
     )
 
 

@@ -5,7 +5,8 @@
 says which weights are in a file that does not say it itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import open_clip
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from common.language.caption_length import CaptionLimit
 from common.language.clip_weights import (
     OPENAI_SIGNS,
     ClipReading,
@@ -35,9 +37,9 @@ def load_clip_text(spec: str, device: torch.device) -> TowerTextEncoder:
     weights = parse_clip(spec)
     with one_line_failure(f"CLIP weights {spec}", _advice(weights)):
         clip, _, facts = _load_clip(weights)
-        tokenizer = open_clip.get_tokenizer(weights.model)
+        tokenizer = _tokenizer(weights.model)
         tower = clip.to(device).eval()
-    return TowerTextEncoder(tokenizer, tower.encode_text, is_cut_by(tokenizer), device, facts)
+    return TowerTextEncoder(tokenizer, tower.encode_text, limit_of(tokenizer), device, facts)
 
 
 def load_clip_images(spec: str, device: torch.device) -> TowerImageEncoder:
@@ -58,17 +60,36 @@ def _advice(weights: ClipWeights) -> str:
     )
 
 
-def is_cut_by(tokenizer: Any) -> Callable[[str], bool]:
-    """Whether a tokenizer of open_clip cuts a caption to its context length."""
+def load_clip_limit(spec: str) -> CaptionLimit:
+    """How much `<model>:<weights>` reads of a caption; needs no weights."""
+    weights = parse_clip(spec)
+    with one_line_failure(f"the tokenizer of {weights.model}", _OTHERS):
+        return limit_of(_tokenizer(weights.model))
 
-    def is_cut(caption: str) -> bool:
-        if isinstance(tokenizer, open_clip.SimpleTokenizer):
-            num_tokens = len(tokenizer.encode(caption)) + 2  # start and end
-        else:
-            num_tokens = len(tokenizer.tokenizer(tokenizer.clean_fn(caption)).input_ids)
-        return num_tokens > tokenizer.context_length
 
-    return is_cut
+@lru_cache
+def _tokenizer(model: str) -> Any:
+    return open_clip.get_tokenizer(model)
+
+
+def limit_of(tokenizer: Any) -> CaptionLimit:
+    """How much of a caption a tokenizer of open_clip keeps."""
+    if isinstance(tokenizer, open_clip.SimpleTokenizer):
+
+        def encode(captions: Sequence[str]) -> list[list[int]]:
+            return [tokenizer.encode(caption) for caption in captions]
+
+        return CaptionLimit(encode, tokenizer.decode, 2, tokenizer.context_length)
+    clean, words = getattr(tokenizer, "clean_fn", str), tokenizer.tokenizer
+    num_marks = words.num_special_tokens_to_add()
+    if getattr(tokenizer, "tokenizer_mode", "") == "clips":  # start, end, and a class token
+        num_marks = 3
+
+    def encode_cleaned(captions: Sequence[str]) -> list[list[int]]:
+        cleaned = [clean(caption) for caption in captions]
+        return words(cleaned, add_special_tokens=False, verbose=False).input_ids
+
+    return CaptionLimit(encode_cleaned, words.decode, num_marks, tokenizer.context_length)
 
 
 def _load_clip(weights: ClipWeights) -> tuple[open_clip.CLIP, Preprocess, dict[str, str]]:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import make_folder, to_bytes, whole_file
+from common.language.caption_length import report_cut
 from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
@@ -50,8 +51,8 @@ def encode_captions(
 ) -> int:
     """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
 
-    more_origin: further entries of the file's provenance. `num_cut` there counts the distinct
-    captions that the encoder reads in part only.
+    more_origin: further entries of the file's provenance, which also says what the encoder reads
+    in part only (`report_cut`).
     """
     distinct = list(dict.fromkeys(captions.values()))
     row_of = {caption: row for row, caption in enumerate(distinct)}
@@ -66,7 +67,8 @@ def encode_captions(
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [M, D]
         features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
-        provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
+        cut = report_cut(tower.limit.find_cut(distinct), captions)
+        provenance = {**origin, **tower.facts, **cut, **more_origin}
         write_features(path, list(captions), features, provenance)
     return len(distinct)
 

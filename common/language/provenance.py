@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from common.language.caption_length import describe_cut
+
 
 def describe_provenance(origin: Mapping[str, Any] | None) -> list[str]:
     """How a file of weights was read, and captions that the encoder read in part only."""
@@ -11,9 +13,6 @@ def describe_provenance(origin: Mapping[str, Any] | None) -> list[str]:
     lines = []
     if "weights_read_as" in origin:
         lines.append(f"weights of {encoder} read as {origin['weights_read_as']}")
-    if origin.get("num_cut"):
-        lines.append(
-            f"{origin['num_cut']} distinct captions are longer than what {encoder} "
-            "reads; it read their beginning"
-        )
+    if line := describe_cut(origin, encoder):
+        lines.append(line)
     return lines

@@ -14,7 +14,9 @@ from common.errors import UserError
 from common.language.captions import captions_sha256, sift_entries
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
 from common.language.features import Resolve, TextConfig, names_in
+from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
+from scripts.doctor_checks.lengths import check_cut, check_prompts, cut_finding
 
 ImageKeys = dict[str, list[str]]  # list name -> image keys
 _NUM_CHECKED_ROWS = 20_000
@@ -28,14 +30,21 @@ def check_text(
     commands: dict[str, str],
     flip: bool = True,
     is_needed: bool = True,
+    llm_mde: LLMMDEConfig | None = None,
 ) -> list[Finding]:
     """Captions, text features and image features of all lists.
 
     commands: `caption`, `encode` and `encode_images`, what makes each of them.
     flip: training flips images.
     is_needed: a caption file that is not there is a problem, and not a note.
+    llm_mde: its config, whose language model reads the captions in place of `text.encoder`.
     """
     captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    used = _used(captions, keys)
+    if llm_mde is not None:
+        findings += check_prompts(llm_mde, used)
+    elif used and not text.features:
+        findings += check_cut(text, used)
     findings += _check_features(
         "text", text.features, text, keys, resolve, captions, commands["encode"]
     )
@@ -128,8 +137,12 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
+def _used(captions: dict[str, str], keys: ImageKeys) -> dict[str, str]:
+    return {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+
+
 def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
-    used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+    used = _used(captions, keys)
     findings = []
     distinct = Counter(used.values())
     if len(used) >= 20 and len(distinct) <= len(used) / 100:
@@ -207,7 +220,7 @@ def _origin(
     if made is None:
         text = f"{path.name} does not say which encoder made it; the config names {encoder}"
         return [note("feature_origin", text)]
-    findings = []
+    findings = cut_finding(made, made.get("encoder", encoder))
     if made.get("encoder", encoder) != encoder:
         text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
         cause = "text.encoder was changed, or these are features of another run"
