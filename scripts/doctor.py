@@ -17,7 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from common.errors import UserError, run_program
 from common.files import write_text
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
-from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.commands import commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
@@ -65,6 +64,7 @@ class DoctorConfig:
     data: DataConfig
     text: TextConfig = field(default_factory=TextConfig)
     output_root: Path = REPO_ROOT / "runs"
+    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,12 @@ class DoctorReport:
 def main() -> None:
     """Examine, print, write --json, and exit with 1 if there are problems."""
     arguments = _parse()
-    config, llm_mde = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
+    config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
     given = [item for item in given if not item.startswith("data.root=")]
     typed = shlex.join([arguments.config, *given])
-    report = examine(config, typed, arguments.sample, llm_mde)
+    report = examine(config, typed, arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -97,13 +97,8 @@ def main() -> None:
     sys.exit(1 if report.problems else 0)
 
 
-def load(
-    data: str, yaml_name: str, root: str | None, overrides: list[str]
-) -> tuple[DoctorConfig, LLMMDEConfig | None]:
-    """The data part of a config file, any stage's or a data file, with `key=value` overrides.
-
-    And the whole of an LLM-MDE config, whose language model reads the captions.
-    """
+def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(yaml_name))
@@ -125,12 +120,10 @@ def load(
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return config, llm_mde_config({**tree, **kept}, sources)
+    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
-def examine(
-    config: DoctorConfig, given: str, num_sampled: int, llm_mde: LLMMDEConfig | None = None
-) -> DoctorReport:
+def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     """Every check, from the lists down to the pixels; given: config and overrides, as typed."""
     start, data = time.monotonic(), config.data
     if not configured_splits(data):
@@ -145,7 +138,7 @@ def examine(
     findings += check_whole(sizes, SECONDS_FOR_FILE_ENDS)
     for listed in files.values():
         findings += examine_pixels(listed, data, num_sampled)
-    findings += examine_text(config, files, commands, llm_mde)
+    findings += examine_text(config, files, commands)
     findings += examine_overlaps(files, sizes)
     num_images = sum(len(listed.samples) for listed in files.values())
     resolve = partial(place_of, data.root)
@@ -170,10 +163,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
 
 
 def examine_text(
-    config: DoctorConfig,
-    files: dict[str, ListedFiles],
-    commands: dict[str, str],
-    llm_mde: LLMMDEConfig | None,
+    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
@@ -184,7 +174,7 @@ def examine_text(
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
-        llm_mde=llm_mde,
+        llm_mde=config.llm_mde,
     )
 
 
