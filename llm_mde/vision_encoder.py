@@ -25,7 +25,7 @@ from common.config_values import resolve_path
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.networks.normalization import from_imagenet, reading_of, require_known_reading
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 from common.runtime.torchscript import is_archive, read_archive
 from llm_mde.frozen import portable_path
 from llm_mde.image_tokens import HeightWidth, fit_grid, resize, size_of
@@ -137,21 +137,25 @@ def build_vision_body(
         return body
     if not pretrained:
         return create_vit(config)
-    with one_line_failure(
+    is_file = config.weights != "pretrained"
+    return load_from_hub(
         f"vision weights of {config.name}",
         "on a machine without network name a file in model.vision.weights, or null for random ones",
-    ):
-        if config.weights == "pretrained":
-            return create_vit(config, pretrained=True)
-        path = resolve_path(config.weights, typed_by_hand=True)
-        if not path.is_file():
-            raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
-        body = create_vit(config)
-        if is_archive(path):
-            found = checkpoint_filter_fn(read_archive(path), body)
-            loaded = body.load_state_dict(found, strict=False)
-        else:
-            loaded = load_checkpoint(body, str(path), strict=False, filter_fn=checkpoint_filter_fn)
+        lambda: _from_file(config) if is_file else create_vit(config, pretrained=True),
+        is_local=is_file,
+    )
+
+
+def _from_file(config: VisionConfig) -> VisionTransformer:
+    path = resolve_path(str(config.weights), typed_by_hand=True)
+    if not path.is_file():
+        raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
+    body = create_vit(config)
+    if is_archive(path):
+        found = checkpoint_filter_fn(read_archive(path), body)
+        loaded = body.load_state_dict(found, strict=False)
+    else:
+        loaded = load_checkpoint(body, str(path), strict=False, filter_fn=checkpoint_filter_fn)
     missing = loaded.missing_keys if loaded else []  # None: of a .npz file, which has to be whole
     if missing:  # they would stay random
         raise UserError(

@@ -22,7 +22,7 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import to_bytes
 from common.language.model_source import ModelSource, commit_of
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 from common.runtime.precision import DTYPES
 
 CHAT_PROMPT = "Describe this picture in one short sentence."  # for models that are asked
@@ -48,10 +48,13 @@ class CaptionSettings:
 
     def provenance(self) -> dict[str, Any]:
         """The settings with the model's commit, which needs no weights."""
-        with one_line_failure(f"model {self.model}", _ADVICE):
+        source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
+
+        def load() -> str | None:
             transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
-            source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
-            commit = commit_of(source)
+            return commit_of(source)
+
+        commit = load_from_hub(f"model {self.model}", _ADVICE, load, source.is_folder)
         return {**asdict(self), "revision": commit or self.revision}
 
 
@@ -62,11 +65,15 @@ class Captioner:
         self.settings, self.device = settings, device
         self.dtype = DTYPES[settings.precision]
         transformers.logging.set_verbosity_error()
-        with one_line_failure(f"model {settings.model}", _ADVICE):
-            self._processor = _load_processor(settings)
-            model: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+
+        def load() -> tuple[Any, Any]:
+            processor = _load_processor(settings)
+            return processor, transformers.AutoModelForImageTextToText.from_pretrained(
                 settings.model, revision=settings.revision, dtype=self.dtype
             )
+
+        is_folder = Path(settings.model).is_dir()
+        self._processor, model = load_from_hub(f"model {settings.model}", _ADVICE, load, is_folder)
         self._model = model.to(device).eval()
         self._is_chat = getattr(self._processor, "chat_template", None) is not None
 

@@ -24,7 +24,7 @@ from common.language.clip_weights import (
     reading_of,
 )
 from common.language.towers import TowerImageEncoder, TowerTextEncoder
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 from common.runtime.torchscript import is_archive, read_archive
 
 Preprocess = Callable[[Image.Image], Tensor]
@@ -35,20 +35,33 @@ _OTHERS = "use ready feature files, or untrained:0"
 def load_clip_text(spec: str, device: torch.device) -> TowerTextEncoder:
     """The text tower of `<model>:<weights>`."""
     weights = parse_clip(spec)
-    with one_line_failure(f"CLIP weights {spec}", _advice(weights)):
-        clip, _, facts = _load_clip(weights)
-        tokenizer = _tokenizer(weights.model)
-        tower = clip.to(device).eval()
+    clip, _, facts = _load_weights(weights)
+    tokenizer = _load_tokenizer(weights.model)
+    tower = clip.to(device).eval()
     return TowerTextEncoder(tokenizer, tower.encode_text, limit_of(tokenizer), device, facts)
 
 
 def load_clip_images(spec: str, device: torch.device) -> TowerImageEncoder:
     """The image tower of `<model>:<weights>`."""
-    weights = parse_clip(spec)
-    with one_line_failure(f"CLIP weights {spec}", _advice(weights)):
-        clip, preprocess, facts = _load_clip(weights)
-        tower = clip.to(device).eval()
-    return TowerImageEncoder(preprocess, tower.encode_image, device, facts)
+    clip, preprocess, facts = _load_weights(parse_clip(spec))
+    return TowerImageEncoder(preprocess, clip.to(device).eval().encode_image, device, facts)
+
+
+def _load_weights(weights: ClipWeights) -> tuple[open_clip.CLIP, Preprocess, dict[str, str]]:
+    return load_from_hub(
+        f"CLIP weights {weights.spec}",
+        _advice(weights),
+        lambda: _load_clip(weights),
+        is_local=weights.file is not None,
+    )
+
+
+@lru_cache
+def _load_tokenizer(model: str) -> Any:
+    """Most come with open_clip, some from the hub."""
+    return load_from_hub(
+        f"the tokenizer of {model}", _OTHERS, lambda: open_clip.get_tokenizer(model)
+    )
 
 
 def _advice(weights: ClipWeights) -> str:
@@ -62,14 +75,7 @@ def _advice(weights: ClipWeights) -> str:
 
 def load_clip_limit(spec: str) -> CaptionLimit:
     """How much `<model>:<weights>` reads of a caption; needs no weights."""
-    weights = parse_clip(spec)
-    with one_line_failure(f"the tokenizer of {weights.model}", _OTHERS):
-        return limit_of(_tokenizer(weights.model))
-
-
-@lru_cache
-def _tokenizer(model: str) -> Any:
-    return open_clip.get_tokenizer(model)
+    return limit_of(_load_tokenizer(parse_clip(spec).model))
 
 
 def limit_of(tokenizer: Any) -> CaptionLimit:

@@ -26,7 +26,7 @@ from common.language.sentence_files import (
     read_settings,
 )
 from common.language.towers import Progress, encode_in_batches
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 
 _ADVICE = (
     "check text.encoder and the network, or name a local folder with config.json, weights and "
@@ -40,18 +40,22 @@ def load_hugging_face(spec: str, device: torch.device) -> "HuggingFaceTextEncode
     """The text encoder of `hf:NAME_OR_FOLDER[@REVISION]`, from the hub, its cache, or a folder."""
     source = find_model(spec)
     transformers.utils.logging.disable_progress_bar()
-    with one_line_failure(f"text model {spec}", _ADVICE):
+
+    def load() -> "HuggingFaceTextEncoder":
         settings = read_settings(source)
         tokenizer = _load_tokenizer(source, settings)
         model = _load_model(source, settings)
         dense = nn.Sequential(*(load_dense(source, path) for path in settings.dense))
         commit = commit_of(source, settings.subfolder)
-    if settings.pooling is not None and hasattr(model, "get_text_features"):
-        raise UserError(
-            f"encoder '{spec}': a model of text and images with a pooling of its own; take another"
-        )
-    facts = {} if commit is None else {"encoder_commit": commit}
-    return HuggingFaceTextEncoder(model, tokenizer, settings, dense, device, facts)
+        if settings.pooling is not None and hasattr(model, "get_text_features"):
+            raise UserError(
+                f"encoder '{spec}': a model of text and images with a pooling of its own; take "
+                "another"
+            )
+        facts = {} if commit is None else {"encoder_commit": commit}
+        return HuggingFaceTextEncoder(model, tokenizer, settings, dense, device, facts)
+
+    return load_from_hub(f"text model {spec}", _ADVICE, load, source.is_folder)
 
 
 class HuggingFaceTextEncoder:
@@ -133,7 +137,8 @@ def pool(states: Tensor, mask: Tensor, mode: PoolingMode) -> Tensor:
 def load_hugging_face_limit(spec: str) -> CaptionLimit:
     """How much `hf:NAME_OR_FOLDER[@REVISION]` reads of a caption; needs no weights."""
     source = find_model(spec)
-    with one_line_failure(f"the tokenizer of {spec}", _ADVICE):
+
+    def load() -> CaptionLimit:
         settings = read_settings(source)
         tokenizer = _load_tokenizer(source, settings)
         config = transformers.AutoConfig.from_pretrained(
@@ -143,6 +148,8 @@ def load_hugging_face_limit(spec: str) -> CaptionLimit:
         build = getattr(kind, "from_config", None) or kind._from_config
         with torch.device("meta"):
             return limit_of(build(config), tokenizer, settings)
+
+    return load_from_hub(f"the tokenizer of {spec}", _ADVICE, load, source.is_folder)
 
 
 def limit_of(

@@ -30,7 +30,7 @@ from common.networks.normalization import reading_of, require_known_reading
 from common.networks.published.names import from_published, published_file, read_safely
 from common.networks.swin import SwinEncoder
 from common.networks.timm_encoder import PREFIX, TimmEncoder, create_body
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 
 Log = Callable[[str], None]
 KEY = "model.encoder.weights"
@@ -38,6 +38,7 @@ COMPUTED = ("relative_position_index", "attn_mask")  # from the window size
 COUNT = "num_batches_tracked"  # which batch normalization keeps, and nobody reads
 KINDS = {"weight", "bias", "running_mean", "running_var", COUNT}  # by order, the same kind too
 MOST_LEFT_OVER = 12  # tensors after the features: a last convolution, its norm, a classifier
+_NO_NETWORK = "check the network, or give a .pth file"
 OPTIONAL = ("norms.", "position")  # no part of a classifier: an encoder may start them anew
 
 
@@ -92,13 +93,9 @@ def _from_timm(name: str) -> dict[str, Tensor]:
     if name not in (*tagged, *timm.list_models("swin_*")):
         near = difflib.get_close_matches(name, tagged, n=1, cutoff=0)
         raise UserError(f"{KEY}: timm has no model {name}; nearest: {near[0]}")
-    try:
-        model = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's own errors are of many kinds
-        raise UserError(
-            f"{KEY}: cannot download timm:{name} ({type(error).__name__}); "
-            "check the network, or give a .pth file"
-        ) from error
+    model = load_from_hub(
+        f"timm:{name}", _NO_NETWORK, lambda: timm.create_model(name, pretrained=True)
+    )
     return {f"body.{key}": value for key, value in model.state_dict().items()}
 
 
@@ -185,8 +182,12 @@ def _check_reading(name: str, weights: str) -> None:
 
 def _pretrained(encoder: TimmEncoder, name: str) -> Mapping[str, Tensor]:
     """timm's weights, fitted by timm to the image size."""
-    with one_line_failure(f"timm:{name}", "check the network, or give a .pth file"):
-        return create_body(name, encoder.image_size, pretrained=True).state_dict()
+    body = load_from_hub(
+        f"timm:{name}",
+        _NO_NETWORK,
+        lambda: create_body(name, encoder.image_size, pretrained=True),
+    )
+    return body.state_dict()
 
 
 def _by_name(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
