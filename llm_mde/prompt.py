@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.files import is_whole_text
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.text_files import is_whole_text
 
 # DepthCLIP's, from near to far.
 DEPTH_CLASSES = (

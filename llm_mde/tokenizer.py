@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
@@ -43,6 +42,9 @@ class PromptTokenizer:
     @classmethod
     def built_in(cls) -> "PromptTokenizer":
         """CLIP's byte-pair encoding."""
+        # Imported here: a named language model brings its own tokenizer.
+        from open_clip import SimpleTokenizer
+
         return cls(SimpleTokenizer().encode)
 
     @classmethod

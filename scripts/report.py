@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_program
-from common.files import write_text
+from common.text_files import write_text
 from scripts.reporting import parts as parts
 
 STYLE_FILE = Path(__file__).resolve().parent / "reporting" / "report.css"

@@ -20,10 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import to_bytes
 from common.language.model_source import ModelSource, commit_of
 from common.runtime.hub import load_from_hub
 from common.runtime.precision import DTYPES
+from common.text_files import to_bytes
 
 CHAT_PROMPT = "Describe this picture in one short sentence."  # for models that are asked
 _ADVICE = (

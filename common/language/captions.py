@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import is_whole_text, to_bytes, to_text, whole_file
+from common.files import read_bytes, whole_file
+from common.text_files import is_whole_text, to_bytes, to_text
 
 
 def read_captions(path: Path) -> dict[str, str]:
@@ -38,7 +39,7 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
 def sift_entries(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The good lines, image key -> line, and what is wrong with each of the others."""
     try:
-        lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+        lines = read_bytes(path).removeprefix(codecs.BOM_UTF8).split(b"\n")
     except FileNotFoundError as error:
         raise UserError(f"no caption file {path}; check text.captions or the path") from error
     except OSError as error:

@@ -24,7 +24,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import to_bytes, to_text, utf8_name, whole_file
+from common.files import retried, whole_file
+from common.text_files import to_bytes, to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
 
@@ -125,7 +126,7 @@ def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> Feature
 def open_table(path: Path) -> FeatureTable:
     """Open one file; a `UserError` if it is missing or not a feature file."""
     try:
-        return _open_npz(path) if path.suffix == ".npz" else _open_packed(path)
+        return retried(lambda: _open_npz(path) if path.suffix == ".npz" else _open_packed(path))
     except FileNotFoundError as error:
         raise UserError(f"no feature file {path}; check the features keys") from error
     except (OSError, SafetensorError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.config_values import resolve_path
 from common.errors import UserError
-from common.files import to_bytes
+from common.text_files import to_bytes
 
 _READ_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin")
 _EXAMPLE = "hf:sentence-transformers/all-MiniLM-L6-v2"

@@ -7,8 +7,8 @@ from common.config import MAY_CHANGE, REPO_ROOT, may_change, require_at_least
 from common.data.data_config import DataConfig
 from common.engine.train_config import TrainConfig
 from common.evaluation.scoring import EvalConfig
-from common.files import is_whole_text
 from common.language.features import TextConfig
+from common.text_files import is_whole_text
 
 MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
 

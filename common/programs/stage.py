@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from common.engine.optimization import adam
 from common.errors import UserError
 from common.language.language import Language, Needs
+from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
-from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class EarlierStage:
     """The stage whose checkpoint another one starts from.
 
     load: checkpoint -> network. place: config -> the file or run folder it names, or None: the run
-    of the experiments in `experiments`. is_optional: without a place there is no earlier stage.
+    of the experiments in `experiments`. is_needed: config -> whether it cannot be done without.
     """
 
     name: str  # as in its Stage
@@ -30,15 +31,18 @@ class EarlierStage:
     load: Callable[[dict], nn.Module]
     place: Callable[[Any], Path | None]
     experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
-    is_optional: bool = False
+    is_needed: Callable[[Any], bool] = lambda config: True
 
     def find(self, config: RunConfig) -> Path | None:
-        """Its checkpoint: at the configured place, else in the first experiment that has one."""
+        """Its checkpoint: at the configured place, else in the first experiment that has one.
+
+        None: there is none, and it is not needed.
+        """
         place = self.place(config)
-        if place is None and self.is_optional:
-            return None
         named = [name for name in dict.fromkeys(self.experiments(config)) if name]
         folders = [place] if place else [config.output_root / name / self.name for name in named]
+        if place is None and not self.is_needed(config) and not any(map(checkpoint_in, folders)):
+            return None
         return find_checkpoint(self.name, self.folder, f"init.{self.name}=PATH", *folders)
 
     def read(self, path: Path) -> nn.Module:
@@ -99,6 +103,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
+    valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -124,6 +129,7 @@ class Stage:
     left_open: tuple[tuple[str, str], ...] = ()
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
+    valid: ValidMask = silog_valid
 
     @property
     def train_program(self) -> Path:

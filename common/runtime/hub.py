@@ -35,7 +35,7 @@ from safetensors import SafetensorError
 from common.errors import UserError
 
 HUB_TIMEOUT = 30.0  # seconds
-T = TypeVar("T")
+Loaded = TypeVar("Loaded")
 _HTTP = [sys.modules[name] for name in ("httpx2", "httpx") if name in sys.modules]
 _FAILURES = (
     *(module.HTTPError for module in _HTTP),  # what the hub's library asks with, by version
@@ -63,7 +63,9 @@ def set_hub_timeout(seconds: float) -> None:
     _limit = seconds
 
 
-def load_from_hub(what: str, advice: str, load: Callable[[], T], is_local: bool = False) -> T:
+def load_from_hub(
+    what: str, advice: str, load: Callable[[], Loaded], is_local: bool = False
+) -> Loaded:
     """What `load` gives, called without network, and once more with it if that failed.
 
     is_local: it reads a file or folder, so the second call is left out. A `UserError` says
@@ -167,7 +169,7 @@ def _watched() -> Iterator[None]:
         with _default_timeout():
             yield
         return
-    watch = _Silence(_limit)
+    watch = _HubWatch(_limit)
     session.event_hooks = {
         "request": [*hooks["request"], watch.before],
         "response": [*hooks["response"], watch.after],
@@ -179,7 +181,7 @@ def _watched() -> Iterator[None]:
         session.event_hooks = hooks
 
 
-class _Silence:
+class _HubWatch:
     """Ends requests, and what tries them again, when nothing has been heard for `limit` seconds."""
 
     def __init__(self, limit: float) -> None:

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ def environment() -> dict[str, str]:
     packages = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
     return {
         "commit": _git_commit(),
-        "versions": ", ".join(f"{p} {version(p)}" for p in packages),
+        "versions": ", ".join(f"{p} {_version(p)}" for p in packages),
         "python": platform.python_version(),
         "machine": machine(),
     }
@@ -33,6 +33,14 @@ def machine() -> str:
         models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
         name = models[0].partition(":")[2].strip() if models else name
     return f"{name}, {os.cpu_count()} cores"
+
+
+def _version(package: str) -> str:
+    """Not every program needs every package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _git_commit() -> str:

@@ -20,7 +20,7 @@ from llm_mde.model import Setting, build_encoder_tokens, limit_tokens
 from llm_mde.prompt_room import PromptRoom
 from llm_mde.tokenizer import PromptTokenizer, load_tokenizer
 from llm_mde.vision_encoder import VisionEncoder, create_vit
-from scripts.doctor_checks.findings import Finding, note, problem, some_of
+from scripts.doctor_checks.findings import Finding, Fix, advice, note, problem, some_of
 
 _NUM_CHECKED = 20_000  # distinct captions
 CAUSE = "the encoder reads so many tokens at once; captions with the same beginning are one to it"
@@ -41,7 +41,7 @@ def cut_finding(report: Mapping, encoder: str) -> list[Finding]:
     """A note, if anything is cut. report: of `report_cut`, or the provenance of features."""
     line = describe_cut(report, encoder).partition("; such as")[0]
     examples = [describe_one(entry) for entry in report.get("cut", ())]
-    return [note("caption_cut", line, examples, CAUSE, FIX)] if line else []
+    return [note("caption_cut", line, examples, CAUSE, advice(FIX))] if line else []
 
 
 def check_prompts(config: LLMMDEConfig, captions: Mapping[str, str]) -> list[Finding]:
@@ -55,8 +55,9 @@ def check_prompts(config: LLMMDEConfig, captions: Mapping[str, str]) -> list[Fin
     try:
         room.check(config.prompt, captions)
     except UserError as error:
-        text, _, fix = str(error).rpartition("; ")
-        return [problem("prompt_length", text, fix=fix)]
+        text, _, what = str(error).rpartition("; ")
+        helps = ("prompt.caption=false",) if "prompt.caption=false" in what else ()
+        return [problem("prompt_length", text, fix=Fix(settings=helps, advice=what))]
     return []
 
 
