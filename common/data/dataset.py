@@ -42,6 +42,11 @@ class DepthDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """Height and width of the largest images that a network is given."""
+        return self.data_set.crop_size or self.reader.size
+
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
         if self.cache is not None:

@@ -22,6 +22,7 @@ from common.config import REPO_ROOT
 from common.data.list_lines import NO_DEPTH, is_header, split_line
 from common.errors import UserError
 from common.files import read_bytes
+from common.text_files import to_text
 
 Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
@@ -79,10 +80,16 @@ def read_noted_list(path: Path) -> tuple[list[Pair], Notes]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes."""
+    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes.
+
+    A name that is not UTF-8 keeps its bytes. `UnicodeError` for what is no text.
+    """
     content = read_bytes(path)
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if is_wide else "utf-8-sig").splitlines()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16").splitlines()
+    if b"\0" in content:
+        raise UnicodeError("it is no text")
+    return to_text(content.removeprefix(codecs.BOM_UTF8)).splitlines()
 
 
 def parse_list(path: Path, lines: list[str]) -> ListText:

@@ -16,6 +16,7 @@ from common.language.encoders import encoder_identity, encoder_kind
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable
 from common.runtime.claims import claim_path
+from common.text_files import to_bytes
 
 Resolve = Callable[[str], Path]
 
@@ -157,7 +158,7 @@ def _made_from(origin: dict[str, str]) -> str:
     """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
     if encoder_kind(origin["encoder"]) != "hf":
         return origin["captions_sha256"]
-    return hashlib.sha256("\n".join(origin.values()).encode()).hexdigest()
+    return hashlib.sha256(to_bytes("\n".join(origin.values()))).hexdigest()
 
 
 def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
