@@ -17,6 +17,8 @@ from zlib import crc32
 
 import numpy as np
 
+from common.text_files import to_bytes
+
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 CHUNK = 2**16  # strings that exist as Python objects at a time
@@ -148,6 +150,13 @@ class PackedStrings(Packed[str]):
         """Where each string stands; made when it is first asked for."""
         return PackedIndex(self)
 
+    def to_joined(self, separator: bytes = b"\n") -> np.ndarray:
+        """uint8: the text with a byte between the strings, as `from_joined` takes it."""
+        joined, parts = bytearray(), self.parts()
+        while chunk := list(islice(parts, CHUNK)):
+            joined += separator.join(chunk) + separator
+        return np.frombuffer(joined, np.uint8)[: -len(separator) or None]
+
     def sorted_rows(self) -> list[int]:
         """The rows in the order of their strings, as Python sorts these."""
         keys = [bytes(part) for part in self.parts()]
@@ -171,7 +180,7 @@ class Packer:
             self.extend(())
 
     def extend(self, strings: Iterable[str]) -> None:
-        chunk = [to_utf8(string) for string in (*self._waiting, *strings)]
+        chunk = [to_bytes(string) for string in (*self._waiting, *strings)]
         self._text += b"".join(chunk)
         self._sizes.append(np.fromiter(map(len, chunk), np.int32, len(chunk)))
         self._waiting = []
@@ -196,7 +205,7 @@ class PackedIndex:
     def find(self, string: str) -> int:
         """The last row that holds it; -1: none does."""
         try:
-            text = to_utf8(string)
+            text = to_bytes(string)
         except UnicodeEncodeError:
             return -1
         mark = np.uint32(crc32(text))
@@ -266,7 +275,7 @@ class PackedMapping(Mapping[str, Value], Generic[Value]):
         wanted = PackedStrings.of(names)
         if wanted is self.names:
             return []
-        return list(wanted.take(np.flatnonzero(self.names.index.find_all(wanted) < 0)))
+        return list(wanted.view(np.flatnonzero(self.names.index.find_all(wanted) < 0)))
 
 
 class PackedRows(PackedMapping[int]):
@@ -294,11 +303,6 @@ class _Items(ItemsView):
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return zip(self._mapping, self._mapping.values(), strict=True)
-
-
-def to_utf8(string: str) -> bytes:
-    """A name need not be UTF-8: its other bytes come back as they were."""
-    return string.encode("utf-8", "surrogateescape")
 
 
 def _decoded(part: memoryview) -> str:

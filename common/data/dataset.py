@@ -37,10 +37,15 @@ class DepthDataset(Dataset):
         self.augmentation, self.seed = augmentation, seed
         self.samples, self.data_set, self.cache = split.samples, reader.data_set, reader.cache
         self.notes = (*split.notes, *language.notes)
-        language.check([sample.key for sample in split.samples])
+        language.check(split.samples.keys)
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """Height and width of the largest images that a network is given."""
+        return self.data_set.crop_size or self.reader.size
 
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""

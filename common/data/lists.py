@@ -25,10 +25,9 @@ from common.errors import UserError
 from common.files import read_bytes
 from common.images.folder_index import FolderIndex
 from common.packed import PackedStrings
-from common.progress import progress_bar
+from common.text_files import text_blocks, to_text
 
 Notes = list[str]  # what a run's log should say about where the pairs came from
-_BLOCK = 2**20  # characters
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
 
 
@@ -76,21 +75,19 @@ def read_noted_list(path: Path) -> tuple[Pairs, Notes]:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes."""
+    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes.
+
+    A name that is not UTF-8 keeps its bytes. `UnicodeError` for what is no text.
+    """
     content = read_bytes(path)
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return _split(content.decode("utf-16" if is_wide else "utf-8-sig"), path.name)
-
-
-def _split(text: str, name: str) -> Iterator[str]:
-    """The lines; they are not all there at a time."""
-    start = 0
-    with progress_bar(f"reading {name}", len(text), unit="B", stays=False) as bar:
-        while start < len(text):
-            end = text.find("\n", start + _BLOCK) + 1 or len(text)
-            yield from text[start:end].splitlines()
-            bar.update(end - start)
-            start = end
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16")
+    elif b"\0" in content:
+        raise UnicodeError("it is no text")
+    else:
+        text = to_text(content.removeprefix(codecs.BOM_UTF8))
+    blocks = text_blocks(text, f"reading {path.name}")
+    return chain.from_iterable(map(str.splitlines, blocks))  # not all are there at a time
 
 
 def parse_list(path: Path, lines: Iterable[str]) -> ListText:

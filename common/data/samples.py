@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -60,7 +61,7 @@ class Samples(Packed[Sample]):
     def _sample(self, image: str, depth_dir: str, depth: str) -> Sample:
         return Sample(image.lstrip("/"), _below(self.image_dir, image), _below(depth_dir, depth))
 
-    @property
+    @cached_property
     def keys(self) -> PackedStrings:
         """Of all images."""
         return self.images.without_start("/")

@@ -253,7 +253,11 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
 
 def _set_apart(name: SplitName, pairs: Pairs, key: str) -> tuple[Pairs, Notes]:
     if not pairs:
-        raise UserError(f"no {name} images: set data.{key} above 0, or data.{name}_list to a list")
+        share = getattr(DataConfig, key)
+        raise UserError(
+            f"no {name} images: set data.{key}={share:g}, or name a list of them in "
+            f"data.{name}_list"
+        )
     scenes = sorted(number_scenes(pairs.images)[1])
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [

@@ -12,8 +12,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import retried
-from common.packed import PackedStrings, to_utf8
+from common.packed import PackedStrings
 from common.progress import tracked
+from common.text_files import to_bytes
 
 
 class FolderIndex:
@@ -46,7 +47,7 @@ class FolderIndex:
             there = self._list(folder)
             for column, below in spellings if there else ():
                 rows, paths = groups[column][below], columns[column][1].view(groups[column][below])
-                names = paths.cut(np.full(len(rows), len(to_utf8(below))))
+                names = paths.cut(np.full(len(rows), len(to_bytes(below))))
                 exist[column][rows] = [name in there for name in names]
         return exist
 

@@ -7,42 +7,47 @@ is named after what it was made from, so a part of other captions or weights is 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from common.errors import UserError
 from common.files import make_folder, whole_file
-from common.language.captions import captions_sha256
+from common.language.caption_length import report_cut
+from common.language.captions import Captions, captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
+from common.packed import PackedStrings
 from common.progress import ProgressBar, progress_bar
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
 
 
-def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
+def text_origin(captions: Mapping[str, str], encoder: str) -> dict[str, str]:
     """What a packed file says of the captions and the encoder it was made from."""
     origin = {"kind": "text", "encoder": encoder, **encoder_identity(encoder)}
     return {**origin, "captions_sha256": captions_sha256(captions)}
 
 
-def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
+def image_origin(keys: Iterable[str], encoder: str) -> dict[str, str]:
     """What a packed file says of the images it was made from."""
-    list_sha256 = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+    names = PackedStrings.of(keys)
+    joined = names.view(np.array(names.sorted_rows(), np.int64)).to_joined()
+    list_sha256 = hashlib.sha256(joined).hexdigest()
     return {"kind": "image", "encoder": encoder, "list_sha256": list_sha256}
 
 
 def encode_captions(
     path: Path,
-    captions: dict[str, str],
+    captions: Mapping[str, str],
     encoder: str,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
@@ -50,30 +55,30 @@ def encode_captions(
 ) -> int:
     """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
 
-    more_origin: further entries of the file's provenance. `num_cut` there counts the distinct
-    captions that the encoder reads in part only.
+    more_origin: further entries of the file's provenance, which also says what the encoder reads
+    in part only (`report_cut`).
     """
-    distinct = list(dict.fromkeys(captions.values()))
-    row_of = {caption: row for row, caption in enumerate(distinct)}
+    captions = Captions.of(captions)
+    distinct, rows = captions.distinct
     origin = text_origin(captions, encoder)
     with PartFolder(path, " ".join([encoder, *encoder_identity(encoder).values()])) as parts:
         tower = text_encoder(encoder, device)
-        encoded = parts.encode(
+        features = parts.encode(
             distinct,
             distinct,
             CAPTIONS_PER_PART,
             "encoding captions",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [M, D]
-        features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
-        provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
-        write_features(path, list(captions), features, provenance)
+        cut = report_cut(tower.limit.find_cut(distinct), captions)
+        provenance = {**origin, **tower.facts, **cut, **more_origin}
+        write_features(path, captions.names, features, provenance, rows)
     return len(distinct)
 
 
 def encode_images(
     path: Path,
-    image_files: dict[str, Path],
+    image_files: Mapping[str, Path],
     encoder: str,
     device: str | torch.device = "cpu",
     batch_size: int = 32,
@@ -89,8 +94,8 @@ def encode_images(
             "encoding images",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
-        origin = {**image_origin(list(image_files), encoder), **more_origin}
-        write_features(path, list(image_files), features, origin)
+        origin = {**image_origin(image_files, encoder), **tower.facts, **more_origin}
+        write_features(path, image_files, features, origin)
 
 
 def file_identity(file: Path) -> str:
@@ -145,7 +150,7 @@ class PartFolder:
         path = self.folder / f"{name[:32]}.safetensors"
         if path.is_file():
             try:
-                features = load_file(path)["features"]
+                features = load(path.read_bytes())["features"]
             except (OSError, SafetensorError, KeyError):
                 path.unlink()  # damaged from outside; made anew
             else:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import torch
 
 from common.config import require_at_least
 from common.errors import UserError
-from common.language.captions import captions_sha256
+from common.language.captions import Captions
 from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable
 from common.runtime.claims import claim_path
+from common.text_files import to_bytes
 
 Resolve = Callable[[str], Path]
 
@@ -51,7 +52,7 @@ class FeaturePlace:
 
 def load_text_features(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Mapping[str, str] | None,
     place: FeaturePlace,
     keys: Iterable[str] | None = None,
     label: str = "text",
@@ -69,12 +70,12 @@ def load_text_features(
     if files and not all(place.cache_dir.resolve() in path.resolve().parents for path in files):
         return _open_matching(files, text.encoder, captions)
     if keys is not None:
-        captions = {key: captions[key] for key in keys if key in captions}
+        captions = Captions.of(captions).select(keys)
     return encode_once(captions, text.encoder, place, label)
 
 
 def encode_once(
-    captions: dict[str, str], encoder: str, place: FeaturePlace, label: str
+    captions: Mapping[str, str], encoder: str, place: FeaturePlace, label: str
 ) -> FeatureStore:
     """The captions' features from the cache, where they are put first if they are not there."""
     origin = text_origin(captions, encoder)
@@ -86,7 +87,7 @@ def encode_once(
 def load_image_features(
     features: str | tuple[str, ...] | None,
     encoder: str,
-    image_files: dict[str, Path],
+    image_files: Mapping[str, Path],
     place: FeaturePlace,
 ) -> FeatureStore:
     """The named image feature files; without them, `image_files` (key -> file) encoded once."""
@@ -95,7 +96,7 @@ def load_image_features(
         return FeatureStore.open(files)
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
-    sha256 = image_origin(list(image_files), encoder)["list_sha256"]
+    sha256 = image_origin(image_files, encoder)["list_sha256"]
     path = place.cache_dir / _cache_name("image", encoder, sha256)
     _make_once(path, place, lambda: encode_images(path, image_files, encoder, place.device))
     return FeatureStore.open(path)
@@ -157,10 +158,10 @@ def _made_from(origin: dict[str, str]) -> str:
     """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
     if encoder_kind(origin["encoder"]) != "hf":
         return origin["captions_sha256"]
-    return hashlib.sha256("\n".join(origin.values()).encode()).hexdigest()
+    return hashlib.sha256(to_bytes("\n".join(origin.values()))).hexdigest()
 
 
-def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
+def _open_matching(files: list[Path], encoder: str, captions: Mapping[str, str]) -> FeatureStore:
     """Open the files; a `UserError` if one says that it was made from other captions or weights."""
     check_encoder_of(files, encoder)
     store = FeatureStore.open(files)
@@ -183,10 +184,9 @@ def _has_other_weights(made_from: str | None, encoder: str) -> bool:
         return False
 
 
-def _has_other_captions(table: FeatureTable, captions: dict[str, str]) -> bool:
+def _has_other_captions(table: FeatureTable, captions: Mapping[str, str]) -> bool:
     """Whether the file was made from other captions; only a file all of whose images have one
     here can tell."""
     made_from = (table.provenance or {}).get("captions_sha256")
-    if made_from is None or not table.rows.keys() <= captions.keys():
-        return False
-    return captions_sha256({key: captions[key] for key in table.rows}) != made_from
+    own = Captions.of(captions).select(table.rows)
+    return made_from is not None and len(own) == len(table.rows) and own.sha256 != made_from

@@ -9,13 +9,13 @@ of the same new sentence. Image features are never touched.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.language.captions import read_captions, require_captions
+from common.language.captions import Captions, read_captions, require_captions
 from common.language.controls import (
     LENDING,
     choose_lenders,
@@ -36,6 +36,8 @@ from common.language.features import (
     load_text_features,
     names_in,
 )
+from common.language.provenance import describe_provenance
+from common.packed import PackedStrings
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Needs:
 class Language:
     """Of one split. captions: empty if none are configured. notes: lines for the log."""
 
-    captions: dict[str, str] = field(default_factory=dict)
+    captions: Captions = field(default_factory=lambda: Captions.of({}))
     text_features: FeatureStore | None = None
     image_features: FeatureStore | None = None
     notes: tuple[str, ...] = ()
@@ -64,8 +66,9 @@ class Language:
             "image_feature": None if image is None else image[key],
         }
 
-    def check(self, keys: Sequence[str]) -> None:
+    def check(self, keys: Iterable[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
+        keys = PackedStrings.of(keys)
         require_captions(keys, self.captions or None)
         if self.text_features is not None:
             require_features(keys, self.text_features, "text", "text.features or text.captions")
@@ -76,19 +79,16 @@ class Language:
 NO_LANGUAGE = Language()
 
 
-def read_all_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:
+def read_all_captions(text: TextConfig, resolve: Resolve) -> Captions | None:
     """The captions of all configured files, a later file winning; None: no captions configured."""
-    captions: dict[str, str] = {}
-    for name in names_in(text.captions):
-        captions.update(read_captions(resolve(name)))
-    return captions or None
+    return read_captions(*map(resolve, names_in(text.captions))) or None
 
 
 def load_language(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Mapping[str, str] | None,
     label: str,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     needs: Needs,
     place: FeaturePlace,
     category_of: Callable[[str], str] = folder_category,
@@ -99,6 +99,7 @@ def load_language(
     file of encoded captions. category_of: key -> scene category, for the controls that ask for it.
     Raises a `UserError` where something is missing or a feature has not the length of `needs`.
     """
+    captions = None if captions is None else Captions.of(captions)
     if text.control == "caption":
         words = _own_words(text, captions, label, files, needs, place)
     elif text.control in LENDING and captions is None and needs.text_dim is None:
@@ -113,25 +114,26 @@ def load_language(
     images = load_image_features(text.image_features, text.encoder, files, place)
     _check_length("image", images, needs.image_dim)
     require_features(files, images, "image", "the image features")
-    return replace(words, image_features=images)
+    notes = (*words.notes, *_notes_of(label, images))
+    return replace(words, image_features=images, notes=notes)
 
 
 def _own_words(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Captions | None,
     label: str,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     needs: Needs,
     place: FeaturePlace,
 ) -> Language:
     require_captions(files, captions)
-    own = {key: captions[key] for key in files} if captions else {}
+    own = Captions.of({}) if captions is None else captions.select(files)
     if needs.text_dim is None:
         return Language(own)
-    store = load_text_features(text, captions, place, keys=files, label=f"text_{label}")
+    store = load_text_features(text, captions, place, own.names, f"text_{label}")
     _check_length("text", store, needs.text_dim)
     require_features(files, store, "text", "text.features or text.captions")
-    return Language(own, store, notes=_describe_cut(label, store))
+    return Language(own, store, notes=_notes_of(label, store))
 
 
 def _lent_words(
@@ -142,13 +144,13 @@ def _lent_words(
     category_of: Callable[[str], str],
 ) -> Language:
     """Every image with the words of another one."""
-    words = own.captions
+    words: Mapping[str, str] = own.captions
     if own.text_features is not None and not words:
         words = _digests(own.text_features, keys)
-    lenders = choose_lenders(text.control, words, category_of, text.control_seed)
+    lenders = Captions.of(choose_lenders(text.control, words, category_of, text.control_seed))
     note = f"{label}: {describe_lenders(text.control, lenders, words)}"
     return Language(
-        {key: own.captions[lenders[key]] for key in keys} if own.captions else {},
+        Captions.of((key, own.captions[lenders[key]]) for key in keys if own.captions),
         None if own.text_features is None else own.text_features.lent(lenders),
         notes=(*own.notes, note),
     )
@@ -163,7 +165,7 @@ def _new_words(
     category_of: Callable[[str], str],
 ) -> Language:
     """Every image with a new sentence, or with none."""
-    sentences = write_sentences(text.control, keys, category_of)
+    sentences = Captions.of(write_sentences(text.control, keys, category_of))
     notes = (f"{label}: {describe_sentences(text.control, sentences)}",)
     if needs.text_dim is None:
         return Language(sentences, notes=notes)
@@ -174,12 +176,12 @@ def _new_words(
         check_encoder_of(ready, text.encoder)
     store = encode_once(sentences, text.encoder, place, f"text_{label}")
     _check_length("text", store, needs.text_dim)
-    return Language(sentences, store, notes=(*notes, *_describe_cut(label, store)))
+    return Language(sentences, store, notes=(*notes, *_notes_of(label, store)))
 
 
 def require_features(keys: Iterable[str], store: FeatureStore, kind: str, where_from: str) -> None:
     """Raise a `UserError` unless every image has a feature."""
-    keys = list(keys)
+    keys = PackedStrings.of(keys)
     missing = store.missing(keys)
     if missing:
         raise UserError(
@@ -196,15 +198,10 @@ def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
         )
 
 
-def _describe_cut(label: str, store: FeatureStore) -> tuple[str, ...]:
-    """A line for the log where an encoder read captions in part only."""
-    origins = [origin or {} for origin in store.provenance]
-    return tuple(
-        f"{label}: {origin['num_cut']} distinct captions are longer than what {origin['encoder']} "
-        "reads; it read their beginning"
-        for origin in origins
-        if origin.get("num_cut")
-    )
+def _notes_of(label: str, store: FeatureStore) -> tuple[str, ...]:
+    """What the log should say of how the features were made."""
+    lines = [line for origin in store.provenance for line in describe_provenance(origin)]
+    return tuple(f"{label}: {line}" for line in lines)
 
 
 def _digests(store: FeatureStore, keys: Iterable[str]) -> dict[str, str]:

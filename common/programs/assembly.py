@@ -3,12 +3,11 @@
 list file -> split -> language (captions, features, controls) -> data set -> batches
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from common.data.batch import Batch
@@ -39,19 +38,19 @@ class Data:
     train: DepthDataset
     val: DepthDataset
 
-    def train_text_features(self) -> Tensor:
-        """[N, D], one row per training image."""
+    def train_text_features(self) -> tuple[Tensor, Tensor]:
+        """[M, D], and for each training image which row it has, int64 [N]."""
         return _all_features(self.train, self.train.language.text_features)
 
-    def train_image_features(self) -> Tensor:
-        """[N, E], one row per training image."""
+    def train_image_features(self) -> tuple[Tensor, Tensor]:
+        """[M, E], and for each training image which row it has, int64 [N]."""
         return _all_features(self.train, self.train.language.image_features)
 
 
-def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
+def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> tuple[Tensor, Tensor]:
     if store is None:
         raise ValueError("the data set has no such features")
-    return torch.stack([store[sample.key] for sample in dataset.samples])
+    return store.gather(dataset.samples.keys)
 
 
 class LanguageReader:
@@ -63,7 +62,7 @@ class LanguageReader:
         self.data, self.text, self.needs, self.place = data, text, needs, place
         self.captions = read_all_captions(text, place.resolve)
 
-    def read(self, label: str, files: dict[str, Path]) -> Language:
+    def read(self, label: str, files: Mapping[str, Path]) -> Language:
         """Captions and the needed features of the images `files` (key -> file).
 
         Encodes captions or images first if their features are not there yet. label: names the

@@ -108,6 +108,7 @@ class Checkpoint:
         dataset = load_split(config, split, self.stage.needs(model), processes)
         if processes.is_main and dataset.notes:
             print(*dataset.notes, sep="\n", file=sys.stderr)
+        self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
         if save_predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}

@@ -22,12 +22,12 @@ from common.config import build_config, deciding_keys, look_up, to_dict
 from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
-from common.files import whole_file
 from common.programs.run_config import RunConfig
 from common.progress import write_line
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
+from common.text_files import ESCAPED, write_text
 
 _ALTERNATIVE = (
     "set experiment=NAME for a run beside it (several GPUs of one run are NPROC=4 sh .../train.sh)"
@@ -60,7 +60,7 @@ class Run:
         write_line(text)
         if self.claim is not None and self.claim.lost_to is not None:
             return  # the file is another run's now
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
             file.write(text + "\n")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
@@ -141,8 +141,7 @@ def _prepare_folder(run: Run, resolved_config: str) -> None:
         raise UserError(
             f"cannot write to {run.folder}: {error.strerror}; set output_root"
         ) from None
-    with whole_file(run.folder / "config.yaml") as temporary:
-        temporary.write_text(resolved_config, encoding="utf-8")
+    write_text(run.folder / "config.yaml", resolved_config)
     if run.best.exists() and not run.last.exists():  # stopped before it was saved: it starts over
         names = (run.best.with_name(f"best_of_stopped_run_{number}.pt") for number in count(1))
         kept = next(name for name in names if not name.exists())

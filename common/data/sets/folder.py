@@ -38,7 +38,7 @@ def find_pairs(root: Path, gt_root: Path) -> tuple[Pairs, Notes]:
     notes = images.notes()
     found = images.paths()
     if not found and root.name == "rgb":
-        raise UserError(f"data.root must be the folder that holds rgb/: set it to {root.parent}")
+        raise UserError(f"data.root must be the folder that holds rgb/: data.root={root.parent}")
     if not found:
         raise UserError(
             f"no images in {root}: expected {root}/rgb/NAME.jpg (or {_others(IMAGE_SUFFIXES)}) "
