@@ -42,6 +42,12 @@ class DepthDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def item_bytes(self) -> int:
+        """Of image and depth of a training item; words and features are small beside them."""
+        height, width = self.reader.size
+        return (3 + 1) * height * width * torch.float32.itemsize
+
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
         if self.cache is not None:

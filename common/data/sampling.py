@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
 
+from common.data import workers
 from common.data.batch import Batch, Item, collate_eval, collate_train
 from common.data.dataset import DepthDataset
 from common.errors import UserError
+from common.shortages import shortages_told
 
 
 @dataclass(frozen=True)
@@ -88,40 +89,73 @@ def eval_indices(num_samples: int, rank: int, world_size: int) -> list[int]:
 class DepthLoader(DataLoader):
     """A DataLoader in which a user's error stays one line: workers return it instead of raising.
 
-    torch would hand a raised one on with the worker's whole traceback as its message.
+    torch would hand a raised one on with the worker's whole traceback as its message. The death of
+    a worker becomes a `UserError` too. remedies: what a user does about either.
     """
 
     def __init__(
-        self, dataset: DepthDataset | Subset, collate: Callable[[list], Batch], **options: Any
+        self,
+        dataset: DepthDataset | Subset,
+        collate: Callable[[list], Batch],
+        remedies: workers.Remedies,
+        **options: Any,
     ) -> None:
         super().__init__(
-            _ErrorsAsItems(dataset), collate_fn=partial(_collate_or_error, collate), **options
+            _ErrorsAsItems(dataset, remedies),
+            collate_fn=partial(_collate_or_error, collate, remedies),
+            **options,
         )
+        self.remedies = remedies
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
+        with shortages_told(self.remedies):
+            batches = super().__iter__()
+        workers.DEATHS.begin()
+        while (batch := self._next(batches)) is not None:
             if isinstance(batch, UserError):
                 raise batch
             yield batch
 
+    def _next(self, batches: Iterator[Batch | UserError]) -> Batch | UserError | None:
+        try:
+            with workers.DEATHS.waiting(), shortages_told(self.remedies):
+                return next(batches, None)
+        except RuntimeError as error:
+            line = workers.describe_death(error, self.remedies)
+            if line is None:
+                raise
+            raise UserError(line) from error
+
 
 class _ErrorsAsItems(Dataset):
-    def __init__(self, dataset: DepthDataset | Subset) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: DepthDataset | Subset, remedies: workers.Remedies) -> None:
+        self.dataset, self.remedies = dataset, remedies
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, key: Any) -> Item | UserError:
         try:
-            return self.dataset[key]
+            with shortages_told(self.remedies):
+                return self.dataset[key]
         except UserError as error:
             return error
 
 
-def _collate_or_error(collate: Callable[[list], Batch], items: list) -> Batch | UserError:
+def _collate_or_error(
+    collate: Callable[[list], Batch], remedies: workers.Remedies, items: list
+) -> Batch | UserError:
     errors = [item for item in items if isinstance(item, UserError)]
-    return errors[0] if errors else collate(items)
+    if errors:
+        return errors[0]
+    try:
+        with shortages_told(remedies):
+            batch = collate(items)
+            if get_worker_info() is not None:
+                batch.share_memory()  # here and not when it is sent, where a failure is not told
+            return batch
+    except UserError as error:
+        return error
 
 
 def train_loader(
@@ -129,12 +163,13 @@ def train_loader(
     sampler: StepSampler,
     num_workers: int = 0,
     pin_memory: bool = False,
-    prefetch: int = 4,
+    prefetch: int = workers.PREFETCH,
 ) -> DepthLoader:
     """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready."""
     return DepthLoader(
         dataset,
         collate_train,
+        workers.TRAINING,
         batch_sampler=sampler,
         **_worker_options(num_workers, pin_memory, prefetch),
     )
@@ -147,12 +182,13 @@ def eval_loader(
     world_size: int = 1,
     num_workers: int = 0,
     pin_memory: bool = False,
-    prefetch: int = 4,
+    prefetch: int = workers.PREFETCH,
 ) -> DepthLoader:
     """This rank's share of the images in list order; `gt_depth` comes as a list."""
     return DepthLoader(
         dataset,
         collate_eval,
+        workers.EVALUATION,
         batch_size=batch_size,
         sampler=eval_indices(len(dataset), rank, world_size),
         **_worker_options(num_workers, pin_memory, prefetch),
@@ -164,13 +200,8 @@ def _worker_options(num_workers: int, pin_memory: bool, prefetch: int) -> dict[s
         "num_workers": num_workers,
         "pin_memory": pin_memory,
         "prefetch_factor": prefetch if num_workers else None,
-        "worker_init_fn": _use_one_thread,
+        "worker_init_fn": workers.start_worker,
         # Its own generator: a DataLoader otherwise draws from torch's global one, and a resumed
         # run would not see the same random numbers as an uninterrupted one.
         "generator": torch.Generator().manual_seed(0),
     }
-
-
-def _use_one_thread(worker: int) -> None:
-    """One worker per core: OpenCV's own threads would only fight over them."""
-    cv2.setNumThreads(0)

@@ -23,7 +23,7 @@ from common.errors import UserError
 from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
-from common.runtime.signals import Interrupted, catch_signals, should_stop
+from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
 
 Totals = Mapping[str, Tensor]
 
@@ -108,7 +108,12 @@ def fit(
             # Train: one update from this step's micro-batches.
             rate = learning_rate(config, step, total)
             fetch_start = time.perf_counter()
-            parts = [next(micro_batches) for _ in range(update.parts_per_step)]
+            try:
+                with caught.waiting():
+                    parts = [next(micro_batches) for _ in range(update.parts_per_step)]
+            except WaitEnded:
+                hooks.save(step)
+                raise Interrupted(step) from None
             window.data_seconds += time.perf_counter() - fetch_start
             window.add(update(step, parts, rate))
             hooks.after_step()

@@ -19,6 +19,7 @@ from common.data.lists import find_file
 from common.data.samples import SplitName
 from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
+from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
@@ -115,16 +116,19 @@ def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> Depth
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
     """This process's micro-batches of the plan's steps, in order."""
     config = plan.config
+    part_size = config.micro_batch_size or config.batch_size // processes.world_size
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
+        micro_batch_size=part_size,
         rank=processes.rank,
         world_size=processes.world_size,
         seed=plan.seed,
         start_step=plan.start_step,
         num_steps=plan.total_steps - plan.start_step,
     )
+    batch_bytes = part_size * dataset.item_bytes
+    check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
     return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
 
@@ -134,7 +138,8 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
-    workers = 4 if len(dataset) > 64 and pin_memory else 0
+    wanted = 4 if len(dataset) > 64 and pin_memory else 0
+    workers = num_workers_that_fit(config.batch_size * dataset.item_bytes, wanted)
     first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
     rank, world_size = processes.rank, processes.world_size
     return iter(eval_loader(first, config.batch_size, rank, world_size, workers, pin_memory))
