@@ -66,7 +66,7 @@ def free_shared_memory() -> float:
 
 
 def shared_memory_needed(batch_bytes: int, num_workers: int, parts_per_step: int = 1) -> int:
-    """Bytes of batches that are ready, in work and in use at once, in all processes of a machine."""
+    """Bytes of batches that are ready, in work and in use at once on this machine."""
     batches = num_workers * PREFETCH + parts_per_step
     return num_processes() * batch_bytes * batches if num_workers else 0
 
