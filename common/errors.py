@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
+# What gloo and NCCL say when another process has gone.
+_LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+
 
 class UserError(Exception):
     """A mistake the user can fix; its message is one line: what is wrong, where, what to do."""
@@ -43,17 +46,29 @@ def _run(main: Callable[[], None]) -> int:
             _print_error(str(error))
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing was lost", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:
         if isinstance(stop.code, int) or stop.code is None:
             return stop.code or 0
         raise
-    except RuntimeError:  # torch's, also when another process has gone
-        if not _told_together(None):
-            raise
+    except RuntimeError as error:  # torch's, also when another process has gone
+        lost = _lost_contact(error)
+        if not _told_together(lost):
+            if lost is None:
+                raise
+            _print_error(lost)
         return 2
     return 0
+
+
+def _lost_contact(error: RuntimeError) -> str | None:
+    """One line where another process has gone; None: it is another error."""
+    text = str(error)
+    if not (_is_one_of_several() and any(word in text for word in _LOST_CONTACT)):
+        return None
+    reason = text.partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
+    return f"another process of this run has ended or cannot be reached ({reason})"
 
 
 def _is_one_of_several() -> bool:

@@ -120,8 +120,8 @@ class DepthLoader(DataLoader):
         try:
             with workers.DEATHS.waiting(), shortages_told(self.remedies):
                 return next(batches, None)
-        except RuntimeError as error:
-            line = workers.describe_death(error, self.remedies)
+        except Exception as error:
+            line = workers.describe_death(error, self.remedies) if self.num_workers else None
             if line is None:
                 raise
             raise UserError(line) from error

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +77,11 @@ def num_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def describe_death(error: RuntimeError, remedies: Remedies) -> str | None:
-    """One line for torch's error about a worker that has died; None: it is another one."""
+def describe_death(error: Exception, remedies: Remedies) -> str | None:
+    """One line for an error of the wait for a batch whose worker has died; None: another error."""
+    is_cut = isinstance(error, ConnectionError | EOFError | FileNotFoundError)
+    if is_cut and not str(error).startswith("Caught "):  # those are of the data set, handed over
+        error = DEATHS.find() or RuntimeError("DataLoader worker ended")
     if not str(error).startswith("DataLoader worker"):
         return None
     text = f"{error}\n{error.__cause__}"  # the cause knows the signal, where torch saw two errors
@@ -127,6 +131,17 @@ class DeathWatch:
             yield
         finally:
             self._is_waiting = False
+
+    def find(self, seconds: float = 2.0) -> RuntimeError | None:
+        """torch's error about a worker that has just died; it may be known a little later."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                with self.waiting():
+                    time.sleep(0.05)
+            except RuntimeError as error:
+                return error
+        return None
 
     def _on_child(self, number: int, frame: Any) -> None:
         if self._is_waiting and self._raise is not None:

@@ -5,6 +5,7 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,28 @@ class Processes:
         return [row for part in parts for row in part]
 
 
+def check_address(address: str) -> None:
+    """Raise a `UserError` unless MASTER_ADDR can be looked up: torch would try for minutes."""
+    try:
+        socket.getaddrinfo(address, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"MASTER_ADDR={address}: this machine cannot find that address ({reason}); give the "
+            "first machine's IP address or a name that all machines know"
+        ) from None
+
+
+def check_num_gpus(num_processes: int) -> None:
+    """Raise a `UserError` when a machine has GPUs, but fewer than processes."""
+    num_gpus = torch.cuda.device_count()
+    if 0 < num_gpus < num_processes:
+        raise UserError(
+            f"NPROC={num_processes}: this machine has {num_gpus} GPU(s) to use; set NPROC to "
+            f"{num_gpus} or less, or CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
+        )
+
+
 @contextmanager
 def join_processes(device: str = "auto") -> Iterator[Processes]:
     """Join the other processes (if any) for the length of the block.
@@ -71,8 +96,10 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     place = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if use_cuda:
+        check_num_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
         torch.cuda.set_device(place)
     if world_size > 1:
+        check_address(os.environ.get("MASTER_ADDR", "127.0.0.1"))
         # Others wait while the main process encodes captions or images, which may take hours.
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
     yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
