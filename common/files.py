@@ -9,28 +9,38 @@ from common.errors import UserError
 
 
 @contextmanager
-def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
-    """Give a temporary name beside `path`; what was written there becomes `path` at the end.
+def write_errors_told(path: Path, *writer_errors: type[Exception]) -> Iterator[None]:
+    """Turn an `OSError` (no permission, disk full) in writing `path` into a `UserError`.
 
-    Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was.
-    An `OSError` (no permission, disk full) becomes a `UserError`, and so do `writer_errors`, for
-    writers that know no `OSError`.
+    writer_errors: others that are meant, for writers that know no `OSError`.
     """
     failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        yield
     except failures as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(
             f"cannot write {path}: {reason}; check the folder and the free disk space, or name "
             "another place"
         ) from error
-    finally:
-        with suppress(OSError):  # it became `path`, or its folder could not be made
-            temporary.unlink()
+
+
+@contextmanager
+def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
+    """Give a temporary name beside `path`; what was written there becomes `path` at the end.
+
+    Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was;
+    for errors of writing see `write_errors_told`.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    with write_errors_told(path, *writer_errors):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):  # it became `path`, or its folder could not be made
+                temporary.unlink()
 
 
 def make_folder(folder: Path) -> None:

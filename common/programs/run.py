@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
 from common.evaluation.panels import write_png
+from common.files import whole_file, write_errors_told
+from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
@@ -31,7 +32,7 @@ class Run:
         self.last = folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
         self._first_step = 0
 
     def log(self, text: str) -> None:
@@ -39,31 +40,32 @@ class Run:
         if not self.processes.is_main:
             return
         tqdm.write(text, file=sys.stderr)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+        except OSError as error:  # the line was told; what ends the run must not hang on its copy
+            tqdm.write(f"(not in log.txt: {error.strerror})", file=sys.stderr)
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""
         if not self.processes.is_main:
             return
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "metrics.jsonl"
+        with write_errors_told(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
-        self.board.flush()
+        self.board.scalars(step, kind, values)
 
     def panels(self, step: int, name: str, pictures: list[np.ndarray]) -> None:
         """Picture panels (uint8 RGB), as PNG files and in TensorBoard."""
         for index, picture in enumerate(pictures):
             write_png(self.folder / "panels" / f"{name}_{step:07d}_{index}.png", picture)
-            self.board.add_image(f"{name}/{index}", picture, step, dataformats="HWC")
-        self.board.flush()
+            self.board.picture(step, f"{name}/{index}", picture)
 
     @property
-    def board(self) -> SummaryWriter:
+    def board(self) -> Board:
+        """Made when it is first written to."""
         if self._board is None:
-            place = str(self.folder / "tensorboard")
-            self._board = SummaryWriter(place, purge_step=self._first_step)
+            self._board = Board(self.folder / "tensorboard", self._first_step)
         return self._board
 
     def rewind(self, step: int) -> None:
@@ -74,7 +76,8 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        with whole_file(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:
@@ -96,9 +99,8 @@ def open_run(config: RunConfig, stage: str, processes: Processes, arguments: lis
             raise UserError(
                 f"cannot write to {folder}: {error.strerror}; set output_root"
             ) from None
-        (folder / "config.yaml").write_text(
-            _resolved(config, arguments, processes), encoding="utf-8"
-        )
+        with whole_file(folder / "config.yaml") as temporary:
+            temporary.write_text(_resolved(config, arguments, processes), encoding="utf-8")
     processes.barrier()
     run = Run(folder, stage, processes, config.train.resume)
     if folder.name != stage:
