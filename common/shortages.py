@@ -43,6 +43,10 @@ _REMEDIES = {
 }
 
 
+class ShortageError(UserError):
+    """A machine has too little of something."""
+
+
 def shortage(error: BaseException) -> str | None:
     """What ran out, one of the names above; None: the error is another one."""
     if type(error).__name__ == "OutOfMemoryError":  # torch's; this module serves all programs
@@ -73,7 +77,7 @@ def shortage_line(error: BaseException, remedies: Mapping[str, str]) -> str | No
 
 @contextmanager
 def shortages_told(remedies: Mapping[str, str]) -> Iterator[None]:
-    """Turn what a machine has too little of into a `UserError`; see `shortage_line`."""
+    """Turn what a machine has too little of into a `ShortageError`; see `shortage_line`."""
     try:
         yield
     except UserError:
@@ -82,4 +86,4 @@ def shortages_told(remedies: Mapping[str, str]) -> Iterator[None]:
         line = shortage_line(error, remedies)
         if line is None:
             raise
-        raise UserError(line) from error
+        raise ShortageError(line) from error

@@ -23,12 +23,13 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from tqdm import tqdm
 
 from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
+from common.progress import progress_bar
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
@@ -80,7 +81,7 @@ def _caption_share(
     captioner = Captioner(settings, processes.device)
     with (
         caption_parts.open_part(output, processes.rank) as part,
-        tqdm(total=len(images), desc="captioning", disable=not processes.is_main) as bar,
+        progress_bar("captioning", len(images), unit="image") as bar,
     ):
         for batch in _read_ahead(images, arguments.batch_size):
             readable, problems = _split_off_unreadable(batch, arguments.skip_unreadable)
@@ -177,6 +178,7 @@ def _check_output(name: str) -> Path:
     output = resolve_path(name, True)
     if output.suffix != ".jsonl" or output.is_dir():
         raise UserError(f"--output {output}: must be a file whose name ends in .jsonl")
+    check_output(output)  # before the model is loaded
     return output
 
 

@@ -32,7 +32,7 @@ from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import check_output, whole_file
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from scripts.doctor_checks.commands import commands_for, place_of
@@ -82,6 +82,8 @@ class DoctorReport:
 def main() -> None:
     """Examine, print, write --json, and exit with 1 if there are problems."""
     arguments = _parse()
+    if arguments.json:
+        check_output(resolve_path(arguments.json, True))
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]

@@ -25,6 +25,7 @@ import torch
 
 from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.language.captions import captions_sha256, read_captions, write_entries
 from common.language.encoding import (
     PartFolder,
@@ -91,6 +92,7 @@ def import_published(arguments: argparse.Namespace, output: Path) -> None:
     problems += [f"{path} has no partner in text or text_feat" for path in files.lone]
     entries = [e for e in files.entries if e.caption is None or e.key in captions]
     captions_file = _captions_file(arguments, output, captions)
+    check_output(captions_file)
     keys = [entry.key for entry in entries]
     if not problems and captions_file.exists() and _is_done(output, keys, _origin(captions)):
         return
@@ -208,6 +210,7 @@ def _check_output(arguments: argparse.Namespace) -> Path:
         raise UserError(f"--output {output}: the name must end in .safetensors")
     if output.is_dir():
         raise UserError(f"--output {output} is a folder; name a file in it")
+    check_output(output)  # before anything is encoded
     return output
 
 

@@ -24,9 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.runtime.machine import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
-from scripts.run_plans.few_shot_report import ResultRow, write_few_shot_report
+from scripts.run_plans.few_shot_report import REPORT_FILES, ResultRow, write_few_shot_report
 
 
 def main() -> None:
@@ -42,6 +43,8 @@ def main() -> None:
         arguments.checkpoint,
         overrides,
     )
+    for name in REPORT_FILES:
+        check_output(output / name)
     facts = {"command": " ".join(sys.argv), **environment()}
     rows: list[ResultRow] = []
     failures: list[str] = []

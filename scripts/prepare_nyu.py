@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
+from common.files import check_folder
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
 from scripts.preparation.nyu_lists import ListReport, make_list
@@ -59,6 +60,7 @@ with `--download lists`, or train on all of them with data.split=nyu_dense36k.""
 def main() -> None:
     """Download if asked to, write the split, place sync/, write or check the lists, report."""
     arguments = _parse()
+    check_folder(arguments.root)
     failed = _download(arguments)
     _write_official_split(arguments)
     _place_sync(arguments)

@@ -21,12 +21,11 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
 from common.config import REPO_ROOT
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import check_folder, whole_file
+from common.progress import tracked
 from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
@@ -54,6 +53,7 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
+    check_folder(output)
     places = [*existing_places(arguments.root, "--root"), output]
     server = arguments.server if arguments.download else None
     folders = read_test_folders(get_split_file(places, output, server))
@@ -143,8 +143,8 @@ def find_test_files(
     output: Path, folders: list[str], depth_folder: str, allow_missing: bool
 ) -> list[RgbdFiles]:
     """The files of every test folder; what is missing is an error, or a warning if allowed."""
-    with tqdm(folders, desc="looking up samples", unit="sample") as bar:
-        results = [find_rgbd_files(output, folder, depth_folder) for folder in bar]
+    looked_at = tracked(folders, "looking up samples", unit="sample")
+    results = [find_rgbd_files(output, folder, depth_folder) for folder in looked_at]
     samples = [result for result in results if isinstance(result, RgbdFiles)]
     problems = [result for result in results if isinstance(result, str)]
     if problems:

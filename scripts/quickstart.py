@@ -31,6 +31,7 @@ from common.evaluation.scoring import (
     result_dict,
     write_json,
 )
+from common.files import check_output
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
 from common.programs.evaluate import Checkpoint
@@ -102,6 +103,7 @@ def main() -> None:
     if arguments.fresh:
         for folder in (data_root, run_dir, ROOT / "runs" / f"{experiment}_control"):
             shutil.rmtree(folder, ignore_errors=True)
+    check_output(run_dir / "results.json")
     start = time.monotonic()
     small = REHEARSAL_DATA if arguments.rehearsal else ()
     maker = str(ROOT / "scripts" / "make_demo_data.py")

@@ -119,10 +119,10 @@ def test_none_and_nyu_resize_the_prediction():
 @pytest.mark.parametrize(
     ("protocol", "pred_size", "gt_size", "said"),
     [
-        ("nyu_eigen", (60, 80), (60, 80), ["480x640", "60x80", "--protocol none"]),
+        ("nyu_eigen", (60, 80), (60, 80), ["480x640", "60x80", "eval.protocol=none"]),
         ("kitti_garg_full", (350, 1216), (375, 1242), ["352x1216", "350x1216", "375x1242"]),
         ("kitti_garg_kbcrop", (350, 1216), (375, 1242), ["352x1216", "350x1216", "375x1242"]),
-        ("kitti_garg_kbcrop", (64, 96), (64, 96), ["352x1216", "64x96", "--protocol none"]),
+        ("kitti_garg_kbcrop", (64, 96), (64, 96), ["352x1216", "64x96", "eval.protocol=none"]),
         ("kitti_eigen_full", (352, 1216), (300, 1242), ["352x1216", "300x1242"]),
     ],
 )

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from common.data import workers
-from common.data.batch import Batch, Item, collate_eval, collate_train
+from common.data.batch import Batch, Failure, Item, collate_eval, collate_train
 from common.data.dataset import DepthDataset
 from common.errors import UserError
-from common.shortages import shortages_told
+from common.shortages import ShortageError, shortages_told
 
 
 @dataclass(frozen=True)
@@ -89,37 +89,47 @@ def eval_indices(num_samples: int, rank: int, world_size: int) -> list[int]:
 class DepthLoader(DataLoader):
     """A DataLoader in which a user's error stays one line: workers return it instead of raising.
 
-    torch would hand a raised one on with the worker's whole traceback as its message. The death of
-    a worker becomes a `UserError` too. remedies: what a user does about either.
+    torch would hand a raised one on with the worker's whole traceback as its message. What it
+    yields are batches, and a `Failure` for each image that cannot be read; the other images of its
+    batch come without it. What a machine has too little of, and the death of a worker, are raised
+    as a `UserError`; remedies: what a user does about them.
     """
 
     def __init__(
         self,
-        dataset: DepthDataset | Subset,
+        dataset: DepthDataset,
         collate: Callable[[list], Batch],
         remedies: workers.Remedies,
         **options: Any,
     ) -> None:
         super().__init__(
-            _ErrorsAsItems(dataset, remedies),
-            collate_fn=partial(_collate_or_error, collate, remedies),
+            _FailuresAsItems(dataset, remedies),
+            collate_fn=partial(_collate_readable, collate, remedies),
             **options,
         )
         self.remedies = remedies
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        with shortages_told(self.remedies):
-            batches = super().__iter__()
-        workers.DEATHS.begin()
-        while (batch := self._next(batches)) is not None:
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+    @property
+    def num_images(self) -> int:
+        """How many images it yields, where its sampler names single ones."""
+        return len(self.sampler)  # type: ignore[arg-type]
 
-    def _next(self, batches: Iterator[Batch | UserError]) -> Batch | UserError | None:
+    def __iter__(self) -> Iterator[Batch | Failure]:  # type: ignore[override]
+        with shortages_told(self.remedies):
+            collated = super().__iter__()
+        workers.DEATHS.begin()
+        while (found := self._next(collated)) is not None:
+            if isinstance(found, UserError):
+                raise found
+            batch, failures = found
+            yield from failures
+            if batch is not None:
+                yield batch
+
+    def _next(self, collated: Iterator["Collated"]) -> "Collated | None":
         try:
             with workers.DEATHS.waiting(), shortages_told(self.remedies):
-                return next(batches, None)
+                return next(collated, None)
         except Exception as error:
             line = workers.describe_death(error, self.remedies) if self.num_workers else None
             if line is None:
@@ -127,33 +137,39 @@ class DepthLoader(DataLoader):
             raise UserError(line) from error
 
 
-class _ErrorsAsItems(Dataset):
-    def __init__(self, dataset: DepthDataset | Subset, remedies: workers.Remedies) -> None:
+class _FailuresAsItems(Dataset):
+    def __init__(self, dataset: DepthDataset, remedies: workers.Remedies) -> None:
         self.dataset, self.remedies = dataset, remedies
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Any) -> Item | UserError:
+    def __getitem__(self, key: int | tuple[int, int]) -> Item | Failure:
         try:
             with shortages_told(self.remedies):
                 return self.dataset[key]
         except UserError as error:
-            return error
+            index = key[0] if isinstance(key, tuple) else key
+            return Failure(self.dataset.samples[index].key, error)
 
 
-def _collate_or_error(
-    collate: Callable[[list], Batch], remedies: workers.Remedies, items: list
-) -> Batch | UserError:
-    errors = [item for item in items if isinstance(item, UserError)]
-    if errors:
-        return errors[0]
+Collated = tuple[Batch | None, list[Failure]] | UserError
+
+
+def _collate_readable(
+    collate: Callable[[list], Batch], remedies: workers.Remedies, items: list[Item | Failure]
+) -> Collated:
+    failures = [item for item in items if isinstance(item, Failure)]
+    readable = [item for item in items if not isinstance(item, Failure)]
+    for failure in failures:
+        if isinstance(failure.error, ShortageError):  # is no fault of the image
+            return failure.error
     try:
         with shortages_told(remedies):
-            batch = collate(items)
-            if get_worker_info() is not None:
+            batch = collate(readable) if readable else None
+            if batch is not None and get_worker_info() is not None:
                 batch.share_memory()  # here and not when it is sent, where a failure is not told
-            return batch
+            return batch, failures
     except UserError as error:
         return error
 
@@ -164,19 +180,27 @@ def train_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     prefetch: int = workers.PREFETCH,
-) -> DepthLoader:
-    """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready."""
-    return DepthLoader(
+) -> Iterator[Batch]:
+    """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready.
+
+    Raises the error of an image that cannot be read when its batch is due.
+    """
+    loader = DepthLoader(
         dataset,
         collate_train,
         workers.TRAINING,
         batch_sampler=sampler,
         **_worker_options(num_workers, pin_memory, prefetch),
     )
+    for batch in loader:
+        if isinstance(batch, Failure):
+            raise batch.error
+        yield batch
 
 
 def eval_loader(
-    dataset: DepthDataset | Subset,
+    dataset: DepthDataset,
+    num_images: int | None = None,
     batch_size: int = 1,
     rank: int = 0,
     world_size: int = 1,
@@ -184,13 +208,17 @@ def eval_loader(
     pin_memory: bool = False,
     prefetch: int = workers.PREFETCH,
 ) -> DepthLoader:
-    """This rank's share of the images in list order; `gt_depth` comes as a list."""
+    """This rank's share of the images in list order; `gt_depth` comes as a list.
+
+    num_images: only so many, from the start of the list.
+    """
+    num_images = min(len(dataset), num_images or len(dataset))
     return DepthLoader(
         dataset,
         collate_eval,
         workers.EVALUATION,
         batch_size=batch_size,
-        sampler=eval_indices(len(dataset), rank, world_size),
+        sampler=eval_indices(num_images, rank, world_size),
         **_worker_options(num_workers, pin_memory, prefetch),
     )
 

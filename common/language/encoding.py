@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
-from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import make_folder, whole_file
@@ -23,6 +22,7 @@ from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
+from common.progress import ProgressBar, progress_bar
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
@@ -132,14 +132,14 @@ class PartFolder:
         identities: one per item; the same text means the same feature.
         """
         parts = []
-        with tqdm(total=len(items), desc=title) as bar:
+        with progress_bar(title, len(items)) as bar:
             for first in range(0, len(items), part_size):
                 part = slice(first, first + part_size)
                 parts.append(self._part(items[part], identities[part], encode, bar))
         return torch.cat(parts)
 
     def _part(
-        self, items: Sequence[Any], identities: Sequence[str], encode: EncodePart, bar: tqdm
+        self, items: Sequence[Any], identities: Sequence[str], encode: EncodePart, bar: ProgressBar
     ) -> Tensor:
         name = hashlib.sha256(json.dumps([self.made_with, *identities]).encode()).hexdigest()
         path = self.folder / f"{name[:32]}.safetensors"

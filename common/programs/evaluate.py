@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,16 @@ from common.config import apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import resolve_path
 from common.data.samples import SplitName
 from common.errors import UserError
-from common.evaluation.protocols import PROTOCOLS
+from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.scoring import (
     EvalResult,
+    describe_failures,
     format_table,
     result_dict,
     write_csv,
     write_json,
 )
+from common.files import check_output
 from common.images.depth_files import DepthWriter
 from common.programs.assembly import load_split
 from common.programs.inference import evaluate_dataset
@@ -60,7 +62,13 @@ def evaluate(doc: str, *stages: Stage) -> None:
             if processes.is_main:
                 print(text)
             return
-        result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+        if processes.is_main:
+            _check_outputs(arguments)
+        try:
+            result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+        except ProtocolMismatch as error:
+            raise error.naming_option() from error
+        result = _naming_options(result)
         if processes.is_main:
             _report(result, opened.labels(config, arguments.split), arguments)
 
@@ -166,6 +174,15 @@ def _check_benchmark_options(arguments: argparse.Namespace) -> None:
             raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Try every place to write to before anything is scored."""
+    files = [Path(name) for name in (arguments.json, arguments.csv) if name]
+    if len({path.resolve() for path in files}) < len(files):
+        raise UserError(f"--json and --csv both name {arguments.json}; name two files")
+    for path in files:
+        check_output(path)
+
+
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     for override in arguments.overrides:
         if not override.startswith(("data.", "text.", "eval.", "output_root=")):
@@ -181,14 +198,31 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     return overrides
 
 
+def _naming_options(result: EvalResult) -> EvalResult:
+    """Failures as the user of these options is told of them."""
+    failures = [
+        replace(failure, error=failure.error.naming_option())
+        if isinstance(failure.error, ProtocolMismatch)
+        else failure
+        for failure in result.failures
+    ]
+    return replace(result, failures=failures)
+
+
 def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:
+    """Print and write the result; a `UserError` at the end if it is not complete."""
     content: dict[str, Any] = result_dict(result, **labels)
-    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(labels["stage"], result)]
+    name = labels["stage"] + (" (incomplete)" if result.failures else "")
+    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(name, result)]
     if arguments.micro:
-        rows.append((f"{labels['stage']} (over pixels)", {**content, "metrics": result.micro}))
+        rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
         content["micro"] = result.micro
     print(format_table(rows))
     if arguments.json:
         write_json(Path(arguments.json), content)
     if arguments.csv:
         write_csv(Path(arguments.csv), result)
+    if result.failures:
+        raise UserError(
+            f"incomplete, only {result.num_images} images are scored: {describe_failures(result)}"
+        )

@@ -6,13 +6,11 @@ settings would give other numbers never touches it: it writes to <stage>-2, <sta
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.errors import UserError
@@ -20,6 +18,7 @@ from common.evaluation.panels import write_png
 from common.files import whole_file, write_errors_told
 from common.programs.board import Board
 from common.programs.run_config import RunConfig
+from common.progress import write_line
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
 
@@ -39,12 +38,12 @@ class Run:
         """One line on the terminal and in log.txt."""
         if not self.processes.is_main:
             return
-        tqdm.write(text, file=sys.stderr)
+        write_line(text)
         try:
             with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
         except OSError as error:  # the line was told; what ends the run must not hang on its copy
-            tqdm.write(f"(not in log.txt: {error.strerror})", file=sys.stderr)
+            write_line(f"(not in log.txt: {error.strerror})")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from common.engine.optimization import adam
 from common.errors import UserError
 from common.language.language import Needs
+from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
@@ -93,6 +94,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
+    valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -117,6 +119,7 @@ class Stage:
     left_open: tuple[tuple[str, str], ...] = ()
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
+    valid: ValidMask = silog_valid
 
     @property
     def train_program(self) -> Path:

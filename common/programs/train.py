@@ -10,6 +10,7 @@ import torch
 from common.config import REPO_ROOT, find_yaml
 from common.errors import UserError
 from common.programs.assembly import load_data
+from common.programs.preflight import check_data, check_outputs
 from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
@@ -39,7 +40,11 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
     stage.prepare(model, config, data)
+    if processes.is_main:
+        check_data(data.train, data.val, config.eval, config.data.max_depth, stage.valid)
     run = open_run(config, stage.name, processes, sys.argv)
+    if processes.is_main:
+        check_outputs(run.folder, model)
     if stage.earlier and earlier_path:
         run.log(f"{stage.earlier.name}: {earlier_path}")
     stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from tqdm import tqdm
+from common.progress import progress_bar
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
@@ -89,7 +89,7 @@ def in_threads(work: Callable[[Checked], R], items: Sequence[Checked], label: st
     results: list[R] = []
     with (
         ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool,
-        tqdm(desc=label, total=len(items), leave=False, disable=None) as bar,
+        progress_bar(label, len(items), stays=False) as bar,
     ):
         for chunk in pool.map(lambda chunk: [work(item) for item in chunk], chunks):
             results += chunk

@@ -8,14 +8,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from common.data.data_set import ListFile
 from common.data.lists import read_list
 from common.data.samples import MIN_SHARE
 from common.errors import UserError
 from common.files import whole_file
 from common.images.reading import FolderIndex
+from common.progress import tracked
 
 FOCAL = "518.8579"  # pixels, the same in every published line
 
@@ -84,7 +83,7 @@ def scan_pairs(images: Path, prefix: str = "") -> list[str]:
         return []
     lines = []
     scenes = sorted(path for path in _children(images) if path.is_dir())
-    for scene in tqdm(scenes, desc=f"looking through {images.name}", unit="scene"):
+    for scene in tracked(scenes, f"looking through {images.name}", unit="scene"):
         names = {path.name for path in _children(scene)}
         for name in sorted(names):
             depth = "sync_depth_" + name.removeprefix("rgb_").removesuffix(".jpg") + ".png"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
+from common.progress import tracked
 from scripts.preparation.nyu_labeled import (
     DepthKind,
     LabeledFrame,
@@ -46,7 +46,7 @@ def write_official_split(
         }
         missing = [index for index, files in places.items() if not all(map(_is_there, files))]
         frames = labeled.read(missing, depth)
-        for frame in tqdm(frames, desc=FOLDER, total=len(missing), unit="pair"):
+        for frame in tracked(frames, FOLDER, len(missing), unit="pair"):
             _write_pair(frame, *places[frame.index])
     return len(missing)
 
