@@ -62,28 +62,26 @@ def shortage(error: BaseException) -> str | None:
     return next(found, None)
 
 
-def shortage_line(error: BaseException, remedies: Mapping[str, str]) -> str | None:
-    """`out of WHAT: reason; REMEDY`; None: the error is another one.
+def as_shortage(error: Exception, remedies: Mapping[str, str]) -> Exception:
+    """A `ShortageError` that says `out of WHAT (reason); REMEDY`, or the error itself.
 
     remedies: what helps, for some of the names above; others get the general one.
     """
-    what = shortage(error)
+    what = None if isinstance(error, UserError) else shortage(error)
     if what is None:
-        return None
+        return error
     reason = textwrap.shorten(str(error).partition("\n")[0], 160, placeholder=" ...")
     told = f" ({reason})" if reason else ""
-    return f"out of {what}{told}; {remedies.get(what, _REMEDIES[what])}"
+    return ShortageError(f"out of {what}{told}; {remedies.get(what, _REMEDIES[what])}")
 
 
 @contextmanager
 def shortages_told(remedies: Mapping[str, str]) -> Iterator[None]:
-    """Turn what a machine has too little of into a `ShortageError`; see `shortage_line`."""
+    """Turn what a machine has too little of into a `ShortageError`; see `as_shortage`."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        line = shortage_line(error, remedies)
-        if line is None:
+        told = as_shortage(error, remedies)
+        if told is error:
             raise
-        raise ShortageError(line) from error
+        raise told from error

@@ -92,7 +92,7 @@ class DepthLoader(DataLoader):
     torch would hand a raised one on with the worker's whole traceback as its message. What it
     yields are batches, and a `Failure` for each image that cannot be read; the other images of its
     batch come without it. What a machine has too little of, and the death of a worker, are raised
-    as a `UserError`; remedies: what a user does about them.
+    as a `ShortageError`; remedies: what a user does about them.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class DepthLoader(DataLoader):
             line = workers.describe_death(error, self.remedies) if self.num_workers else None
             if line is None:
                 raise
-            raise UserError(line) from error
+            raise ShortageError(line) from error
 
 
 class _FailuresAsItems(Dataset):

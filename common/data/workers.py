@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,7 +27,7 @@ PREFETCH = 4  # batches that each worker keeps ready
 # How a worker says what it ran out of when it can say nothing else.
 _EXIT_CODES = {SHARED_MEMORY: errno.ENOSPC, OPEN_FILES: errno.EMFILE, HOST_MEMORY: errno.ENOMEM}
 
-Remedies = Mapping[str, str]
+Remedies = dict[str, str]
 TRAINING: Remedies = {
     SHARED_MEMORY: "make it larger (docker run --shm-size=8g) or set train.num_workers=0",
     HOST_MEMORY: "set train.num_workers to less (0: no workers), or give the job more memory "
