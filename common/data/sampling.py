@@ -21,18 +21,17 @@ from common.shortages import ShortageError, shortages_told
 
 @dataclass(frozen=True)
 class StepSampler:
-    """This rank's micro-batches of every step, as lists of (index, position) keys.
+    """This process's micro-batches of every step, as lists of (index, position) keys.
 
     Sample number `position` of the run is entry `position % num_samples` of the permutation of
     epoch `position // num_samples`; the batch at the end of an epoch goes on into the next one.
-    Step s holds positions s * batch_size and on; rank r owns the r-th part of them.
+    Step s holds positions s * batch_size and on, of which this process owns `rows`.
     """
 
     num_samples: int
-    batch_size: int  # of one step, over all ranks
+    batch_size: int  # of one step, over all processes
     micro_batch_size: int
-    rank: int = 0
-    world_size: int = 1
+    rows: range | None = None  # of each step's batch; None: all
     seed: int = 0
     start_step: int = 0
     num_steps: int = 1  # steps to yield, from start_step on
@@ -40,40 +39,31 @@ class StepSampler:
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise UserError("there are no training images; check data.train_list")
-        check_share(self.batch_size, self.world_size)
+
+    @property
+    def own_rows(self) -> range:
+        """This process's, of each step's batch."""
+        return range(self.batch_size) if self.rows is None else self.rows
 
     @property
     def micro_batches_per_step(self) -> int:
-        """Of one rank; the last one of a step may be smaller."""
-        return -(-self.batch_size // self.world_size // self.micro_batch_size)
+        """Of this process; the last one of a step may be smaller."""
+        return -(-len(self.own_rows) // self.micro_batch_size)
 
     def __len__(self) -> int:
         return self.num_steps * self.micro_batches_per_step
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        share = self.batch_size // self.world_size
         epoch, order = -1, np.empty(0, np.int64)
         for step in range(self.start_step, self.start_step + self.num_steps):
-            start = step * self.batch_size + self.rank * share
             keys = []
-            for position in range(start, start + share):
+            for position in (step * self.batch_size + row for row in self.own_rows):
                 if position // self.num_samples != epoch:
                     epoch = position // self.num_samples
                     order = epoch_order(self.num_samples, self.seed, epoch)
                 keys.append((int(order[position % self.num_samples]), position))
-            for first in range(0, share, self.micro_batch_size):
+            for first in range(0, len(keys), self.micro_batch_size):
                 yield keys[first : first + self.micro_batch_size]
-
-
-def check_share(batch_size: int, world_size: int) -> None:
-    """Raise a `UserError` unless every process gets an equal part of the batch."""
-    if batch_size % world_size:
-        below = batch_size // world_size * world_size
-        nearest = f"{below} or {below + world_size}" if below else f"{world_size}"
-        raise UserError(
-            f"train.batch_size: {batch_size} is not divisible by the {world_size} processes; "
-            f"use {nearest}"
-        )
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:

@@ -190,9 +190,9 @@ class Update:
         self.config, self.seed = plan.config, plan.seed
         self.processes, self.scaler = processes, scaler
         self.precision = choose_precision(self.config.precision, processes.device)
-        self.local_size = self.config.batch_size // processes.world_size
-        self.part_size = self.config.micro_batch_size or self.local_size
-        self.parts_per_step = -(-self.local_size // self.part_size)
+        self.rows = processes.share(self.config.batch_size)
+        self.part_size = self.config.micro_batch_size or len(self.rows)
+        self.parts_per_step = -(-len(self.rows) // self.part_size)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
 
     def __call__(
@@ -259,7 +259,7 @@ class Update:
 
     def _random(self, step: int, index: int, part: MicroBatch) -> StepRandom:
         """The random numbers of a part; also seeds the layers that draw their own."""
-        first = self.processes.rank * self.local_size + index * self.part_size
+        first = self.rows.start + index * self.part_size
         rng = StepRandom(self.seed, step, self.config.batch_size, first, len(part))
         rng.seed_modules()
         return rng

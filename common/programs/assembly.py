@@ -16,7 +16,7 @@ from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.lists import find_file
 from common.data.samples import SplitName
-from common.data.sampling import DepthLoader, StepSampler, check_share, eval_loader, train_loader
+from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
 from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
@@ -90,7 +90,6 @@ def open_language(config: RunConfig, needs: Needs, processes: Processes) -> Lang
 
 def load_data(config: RunConfig, needs: Needs, processes: Processes) -> Data:
     """Training and validation data; lists and caption files are read once."""
-    check_share(config.train.batch_size, processes.world_size)
     finder = SplitFinder(config.data)
     splits = finder.find("train"), finder.find("val")
     language = open_language(config, needs, processes)
@@ -115,13 +114,13 @@ def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> Depth
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
     """This process's micro-batches of the plan's steps, in order."""
     config = plan.config
-    part_size = config.micro_batch_size or config.batch_size // processes.world_size
+    rows = processes.share(config.batch_size)
+    part_size = config.micro_batch_size or len(rows)
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
         micro_batch_size=part_size,
-        rank=processes.rank,
-        world_size=processes.world_size,
+        rows=rows,
         seed=plan.seed,
         start_step=plan.start_step,
         num_steps=plan.total_steps - plan.start_step,

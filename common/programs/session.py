@@ -200,8 +200,14 @@ class Session:
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
-            f"{run.processes.world_size} process(es), {run.processes.device}"
+            f"{run.processes.world_size} process(es){_shares(plan, run)}, {run.processes.device}"
         )
+
+
+def _shares(plan: Plan, run: Run) -> str:
+    """How many images of a batch each of several processes gets, where they get not the same."""
+    size, parts = plan.config.batch_size, run.processes.world_size
+    return f" (NPROC) of {size // parts} or {size // parts + 1} images" if size % parts else ""
 
 
 def _millions(parameters: Any) -> float:

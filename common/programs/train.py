@@ -28,8 +28,9 @@ def train(doc: str, *stages: Stage) -> None:
         print(doc.strip())
         raise SystemExit(0)
     settings = read_command_line(arguments, *stages)
-    with join_processes() as processes:
-        remedies = training_remedies(settings.config(), processes.world_size)
+    config = settings.config()
+    with join_processes(most=config.train.batch_size) as processes:
+        remedies = training_remedies(config, processes.world_size)
         with shortages_told(remedies):
             train_stage(settings, processes)
 

@@ -6,6 +6,7 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from common.errors import UserError
+from common.runtime.machine import unused_gpu
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Processes:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def share(self, batch_size: int) -> range:
+        """This process's rows of the effective batch; shares differ by one at most."""
+        first, end = (batch_size * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return range(first, end)
 
     def barrier(self) -> None:
         """Wait for every process."""
@@ -86,11 +93,14 @@ def check_num_gpus(num_processes: int) -> None:
 
 
 @contextmanager
-def join_processes(device: str = "auto") -> Iterator[Processes]:
+def join_processes(device: str = "auto", most: int | None = None) -> Iterator[Processes]:
     """Join the other processes (if any) for the length of the block.
 
-    An error leaves the connections open until the process ends: the others only wait until then.
+    most: so many take part; others, for which there is no work, end with code 0. An error leaves
+    the connections open until the process ends: the others only wait until then.
     """
+    if most is not None:
+        _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
@@ -102,9 +112,38 @@ def join_processes(device: str = "auto") -> Iterator[Processes]:
         check_address(os.environ.get("MASTER_ADDR", "127.0.0.1"))
         # Others wait while the main process encodes captions or images, which may take hours.
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
-    yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    processes = Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    if device == "auto" and processes.is_main and (warning := unused_gpu()):
+        print(warning, file=sys.stderr)
+    yield processes
     if world_size > 1:
         dist.destroy_process_group()
+
+
+def _limit_processes(most: int) -> None:
+    """End this process unless it is one of the first `most`; tell torch and the user."""
+    rank, local_rank, world_size, on_machine = (
+        int(os.environ.get(name, default))
+        for name, default in (
+            ("RANK", "0"),
+            ("LOCAL_RANK", "0"),
+            ("WORLD_SIZE", "1"),
+            ("LOCAL_WORLD_SIZE", "1"),
+        )
+    )
+    if world_size <= most:
+        return
+    if rank >= most:
+        raise SystemExit(0)
+    if rank == 0:
+        print(
+            f"{most} of {world_size} processes (NPROC) train: train.batch_size={most} has no image "
+            "for the others",
+            file=sys.stderr,
+        )
+    first = rank - local_rank  # of this machine
+    os.environ["WORLD_SIZE"] = str(most)
+    os.environ["LOCAL_WORLD_SIZE"] = str(min(on_machine, most - first))
 
 
 def wrap(
