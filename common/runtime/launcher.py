@@ -13,8 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT)
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from torch.distributed import DistError
@@ -58,7 +57,7 @@ def main() -> None:
     check_num_gpus(per_machine)
     if machines.count * per_machine == 1:
         sys.argv = [program, *arguments]
-        sys.path[0] = str(Path(program).parent)
+        sys.path[:2] = [str(Path(program).parent)]  # for this file's folder and the one above
         runpy.run_path(program, run_name="__main__")
     else:
         sys.exit(_launch([program, *arguments], machines, per_machine))
