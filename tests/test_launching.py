@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import call, run_process, start_process, train_process
+from conftest import call, run_process, start_process, train_process, write_program
 
 from common.config import REPO_ROOT
 from common.errors import UserError
@@ -161,12 +161,6 @@ def test_nvidias_own_program_is_asked(tmp_path, monkeypatch, listing, found):
     write_program(tmp_path / "nvidia-smi", f'test "$1" = -L && echo "{listing}"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert machine._has_nvidia_gpu() == (found or Path("/dev/nvidia0").exists())
-
-
-def write_program(path, text):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import run_process
-from test_launching import write_program
+from conftest import run_process, write_program
 
 from common.config import REPO_ROOT
 

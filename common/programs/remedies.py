@@ -31,9 +31,9 @@ def training_remedies(config: RunConfig, num_processes: int) -> workers.Remedies
 
 def evaluation_remedies(config: EvalConfig) -> workers.Remedies:
     """For what runs out in an evaluation."""
-    if config.batch_size == 1:
-        return workers.EVALUATION
-    text = f"set eval.batch_size={config.batch_size // 2}"
+    text = "lower data.height and data.width"
+    if config.batch_size > 1:
+        text = f"set eval.batch_size={config.batch_size // 2}"
     return workers.EVALUATION | {
         GPU_MEMORY: text,
         HOST_MEMORY: f"{text} or give the job more memory (Slurm: --mem)",
