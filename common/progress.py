@@ -18,11 +18,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from functools import partial
 from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
-T = TypeVar("T")
+Tracked = TypeVar("Tracked")
 
 TENTHS = 10
 MIN_SECONDS = 10.0  # between two lines
@@ -77,13 +78,13 @@ def progress_bar(
 
 
 def tracked(
-    items: Iterable[T],
+    items: Iterable[Tracked],
     title: str,
     total: int | None = None,
     *,
     unit: str = "it",
     stays: bool = True,
-) -> Iterator[T]:
+) -> Iterator[Tracked]:
     """The items, with a bar that counts them. total: their number, where they have no length."""
     length = len(items) if total is None and isinstance(items, Sized) else total
     with progress_bar(title, length, unit=unit, stays=stays) as bar:
@@ -168,13 +169,13 @@ class _Lines(_Silence):
         """`300/1000 (30 %), 12.5 step/s, 0:00:56 left`."""
         seconds = max(time.monotonic() - self.start, 1e-9)
         rate = (self.done - self.first) / seconds
-        size = tqdm.format_sizeof if self.unit == "B" else "{:g}".format
+        is_bytes = self.unit == "B"
+        size = partial(tqdm.format_sizeof, suffix="B") if is_bytes else "{:g}".format
         parts = [size(self.done)]
         if self.total:
             parts[0] += f"/{size(self.total)} ({100 * self.done / self.total:.0f} %)"
         if rate > 0:
-            speed = size(rate) if self.unit == "B" else f"{rate:.3g}"
-            parts.append(f"{speed} {self.unit}/s")
+            parts.append(f"{size(rate)}/s" if is_bytes else f"{rate:.3g} {self.unit}/s")
         if self.total and rate > 0 and self.done < self.total:
             left = tqdm.format_interval((self.total - self.done) / rate)
             parts.append(f"{left} left")

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from common.config import require_at_least
 from common.errors import UserError
+from common.runtime.processes import send
 from llm_mde.lora import add_lora
 from llm_mde.tokenizer import PromptTokenizer
 
@@ -127,7 +128,7 @@ class LanguageModel(nn.Module):
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
             mask[index, : len(row)] = 1
         device = self.embeddings.device
-        return PromptTokens(ids.to(device), mask.bool().to(device))
+        return PromptTokens(send(ids, device), send(mask.bool(), device))
 
     def forward(self, tokens: Tensor, prompt: PromptTokens | None) -> Tensor:
         """tokens: [B, T, D], in the space of word embeddings -> their last states [B, T, D]."""

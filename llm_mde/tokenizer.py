@@ -8,7 +8,6 @@ LLM-MDE's way; the built-in one is ours.
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from open_clip import SimpleTokenizer
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
@@ -42,6 +41,9 @@ class PromptTokenizer:
     @classmethod
     def built_in(cls) -> "PromptTokenizer":
         """CLIP's byte-pair encoding."""
+        # Imported here: a named language model brings its own tokenizer.
+        from open_clip import SimpleTokenizer
+
         return cls(SimpleTokenizer().encode)
 
     @classmethod

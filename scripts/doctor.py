@@ -29,13 +29,17 @@ import numpy as np
 from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
+from common.data.dataset import build_dataset
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split
 from common.errors import UserError, run_program
+from common.evaluation.protocols import ProtocolMismatch
+from common.evaluation.scoring import EvalConfig
 from common.files import check_output, whole_file
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
-from scripts.doctor_checks.commands import commands_for, place_of
+from common.programs.preflight import check_configured_data, check_evaluation
+from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
 from scripts.doctor_checks.files import (
@@ -45,7 +49,7 @@ from scripts.doctor_checks.files import (
     file_sizes,
     locate_files,
 )
-from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
+from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
 from scripts.doctor_checks.lists import configured_splits, read_lists
@@ -54,6 +58,7 @@ from scripts.doctor_checks.text import check_text, text_feature_length
 
 WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
+VAL_SHARE = DataConfig.val_share
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class DoctorConfig:
 
     data: DataConfig
     text: TextConfig = field(default_factory=TextConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
     output_root: Path = REPO_ROOT / "runs"
 
 
@@ -103,7 +109,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
-        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
+        overrides = [f"data.root={resolve_path(root, True)}", *overrides]
     apply_overrides(tree, sources, overrides)
     kept = {name: value for name, value in tree.items() if name not in others}
     # Files that change only the data of a run leave the size out.
@@ -144,7 +150,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     length = text_feature_length(config.text, resolve)
     findings += check_disk(config.output_root, num_images, length)
     if not any(finding.level == "problem" for finding in findings):
-        findings += try_as_training(data)
+        findings += try_as_training(data, config.eval)
     counts = {split: len(pairs) for split, pairs in lists.items()}
     return DoctorReport(data.name, merged(findings), counts, time.monotonic() - start)
 
@@ -162,7 +168,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
 
 
 def examine_text(
-    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
+    config: DoctorConfig, files: dict[str, ListedFiles], commands: Commands
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
@@ -190,15 +196,25 @@ def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> li
     return findings
 
 
-def try_as_training(data: DataConfig) -> list[Finding]:
-    """The last word: what training itself would refuse."""
+def try_as_training(data: DataConfig, evaluation: EvalConfig) -> list[Finding]:
+    """The last word, by the code of training and scoring themselves: what they would refuse."""
+    splits = configured_splits(data)
+    if "train" in splits and "val" not in splits:
+        text = "training needs validation images, and data.val_share=0 leaves none"
+        return [problem("no_validation", text, fix=settings(f"data.val_share={VAL_SHARE:g}"))]
     findings = []
-    for split in configured_splits(data):
-        try:
-            find_split(data, split)
-        except UserError as error:
-            text, _, fix = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
+    try:
+        if "train" in splits:
+            check_configured_data(data, evaluation)
+        if "test" in splits:
+            test = build_dataset(data, find_split(data, "test"))
+            check_evaluation(test, evaluation, data.max_depth)
+    except ProtocolMismatch as error:
+        fix = settings("eval.protocol=none")
+        findings.append(problem("wrong_protocol", str(error).partition("; ")[0], fix=fix))
+    except UserError as error:
+        text, _, fix = str(error).partition("; ")
+        findings.append(problem("refused", f"training refuses it: {text}", fix=advice(fix)))
     return findings
 
 
@@ -224,7 +240,7 @@ def describe(finding: Finding) -> str:
     if finding.level != "ok":
         for label, example in zip(("such as", "", ""), finding.examples, strict=False):
             lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
+    for label, text in (("cause", finding.cause), ("fix", str(finding.fix))):
         lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
     return "\n".join(lines)
 
@@ -246,7 +262,9 @@ def verdict(report: DoctorReport) -> str:
     notes = sum(finding.level == "note" for finding in report.findings)
     ending = f"{notes} notes, {report.seconds:.1f} s"
     if not codes:
-        return f"healthy: training will accept this data ({ending})"
+        is_sure = all(finding.code != "depth_unit" for finding in report.findings)
+        doubt = "" if is_sure else ", but only you can say if the unit of depth is right"
+        return f"healthy{doubt}: training will accept this data ({ending})"
     return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
 
 
@@ -264,9 +282,8 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
-    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
-    fields_of = asdict(finding)
-    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
+    """Its fields; programs read what fixes it as one text, `mend`, or in its parts, `fix`."""
+    return {**asdict(finding), "mend": str(finding.fix)}
 
 
 def _parse() -> argparse.Namespace:

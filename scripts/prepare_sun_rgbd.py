@@ -121,8 +121,8 @@ def _link(found: Path, target: Path, is_fuller: bool) -> None:
         return
     if is_fuller and target.is_dir() and not target.is_symlink():
         raise UserError(
-            f"{target} has fewer of the test samples than {found}; delete it, then a link to that "
-            "one takes its place"
+            f"{target} has fewer of the test samples than {found}; name another --output, where a "
+            "link to that one is made"
         )
     link(found, target)
 

@@ -151,7 +151,7 @@ def test_a_zero_shot_folder_is_all_test_and_trains_nothing(data):
     assert "data.test_share=1" in refusal(data, "train")
     assert "no val images" in refusal(data, "val")
     none = replace(data, test_share=0)
-    assert "no test images: set data.test_list or data.test_share" in refusal(none, "test")
+    assert "no test images: set data.test_share above 0, or data.test_list" in refusal(none, "test")
     assert len(keys(none, "train")) + len(keys(none, "val")) == 20
 
 

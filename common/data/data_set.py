@@ -46,7 +46,8 @@ class DataSet:
     """How a data set is stored, listed, trained on and checked.
 
     Stored: 16-bit PNG depth holds meters * depth_scale, 0 = no measurement; rotated_bits: turned by
-    3 bits, as in SUN RGB-D. Depth paths start in one of depth_dirs below the ground-truth folder.
+    3 bits, as in SUN RGB-D. Float maps hold meters * float_depth_scale. Depth paths start in one of
+    depth_dirs below the ground-truth folder.
     """
 
     name: str  # data.name
@@ -57,6 +58,7 @@ class DataSet:
     depth_range: DepthRange | None = None  # None: anybody's images
     depth_dirs: tuple[str, ...] = ("",)
     rotated_bits: bool = False
+    float_depth_scale: float = 1.0
     # Listed
     splits: tuple[PublishedSplit, ...] = ()
     find_pairs: Callable[[Path, Path], list[Pair]] | None = None  # where there are no lists

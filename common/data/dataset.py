@@ -74,6 +74,12 @@ class DepthDataset(Dataset):
         """Image uint8 [H, W, 3] and stored depth [H, W] before anything random."""
         return self.reader.for_training(index, self.samples[index])
 
+    def to_meters(self, depth: np.ndarray) -> np.ndarray:
+        """A stored map [H, W], of 16 bits or floats, in meters: float32 [1, H, W]."""
+        is_float = depth.dtype != np.uint16
+        scale = self.data_set.float_depth_scale if is_float else self.data_set.depth_scale
+        return transforms.to_meters(depth, scale)
+
     def _crop(
         self, image: np.ndarray, depth: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -87,10 +93,9 @@ class DepthDataset(Dataset):
         return image, transforms.crop(depth, top, left, *size)
 
     def _item(self, sample: Sample, image: np.ndarray, depth: np.ndarray, position: int) -> Item:
-        scale = self.data_set.depth_scale if depth.dtype == np.uint16 else 1.0
         return Item(
             image=torch.from_numpy(image),
-            gt_depth=torch.from_numpy(transforms.to_meters(depth, scale)),
+            gt_depth=torch.from_numpy(self.to_meters(depth)),
             key=sample.key,
             position=position,
             **self.language.words_of(sample.key),

@@ -128,7 +128,7 @@ def carve_by_scene(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pai
     if len(counts) < 2:
         raise UserError(
             f"cannot carve a validation split: all {len(pairs)} training images are of one scene; "
-            "set data.val_list, or data.val_share=0 to go without"
+            "divide the list, and name both parts with data.train_list and data.val_list"
         )
     chosen = _choose_scenes(counts, round(share * len(pairs)), seed)
     rest = [pair for pair, scene in zip(pairs, scenes, strict=True) if scene not in chosen]

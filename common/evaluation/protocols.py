@@ -155,6 +155,11 @@ def describe_unknown(name: str) -> str:
     return f"unknown protocol '{name}', did you mean '{nearest}'? (all: {', '.join(PROTOCOLS)})"
 
 
+def cropped(depth: Tensor, protocol: Protocol) -> Tensor:
+    """The part of a map [h, w], in the protocol's frame, that the protocol looks at."""
+    return depth[protocol.crop(*depth.shape)]
+
+
 def valid_mask(gt_depth: Tensor, protocol: Protocol, max_depth: float) -> Tensor:
     """Return the scored pixels: inside the protocol's crop and 1e-3 < gt < max_depth.
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from common.config import require_at_least
 from common.data.batch import Batch, Failure
+from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
 from common.evaluation.metrics import (
     METRIC_NAMES,
@@ -21,6 +23,7 @@ from common.evaluation.metrics import (
 )
 from common.evaluation.protocols import (
     PROTOCOLS,
+    cropped,
     describe_unknown,
     find_protocol,
     valid_mask,
@@ -37,6 +40,7 @@ SUMMARY_KEYS = (
     "num_missing",
     "num_clamped",
     "num_nonfinite",
+    "gt_used",
 )
 GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
 
@@ -50,9 +54,12 @@ class EvalConfig:
     flip: bool = False
     batch_size: int = 8
     max_images: int | None = None
+    saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
+        if self.saved_depth_scale is not None and not 0 < self.saved_depth_scale < math.inf:
+            raise ValueError(f"saved_depth_scale: {self.saved_depth_scale} is not above 0")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
 
@@ -65,10 +72,12 @@ class EvalResult:
     scored pixel counting the same. num_skipped: images without any valid pixel, and those the data
     set had left out already. num_missing: images of the list whose files are missing. num_clamped,
     num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
-    those where it was nan or infinite. per_image: one row for each scored image, in the order of
-    the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt), `num_pixels`,
-    `num_clamped`, `num_nonfinite`. failures: what could not be read, scored or handed on; the
-    numbers above are those of the other images.
+    those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
+    scored, images without any scored pixel included. per_image: one row for each scored image, in
+    the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
+    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
+    failures: what could not be read, scored or handed on; the numbers above are those of the other
+    images.
     """
 
     protocol: str
@@ -78,10 +87,16 @@ class EvalResult:
     num_missing: int
     num_clamped: int
     num_nonfinite: int
+    gt_use: GroundTruthUse
     metrics: dict[str, float]
     micro: dict[str, float]
     per_image: list[Row]
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def gt_used(self) -> float:
+        """Share of the measured ground truth that is scored."""
+        return self.gt_use.share
 
 
 def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
@@ -214,7 +229,9 @@ def score_batch(
             continue
         valid = valid_mask(gt, protocol, rule.max_depth)
         scores = score_image(pred, gt, valid, rule.max_depth)
-        rows.append({"position": int(position), "image_path": name, **scores})
+        use = count_use(cropped(gt, protocol), cropped(valid, protocol))
+        measured = {"num_measured": use.num_measured, "farthest": use.farthest}
+        rows.append({"position": int(position), "image_path": name, **scores, **measured})
     return rows, failures
 
 
@@ -225,6 +242,7 @@ def summarize(
     unique = {(row["position"], row["image_path"]): row for row in rows}
     ordered = [unique[key] for key in sorted(unique)]
     scored = [row for row in ordered if row["num_pixels"] > 0]
+    inner = ("position", "farthest")
     num_skipped += len(ordered) - len(scored)
     if not scored:
         raise UserError(
@@ -239,9 +257,13 @@ def summarize(
         num_missing=num_missing,
         num_clamped=sum(row["num_clamped"] for row in scored),
         num_nonfinite=sum(row["num_nonfinite"] for row in scored),
+        gt_use=total_use(
+            GroundTruthUse(row["num_measured"], row["num_pixels"], row["farthest"])
+            for row in ordered
+        ),
         metrics=average_over_images(scored),
         micro=average_over_pixels(scored),
-        per_image=[{k: v for k, v in row.items() if k != "position"} for row in scored],
+        per_image=[{k: v for k, v in row.items() if k not in inner} for row in scored],
     )
 
 
@@ -280,6 +302,8 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 

@@ -10,7 +10,7 @@ from common.errors import UserError
 
 # Training pairs share one pixel grid, so an EXIF rotation must not turn the image alone.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
+NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
 _NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
 
 
@@ -49,7 +49,7 @@ def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
     depth = _load_npy(path) if suffix == ".npy" else _decode_depth(path, suffix)
     if depth.dtype != np.uint16:
         return np.where((depth > 0) & (depth < np.inf), depth, 0).astype(np.float32)
-    depth[depth == _NO_MEASUREMENT] = 0
+    depth[depth == NO_MEASUREMENT] = 0
     return (depth >> 3) | (depth << 13) if rotated_bits else depth
 
 

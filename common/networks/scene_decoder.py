@@ -10,12 +10,12 @@ when asked for (`SceneFeatures.dense`): depth heads work on the levels, see `fas
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.networks.fast import kept
 from common.networks.fast.depth_head import sum_upsampled
 from common.networks.fast.upsampling import upsample, upsample_to
 from common.networks.layers import check_divisible, conv3x3, two_convs
@@ -71,8 +71,7 @@ class SceneDecoder(nn.Module):
         return self.activation(self.grid[index](x + code))
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@kept(64)
 def position_code(
     channels: int, height: int, width: int, device: torch.device | str = "cpu"
 ) -> Tensor:

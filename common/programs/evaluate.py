@@ -22,7 +22,7 @@ from common.evaluation.scoring import (
     write_json,
 )
 from common.files import check_output
-from common.images.depth_files import DepthWriter
+from common.images.depth_files import DepthWriter, describe_changed
 from common.programs.assembly import load_split
 from common.programs.inference import evaluate_dataset
 from common.programs.run_config import RunConfig
@@ -71,6 +71,8 @@ def evaluate(doc: str, *stages: Stage) -> None:
         result = _naming_options(result)
         if processes.is_main:
             _report(result, opened.labels(config, arguments.split), arguments)
+            if result.gt_use.is_loud:
+                print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ class Checkpoint:
         writer = None
         if save_predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}
-            writer = DepthWriter(Path(save_predictions), dataset.data_set.depth_scale, files)
+            scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
+            writer = DepthWriter(Path(save_predictions), scale, files)
         result = evaluate_dataset(
             model,
             self.stage.predict,
@@ -117,6 +120,10 @@ class Checkpoint:
             processes,
             writer,
         )
+        if writer is not None:
+            lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
+            if processes.is_main and lost:
+                print(lost, file=sys.stderr)
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
@@ -149,7 +156,7 @@ def _parse(doc: str) -> argparse.Namespace:
         "--save-predictions",
         metavar="DIR",
         help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
-        "the data set's unit",
+        "the data set's unit (eval.saved_depth_scale=NUMBER stored units make a meter)",
     )
     add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
     add("overrides", nargs="*", metavar="key=value", help="change single settings")

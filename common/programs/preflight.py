@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from common.data.batch import collate_eval, collate_train
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
+from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.data.splits import SplitFinder
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS, find_protocol, resize_to_gt
@@ -50,38 +51,44 @@ def check_data(
     evaluation: EvalConfig,
     max_depth: float,
     valid: ValidMask = silog_valid,
-) -> None:
+) -> GroundTruthUse:
     """Raise the `UserError` that training or its first evaluation would end with.
 
-    max_depth: meters. valid: see `Stage`.
+    max_depth: meters. valid: see `Stage`. Returns how much ground truth is trained on.
     """
-    check_training_images(train, max_depth, valid)
+    use = check_training_images(train, max_depth, valid)
     check_evaluation(val, evaluation, max_depth)
+    return use
 
 
-def check_training_images(train: DepthDataset, max_depth: float, valid: ValidMask) -> None:
+def check_training_images(
+    train: DepthDataset, max_depth: float, valid: ValidMask
+) -> GroundTruthUse:
     """Read some images as training does; refuse depth of which no pixel would be trained on."""
-    measured: list[Tensor] = []
-    num_images, num_used, end = 0, 0, time.monotonic() + SECONDS
+    parts: list[GroundTruthUse] = []
+    end = time.monotonic() + SECONDS
     for index in _spread(len(train), MOST):
         gt_depth = collate_train([train[index, index]]).gt_depth  # [1, 1, H, W]
-        num_images += 1
-        num_used += int(valid(gt_depth, max_depth).sum())
-        measured.append(gt_depth[gt_depth > 0])
-        if num_used and num_images >= FEWEST and time.monotonic() > end:
+        parts.append(count_use(gt_depth, valid(gt_depth, max_depth)))
+        is_used = any(part.num_used for part in parts)
+        if is_used and len(parts) >= FEWEST and time.monotonic() > end:
             break
-    if num_used:
-        return
-    pixels = torch.cat(measured)
+    use = total_use(parts)
+    if use.num_used == 0:
+        raise UserError(_nothing_to_learn(use, train, max_depth))
+    return use
+
+
+def _nothing_to_learn(use: GroundTruthUse, train: DepthDataset, max_depth: float) -> str:
     first = train.samples[0].depth_file
-    if not len(pixels):
-        raise UserError(
-            f"none of {num_images} training images has a measured pixel (first {first}); are these "
-            "the depth maps? Check data.gt_root"
+    if use.num_measured == 0:
+        return (
+            f"none of {use.num_images} training images has a measured pixel (first {first}); are "
+            "these the depth maps? Check data.gt_root"
         )
-    raise UserError(
-        f"nothing to learn: all depth of {num_images} training images is outside the range that "
-        f"is trained on. It lies between {pixels.min():.4g} and {pixels.max():.4g} m, "
+    return (
+        f"nothing to learn: all depth of {use.num_images} training images is outside the range "
+        f"that is trained on. It lies between {use.nearest:.4g} and {use.farthest:.4g} m, "
         f"data.max_depth is {max_depth:g} m; correct data.max_depth, or data.depth_scale (now "
         f"{train.data_set.depth_scale:g}) if the unit is another (first {first})"
     )

@@ -117,7 +117,7 @@ class Session:
         self.is_evaluating = True
         self.model.eval()
         predict, result = self.stage.predict, self._score(step)
-        self.run.scalars(step, "val", result.metrics)
+        self.run.scalars(step, "val", {**result.metrics, "gt_used": result.gt_used})
         if self.run.processes.is_main:
             pictures = draw_prediction_panels(self.model, predict, self.data.val)
             self.run.panels(step, "val", pictures)
@@ -125,8 +125,12 @@ class Session:
         self.run.log(
             f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
             f"{result.metrics['rmse']:.4f} m, d1 {result.metrics['d1']:.4f} "
-            f"({result.num_images} images, protocol {result.protocol})"
+            f"({result.num_images} images, protocol {result.protocol}, "
+            f"{100 * result.gt_used:.3g} % of the measured pixels)"
         )
+        if result.gt_use.is_loud:
+            max_depth = self.config.data.max_depth
+            self.run.log(f"val: {result.gt_use.describe('scored', max_depth)}")
         self.is_evaluating = False
 
     def _score(self, step: int) -> EvalResult:

@@ -15,7 +15,7 @@ from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
-from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class EarlierStage:
     """The stage whose checkpoint another one starts from.
 
     load: checkpoint -> network. place: config -> the file or run folder it names, or None: the run
-    of the experiments in `experiments`. is_optional: without a place there is no earlier stage.
+    of the experiments in `experiments`. is_needed: config -> whether it cannot be done without.
     """
 
     name: str  # as in its Stage
@@ -31,15 +31,18 @@ class EarlierStage:
     load: Callable[[dict], nn.Module]
     place: Callable[[Any], Path | None]
     experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
-    is_optional: bool = False
+    is_needed: Callable[[Any], bool] = lambda config: True
 
     def find(self, config: RunConfig) -> Path | None:
-        """Its checkpoint: at the configured place, else in the first experiment that has one."""
+        """Its checkpoint: at the configured place, else in the first experiment that has one.
+
+        None: there is none, and it is not needed.
+        """
         place = self.place(config)
-        if place is None and self.is_optional:
-            return None
         named = [name for name in dict.fromkeys(self.experiments(config)) if name]
         folders = [place] if place else [config.output_root / name / self.name for name in named]
+        if place is None and not self.is_needed(config) and not any(map(checkpoint_in, folders)):
+            return None
         return find_checkpoint(self.name, self.folder, f"init.{self.name}=PATH", *folders)
 
     def read(self, path: Path) -> nn.Module:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from common.data.batch import Batch, collate_eval
 from common.data.kitti_benchmark import (
+    FARTHEST,
     NAMES,
     BenchmarkImages,
     find_images,
@@ -62,7 +63,7 @@ def export_submission(
     if processes.is_main and language.notes:
         print(*language.notes, sep="\n", file=sys.stderr)
     images = BenchmarkImages(files, language)
-    max_depth = config.data.max_depth
+    max_depth = min(config.data.max_depth, FARTHEST)
     with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
         counts = _predict_images(
             model, stage.predict, images, config.eval, max_depth, processes, folder

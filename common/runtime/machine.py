@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ def environment() -> dict[str, str]:
     packages = ("torch", "torchvision", "timm", "open_clip_torch", "numpy")
     return {
         "commit": _git_commit(),
-        "versions": ", ".join(f"{p} {version(p)}" for p in packages),
+        "versions": ", ".join(f"{p} {_version(p)}" for p in packages),
         "python": platform.python_version(),
         "machine": machine(),
     }
@@ -70,6 +70,14 @@ def _has_nvidia_gpu() -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return listed.returncode == 0 and "GPU" in listed.stdout
+
+
+def _version(package: str) -> str:
+    """Not every program needs every package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def _git_commit() -> str:

@@ -188,6 +188,13 @@ def compile_if_possible(
     return cast(nn.Module, torch.compile(model))
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on `device`; without pinned memory the CPU would wait for the GPU."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The model inside DDP (or `torch.compile`), or the model itself."""
     for attribute in ("module", "_orig_mod"):

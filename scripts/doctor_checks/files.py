@@ -9,8 +9,9 @@ from common.data.data_config import DataConfig
 from common.data.lists import Pair
 from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
 from common.images.reading import FolderIndex
-from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
-from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
+from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
+from scripts.doctor_checks.findings import Finding, Fix, advice, fine, in_threads, note, problem
+from scripts.doctor_checks.lists import editable_list
 
 _TAIL = 64  # bytes in which a whole PNG or JPEG ends
 _CHUNK = 2000
@@ -34,7 +35,7 @@ def locate_files(data: DataConfig, split: SplitName, pairs: list[Pair]) -> Liste
     return ListedFiles(split, [p for p in pairs if p.depth is not None], samples, present)
 
 
-def check_presence(files: ListedFiles, data: DataConfig, command: str) -> list[Finding]:
+def check_presence(files: ListedFiles, data: DataConfig, command: Fix) -> list[Finding]:
     """Missing images and missing depth maps, each with the likely cause."""
     image_keys, depth_keys = places(data, files.split)
     search = Search([image_keys.root_dir, depth_keys.root_dir])
@@ -42,15 +43,15 @@ def check_presence(files: ListedFiles, data: DataConfig, command: str) -> list[F
     wanted = list(zip(files.pairs, files.samples, strict=True))
     images = [(p.image, s.image_file) for p, s in wanted if s.image_file not in index]
     depths = [(p.depth or "", s.depth_file) for p, s in wanted if s.depth_file not in index]
-    findings = []
-    for what, kind, missing, keys, other in (
-        ("missing_image", "images", images, image_keys, depth_keys),
-        ("missing_depth", "depth maps", depths, depth_keys, image_keys),
+    findings, source = [], editable_list(data, files.split)
+    for column, what, kind, missing, keys, other in (
+        (1, "missing_image", "images", images, image_keys, depth_keys),
+        (2, "missing_depth", "depth maps", depths, depth_keys, image_keys),
     ):
         if not missing:
             continue
-        listed = [path for path, _ in missing]
-        why = explain_missing(listed, len(wanted), keys, search, other, command)
+        listed = ListColumn([path for path, _ in missing], len(wanted), source, column)
+        why = explain_missing(listed, keys, search, other, command)
         text = f"{files.split}: {len(missing):,} of {len(wanted):,} {kind} are missing"
         if not why.is_setting and len(missing) <= (1 - MIN_SHARE) * len(wanted):
             text += " (training would leave these out)"
@@ -111,11 +112,13 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
     if lost:
         text = f"{len(lost):,} files of {len(sizes):,} are links that lead nowhere"
         cause = "the disk they lie on is not mounted, or they were moved"
-        findings.append(problem("unreadable", text, lost, cause, "mount it, or link them again"))
+        findings.append(
+            problem("unreadable", text, lost, cause, advice("mount it, or link them again"))
+        )
     if empty or cut:
         text = f"{len(empty):,} files are empty, {len(cut):,} are cut off, of {len(sizes):,}"
         cause = "a full disk, or a copy, a download or an unpacking that was interrupted"
-        fix = "copy or unpack these files again"
+        fix = advice("copy or unpack these files again")
         findings.append(problem("unreadable", text, [*empty, *cut], cause, fix))
     if num_checked < len(rest):
         text = f"only {num_checked:,} of {len(rest):,} file ends were looked at in {seconds:.0f} s"

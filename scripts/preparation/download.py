@@ -80,7 +80,7 @@ def _check_present(path: Path, sha256: str | None) -> None:
     if sha256 is not None and not sha256_of(path).startswith(sha256):
         raise UserError(
             f"{path} is not the published file: its sha256 does not begin with {sha256[:12]}; "
-            "delete it to download it again"
+            "name another --root or --output to download it again"
         )
 
 

@@ -38,7 +38,7 @@ class ListReport:
         elif self.num_lines == self.expected_lines:
             parts.append("as many lines as published" + self._hash_note())
         else:
-            again = "" if self.written else "; delete it to have it written again"
+            again = "" if self.written else ", and kept as it is"
             parts.append(f"NOT the published {self.expected_lines:,} lines{again}")
         if self.num_missing:
             parts.append(f"{self.num_missing:,} of them name files that are MISSING")

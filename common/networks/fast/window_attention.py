@@ -19,7 +19,6 @@ heads, D channels of a head, C = A * D.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from common.networks.fast import takes_plain
+from common.networks.fast import kept, takes_plain
 
 Sides = tuple[int, int]
 _APART = -100.0  # added to the scores of two cells that only the roll made neighbors
@@ -123,8 +122,7 @@ class Windows:
     mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
 
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept must do for training too
+@kept(32)
 def windows_of(
     grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
 ) -> Windows:
