@@ -11,8 +11,6 @@ import pytest
 import torch
 from conftest import call, train
 
-from common.data.frame_cache import FrameCache
-from common.engine import log_window
 from common.engine.loop import Update
 from common.errors import UserError
 from common.evaluation.scoring import EvalConfig
@@ -201,26 +199,3 @@ def test_an_interruption_of_any_program_promises_nothing():
         raise KeyboardInterrupt
 
     assert call(main).err == "interrupted\n"
-
-
-def test_a_cache_without_file_locks(monkeypatch, tmp_path):
-    """On Windows; everything else does without."""
-    monkeypatch.setattr("common.data.frame_cache.fcntl", None)
-    with pytest.raises(UserError, match=r"data\.cache: this system has no locks.*data\.cache=null"):
-        FrameCache(tmp_path, "nyu", [], (64, 96), "")
-
-
-@pytest.mark.parametrize(("platform", "unit"), [("linux", 2**10), ("darwin", 1)])
-def test_memory_is_in_gigabytes_on_every_system(monkeypatch, platform, unit):
-    monkeypatch.setattr(log_window.sys, "platform", platform)
-    usage = resource.struct_rusage([0, 0, 3 * 2**30 // unit, *range(13)])
-    monkeypatch.setattr(resource, "getrusage", lambda who: usage)
-    assert log_window.memory_gb(CPU) == 3.0
-
-
-def test_memory_where_it_cannot_be_known(monkeypatch):
-    monkeypatch.setitem(log_window.sys.modules, "resource", None)
-    assert log_window.memory_gb(CPU) is None
-    window = log_window.Window(1)
-    window.add({})
-    assert "memory_gb" not in window.close(Processes(0, 1, CPU), 1.0)
