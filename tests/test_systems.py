@@ -15,7 +15,9 @@ from common.runtime.processes import Processes
 
 CPU = torch.device("cpu")
 WITHOUT = """
-import importlib, os, shutil, signal, sys
+import importlib, os, signal, sys
+import cv2, huggingface_hub, open_clip, peft, tensorboard, timm, torch.distributed.run, transformers
+from transformers import PreTrainedModel  # packages go by the system's name: before it is lacking
 sys.modules["fcntl"] = None
 for name in ("posix_fallocate", "pread", "preadv", "pwrite", "pwritev", "geteuid"):
     delattr(os, name)

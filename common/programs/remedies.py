@@ -16,7 +16,7 @@ def training_remedies(config: RunConfig, num_processes: int) -> workers.Remedies
             f"set train.micro_batch_size={part_size // 2} (the same training in smaller parts)"
         )
     encoder = getattr(getattr(config, "model", None), "encoder", None)
-    if encoder is not None and not encoder.activation_checkpointing:
+    if encoder is not None and encoder.name == "swin" and not encoder.activation_checkpointing:
         ways.append("set model.encoder.activation_checkpointing=true")
     ways.append("lower data.height and data.width")
     if part_size == 1:

@@ -4,6 +4,7 @@ They end a wait for data, in which no step runs: a disk that does not answer may
 """
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from common.runtime.processes import Processes
 
-PATIENCE = 10.0  # seconds: several processes first try to end at the same step
+PATIENCE = 10.0  # seconds that one of several processes waits for data after a signal
 
 
 class Interrupted(Exception):
@@ -28,43 +29,48 @@ class WaitEnded(BaseException):
 
 
 class Caught(list[int]):
-    """The signals that arrived, and whether they may end what is done now.
+    """The signals that arrived; they end a wait for data.
 
-    In one process they end a wait for data at once. Several processes get `PATIENCE`, to end at the
-    same step: one that leaves ends the step of the others.
+    In one process at once. Several end at the same step, unless one waits for `PATIENCE`: if it
+    leaves, that ends the step of the others.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._may_end_wait = self._is_waiting = False
+        self._waits_since: float | None = None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Raise `WaitEnded` when signals may end the block, before it or during it."""
-        self._is_waiting = True
+        """Raise `WaitEnded` when a signal ends the block."""
+        self._waits_since = time.monotonic()
         try:
-            if self._may_end_wait:
+            if self and _is_alone():
                 raise WaitEnded
             yield
         finally:
-            self._is_waiting = False
+            self._waits_since = None
 
     def note(self, number: int, _frame: Any) -> None:
         """The handler of SIGINT and SIGTERM."""
-        is_alone = not torch.distributed.is_initialized()
-        if self and number == signal.SIGINT and is_alone:
+        if self and number == signal.SIGINT and _is_alone():
             raise KeyboardInterrupt
         self.append(number)
-        if is_alone:
-            self.end_wait()
-        elif hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
-
-    def end_wait(self, *_: Any) -> None:
-        """From now on no wait goes on; the handler of the timer."""
-        self._may_end_wait = True
-        if self._is_waiting:
+        if not _is_alone():
+            self.look()
+        elif self._waits_since is not None:
             raise WaitEnded
+
+    def look(self, *_: Any) -> None:
+        """End a wait that is too long, else look again later; the handler of the timer."""
+        waited = 0.0 if self._waits_since is None else time.monotonic() - self._waits_since
+        if waited >= PATIENCE:
+            raise WaitEnded
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE - waited)
+
+
+def _is_alone() -> bool:
+    return not torch.distributed.is_initialized()
 
 
 @contextmanager
@@ -73,7 +79,7 @@ def catch_signals() -> Iterator[Caught]:
     caught = Caught()
     handlers: dict[int, Any] = {signal.SIGINT: caught.note, signal.SIGTERM: caught.note}
     if hasattr(signal, "SIGALRM"):
-        handlers[signal.SIGALRM] = caught.end_wait
+        handlers[signal.SIGALRM] = caught.look
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield caught
