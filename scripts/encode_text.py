@@ -39,6 +39,7 @@ from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
 from common.language.provenance import describe_provenance
 from common.runtime.claims import claim_path
+from common.runtime.machine import unused_gpu
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
@@ -202,6 +203,8 @@ def _report(output: Path, what: str) -> None:
 
 
 def _device() -> str:
+    if warning := unused_gpu():
+        print(warning, file=sys.stderr)
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -47,6 +47,12 @@ class DepthDataset(Dataset):
         """Height and width of the largest images that a network is given."""
         return self.data_set.crop_size or self.reader.size
 
+    @property
+    def item_bytes(self) -> int:
+        """Of image and depth of a training item; words and features are small beside them."""
+        height, width = self.reader.size
+        return (3 + 1) * height * width * torch.float32.itemsize
+
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
         if self.cache is not None:

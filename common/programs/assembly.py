@@ -16,8 +16,9 @@ from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.lists import find_file
 from common.data.samples import SplitName
-from common.data.sampling import DepthLoader, StepSampler, check_share, eval_loader, train_loader
+from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
+from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
@@ -89,7 +90,6 @@ def open_language(config: RunConfig, needs: Needs, processes: Processes) -> Lang
 
 def load_data(config: RunConfig, needs: Needs, processes: Processes) -> Data:
     """Training and validation data; lists and caption files are read once."""
-    check_share(config.train.batch_size, processes.world_size)
     finder = SplitFinder(config.data)
     splits = finder.find("train"), finder.find("val")
     language = open_language(config, needs, processes)
@@ -114,16 +114,19 @@ def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> Depth
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
     """This process's micro-batches of the plan's steps, in order."""
     config = plan.config
+    rows = processes.share(config.batch_size)
+    part_size = config.micro_batch_size or len(rows)
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
-        rank=processes.rank,
-        world_size=processes.world_size,
+        micro_batch_size=part_size,
+        rows=rows,
         seed=plan.seed,
         start_step=plan.start_step,
         num_steps=plan.total_steps - plan.start_step,
     )
+    batch_bytes = part_size * dataset.item_bytes
+    check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
     return train_loader(dataset, sampler, config.num_workers, pin_memory)
 
@@ -133,12 +136,13 @@ def evaluation_batches(
 ) -> DepthLoader:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
+    wanted = 4 if len(dataset) > 64 and pin_memory else 0
     return eval_loader(
         dataset,
         config.max_images,
         config.batch_size,
         processes.rank,
         processes.world_size,
-        num_workers=4 if len(dataset) > 64 and pin_memory else 0,
+        num_workers=num_workers_that_fit(config.batch_size * dataset.item_bytes, wanted),
         pin_memory=pin_memory,
     )

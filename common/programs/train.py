@@ -12,12 +12,14 @@ from common.data.ground_truth import GroundTruthUse
 from common.errors import UserError
 from common.programs.assembly import load_data
 from common.programs.preflight import check_data, check_outputs
+from common.programs.remedies import training_remedies
 from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
 from common.runtime.processes import Processes, join_processes
+from common.shortages import shortages_told
 
 
 def train(doc: str, *stages: Stage) -> None:
@@ -27,8 +29,11 @@ def train(doc: str, *stages: Stage) -> None:
         print(doc.strip())
         raise SystemExit(0)
     settings = read_command_line(arguments, *stages)
-    with join_processes() as processes:
-        train_stage(settings, processes)
+    config = settings.config()
+    with join_processes(most=config.train.batch_size) as processes:
+        remedies = training_remedies(config, processes.world_size)
+        with shortages_told(remedies):
+            train_stage(settings, processes)
 
 
 def train_stage(settings: Settings, processes: Processes) -> None:
