@@ -8,11 +8,15 @@ The focal length may be left out; nothing reads it. An absolute path that exists
 otherwise a leading slash means nothing, as in the published lists.
 """
 
+import json
 import os
 import re
+import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +32,26 @@ class Pair:
 
     image: str
     depth: str | None  # None: the list has no ground truth for this image
+
+
+def pack(values: list[Any]) -> bytes:
+    """Plain values in few bytes, as a checkpoint keeps them; `unpack` gives them back."""
+    return zlib.compress(json.dumps(values).encode(), level=1)
+
+
+def unpack(packed: bytes) -> list[Any]:
+    """Undo `pack`."""
+    return json.loads(zlib.decompress(packed))
+
+
+def pack_pairs(pairs: Iterable[Pair]) -> bytes:
+    """The pairs in few bytes."""
+    return pack([(pair.image, pair.depth) for pair in pairs])
+
+
+def unpack_pairs(packed: bytes) -> list[Pair]:
+    """Undo `pack_pairs`."""
+    return [Pair(*columns) for columns in unpack(packed)]
 
 
 def find_file(name: str, root: Path) -> Path:

@@ -4,7 +4,7 @@ list file -> split -> language (captions, features, controls) -> data set -> bat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.utils.data import Subset
 
 from common.data.batch import Batch
+from common.data.before import Before
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.lists import find_file
+from common.data.kept_checks import check_unseen
+from common.data.kept_data import KeptData
+from common.data.lists import find_file, pack_pairs
 from common.data.samples import SplitName
 from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
@@ -35,10 +38,15 @@ from common.runtime.processes import Processes
 
 @dataclass(frozen=True)
 class Data:
-    """The training and the validation split of a run."""
+    """The training and the validation split of a run.
+
+    kept: what its checkpoints keep of them; only the main process has it.
+    """
 
     train: DepthDataset
     val: DepthDataset
+    kept: KeptData | None = None
+    notes: tuple[str, ...] = ()
 
     def train_text_features(self) -> Tensor:
         """[N, D], one row per training image."""
@@ -88,23 +96,51 @@ def open_language(config: RunConfig, needs: Needs, processes: Processes) -> Lang
     return LanguageReader(config.data, config.text, needs, place)
 
 
-def load_data(config: RunConfig, needs: Needs, processes: Processes) -> Data:
-    """Training and validation data; lists and caption files are read once."""
+def load_data(
+    config: RunConfig, needs: Needs, processes: Processes, before: Before | None = None
+) -> Data:
+    """Training and validation data; lists and caption files are read once.
+
+    before: what the run that goes on, or an earlier stage, keeps of its data.
+    """
     check_share(config.train.batch_size, processes.world_size)
-    finder = SplitFinder(config.data)
-    splits = finder.find("train"), finder.find("val")
+    finder = before.finder(config.data) if before else SplitFinder(config.data)
+    splits = [finder.find(name) for name in ("train", "val")]
+    if before is not None:
+        splits = [before.check_images(split, config.data) for split in splits]
     language = open_language(config, needs, processes)
     data = Data(*(_dataset(config, split, language) for split in splits))
     data.train.open_cache()
-    return data
+    if not processes.is_main:
+        return data
+    notes = before.compare(finder, splits) if before else ()
+    return replace(data, kept=_keep(config, finder, splits), notes=(*finder.notes, *notes))
+
+
+def _keep(config: RunConfig, finder: SplitFinder, splits: list[Split]) -> KeptData:
+    divided = {name: pack_pairs(pairs) for name, pairs in finder.divided.items()}
+    pairs = {**divided, **{split.name: split.pairs for split in splits}}
+    return KeptData.take(config.data, pairs, {split.name: split.samples for split in splits})
 
 
 def load_split(
-    config: RunConfig, name: SplitName, needs: Needs, processes: Processes
+    config: RunConfig,
+    name: SplitName,
+    needs: Needs,
+    processes: Processes,
+    kept: KeptData | None = None,
 ) -> DepthDataset:
-    """One split."""
-    split = SplitFinder(config.data).find(name)
-    return _dataset(config, split, open_language(config, needs, processes))
+    """One split; a `UserError` if it is to be scored and was trained on.
+
+    kept: what the checkpoint that is to be scored keeps of its data.
+    """
+    finder = SplitFinder(config.data, kept if kept and kept.divides(config.data) else None)
+    split = finder.find(name)
+    if kept is not None and name != "train":
+        check_unseen(split, kept, config.data)
+    dataset = _dataset(config, split, open_language(config, needs, processes))
+    dataset.notes = (*finder.notes, *dataset.notes)
+    return dataset
 
 
 def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> DepthDataset:

@@ -107,9 +107,10 @@ def open_run(config: RunConfig, stage: str, processes: Processes, arguments: lis
     return run
 
 
-def will_resume(config: RunConfig, stage: str) -> bool:
-    """Whether a run of this config goes on from a checkpoint."""
-    return config.train.resume and (choose_folder(config, stage) / "checkpoints/last.pt").exists()
+def find_resumed(config: RunConfig, stage: str) -> Path | None:
+    """The checkpoint that a run of this config goes on from; None: it starts."""
+    last = choose_folder(config, stage) / "checkpoints/last.pt"
+    return last if config.train.resume and last.exists() else None
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:

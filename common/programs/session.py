@@ -69,6 +69,7 @@ class Session:
         self.optimizer = stage.optimizer(stage.parameters(model, config), config.train)
         self.scaler = gradient_scaler(config.train, run.processes.device)
         self.best_metric = float("inf")
+        self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:
         """The steps from `start_step` to the end."""
@@ -86,6 +87,8 @@ class Session:
         self.scaler.load_state_dict(saved.get("scaler", {}))
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric = saved["best_metric"]
+        if "data" not in saved:
+            self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
@@ -144,6 +147,7 @@ class Session:
             "model_config": self.model.describe(),
             "config": to_dict(self.config),
             "step": step,
+            "data": self._kept,
             "sampler_position": step * self.config.train.batch_size,
             "best_metric": self.best_metric,
         }
@@ -156,7 +160,7 @@ class Session:
             f"{len(data.train)} training and {len(data.val)} validation images; "
             f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
         )
-        for note in (*data.train.notes, *data.val.notes):
+        for note in (*data.notes, *data.train.notes, *data.val.notes):
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "

@@ -8,13 +8,17 @@ import numpy as np
 import torch
 
 from common.config import REPO_ROOT, find_yaml
+from common.data.before import Before
+from common.data.kept_data import KeptData
+from common.data.splits import is_scanned
 from common.errors import UserError
 from common.programs.assembly import load_data
-from common.programs.run import open_run, will_resume
+from common.programs.run import find_resumed, open_run
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
+from common.runtime.checkpoints import load_checkpoint
 from common.runtime.processes import Processes, join_processes
 
 
@@ -37,9 +41,12 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     config = settings.config(earlier)
     seed_everything(config.seed)
     model = stage.build(config, earlier)
-    data = load_data(config, stage.needs(model), processes)
+    before = known_before(stage, config, earlier_path)
+    data = load_data(config, stage.needs(model), processes, before)
     stage.prepare(model, config, data)
     run = open_run(config, stage.name, processes, sys.argv)
+    if data.kept and is_scanned(config.data):
+        data.kept.write_lists(run.folder / "splits")
     if stage.earlier and earlier_path:
         run.log(f"{stage.earlier.name}: {earlier_path}")
     stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
@@ -48,9 +55,22 @@ def train_stage(settings: Settings, processes: Processes) -> None:
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
     """The earlier stage's checkpoint; a resumed run needs none that only gives first weights."""
-    if stage.earlier is None or (stage.earlier.is_optional and will_resume(config, stage.name)):
+    if stage.earlier is None or (stage.earlier.is_optional and find_resumed(config, stage.name)):
         return None
     return stage.earlier.find(config)
+
+
+def known_before(stage: Stage, config: RunConfig, earlier: Path | None) -> Before | None:
+    """The data of the run that goes on, else of the earlier stage's run; None: nothing is known."""
+    resumed = find_resumed(config, stage.name)
+    if resumed is not None:
+        path, name, recipes = resumed, stage.name, (stage.recipe,)
+    elif stage.earlier is not None and earlier is not None:
+        path, name, recipes = earlier, stage.earlier.name, ("staged",)
+    else:
+        return None
+    kept = KeptData.of(load_checkpoint(path, stage=name, recipes=recipes))
+    return None if kept is None else Before(kept, f"{name} ({path})", resumed is not None)
 
 
 def read_command_line(arguments: list[str], *stages: Stage) -> Settings:
