@@ -1,4 +1,4 @@
-"""What a start knows of its data from before: from the run that goes on, or from an earlier stage."""
+"""What a start knows of its data from before: from the run that goes on, or an earlier stage."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ class Before:
     is_own: bool
 
     def finder(self, data: DataConfig) -> SplitFinder:
-        """What divides a folder without lists as it was divided before, unless it is another one."""
+        """Divides a folder without lists as it was divided before, unless it is another folder."""
         if self.is_own:  # `check_images` says what is missing
             return SplitFinder(replace(data, allow_missing=True), self.kept)
         return SplitFinder(data, self.kept if self.kept.divides(data) else None)

@@ -76,7 +76,7 @@ def describe_seen(split: Split, kept: KeptData, data: DataConfig, by: str) -> st
     if not seen:
         return ""
     settings = kept.other_settings(data)
-    remedy = f"leave out {' '.join(settings)}" if settings else "take them out of the list"
+    remedy = f"set {' '.join(settings)}, as then" if settings else "take them out of the list"
     return (
         f"{split.name}: {len(seen)} of {len(split.samples)} images were trained on by {by}, first "
         f"{seen[0]}; {remedy}"

@@ -1,4 +1,4 @@
-"""What a run keeps of its data in its checkpoints: who is in which split, and which files those were.
+"""What a run keeps of its data in its checkpoints: which image is in which split, which file it is.
 
 Folders grow, lists are edited, pictures are replaced under the same names; the splits of a run and
 what is known of its images stay with it. `kept_checks.py` compares them with what is there now.
@@ -14,7 +14,7 @@ import torch
 
 from common.config import look_up, to_dict
 from common.data.data_config import DataConfig
-from common.data.lists import Pair, pack, pack_pairs, unpack, unpack_pairs
+from common.data.lists import Pair, pack, unpack, unpack_pairs
 from common.data.samples import Sample, SplitName
 from common.files import whole_file
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
@@ -89,10 +89,14 @@ class KeptData:
         return any(has_contents(path, contents[name]) for name, path in self.places(data).items())
 
     def other_settings(self, data: DataConfig) -> list[str]:
-        """Which of `DIVIDING_KEYS` have other values now, as `data.test_share=0.5`."""
+        """What the run had for those of `DIVIDING_KEYS` that are others now: `data.val_share=0.1`."""
         now = to_dict(data)
-        others = [key for key in DIVIDING_KEYS if now[key] != look_up(self.data, key)]
-        return [f"data.{key}={now[key]}" for key in others]
+        before = {key: look_up(self.data, key) for key in DIVIDING_KEYS}
+        return [
+            f"data.{key}={'null' if value is None else value}"
+            for key, value in before.items()
+            if now[key] != value
+        ]
 
     def divides(self, data: DataConfig) -> bool:
         """Whether `data` is the folder of this run and is to be divided as this run did."""

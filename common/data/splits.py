@@ -52,7 +52,7 @@ class Split:
 
 def configured_splits(data: DataConfig) -> list[SplitName]:
     """The splits that there are: by a list, by `data.split`, or as a share of the images."""
-    is_scanned, is_named = is_scanned(data), data.split is not None
+    is_scanned, is_named = is_searched(data), data.split is not None
     has_train = data.test_share < 1 if is_scanned else data.train_list is not None or is_named
     has_val = data.val_list is not None or (has_train and data.val_share > 0)
     has_test = data.test_list is not None or is_named or (is_scanned and data.test_share > 0)
@@ -111,7 +111,7 @@ class SplitFinder:
 
     def pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
         """What the lists or the folder say, whether the files exist or not."""
-        if is_scanned(self.data):
+        if is_searched(self.data):
             return self._scanned_pairs(name)
         if name == "test" or (name == "val" and self.data.val_list is not None):
             return self._listed(name)
@@ -131,7 +131,7 @@ class SplitFinder:
     @property
     def divided(self) -> dict[SplitName, list[Pair]]:
         """The splits that a folder without lists is divided into; none where there are lists."""
-        if not is_scanned(self.data):
+        if not is_searched(self.data):
             return {}
         listed = {"val": self.data.val_list, "test": self.data.test_list}
         names: tuple[SplitName, ...] = ("train", "val", "test")
@@ -212,7 +212,7 @@ class SplitFinder:
         return scan(data.root, data.gt_root or data.root)
 
 
-def is_scanned(data: DataConfig) -> bool:
+def is_searched(data: DataConfig) -> bool:
     """Whether a folder is searched for the images and divided, for want of lists."""
     return data.data_set.find_pairs is not None and data.train_list is None
 

@@ -110,10 +110,11 @@ def load_language(
         words = _new_words(text, label, list(files), needs, place, category_of)
     if needs.image_dim is None:
         return words
-    images = load_image_features(text.image_features, text.encoder, files, place)
+    images, notes = load_image_features(text.image_features, text.encoder, files, place)
     _check_length("image", images, needs.image_dim)
     require_features(files, images, "image", "the image features")
-    return replace(words, image_features=images)
+    told = tuple(f"{label}: {note}" for note in notes)
+    return replace(words, image_features=images, notes=(*words.notes, *told))
 
 
 def _own_words(

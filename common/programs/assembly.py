@@ -109,7 +109,8 @@ def load_data(
     if before is not None:
         splits = [before.check_images(split, config.data) for split in splits]
     language = open_language(config, needs, processes)
-    data = Data(*(_dataset(config, split, language) for split in splits))
+    train, val = (_dataset(config, split, language) for split in splits)
+    data = Data(train, val)
     data.train.open_cache()
     if not processes.is_main:
         return data

@@ -12,7 +12,7 @@ from common.config import apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import resolve_path
 from common.data.kept_data import KeptData
 from common.data.samples import SplitName
-from common.data.splits import is_scanned
+from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS
 from common.evaluation.scoring import (
@@ -101,7 +101,7 @@ class Checkpoint:
         kept = KeptData.of(self._read())
         dataset = load_split(config, split, self.stage.needs(model), processes, kept)
         notes = list(dataset.notes)
-        if kept is None and is_scanned(config.data):
+        if kept is None and is_searched(config.data):
             notes.append(f"{self.path} does not say which images it was trained on; the folder was "
                          "divided again")  # fmt: skip
         if processes.is_main and notes:

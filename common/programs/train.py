@@ -10,7 +10,7 @@ import torch
 from common.config import REPO_ROOT, find_yaml
 from common.data.before import Before
 from common.data.kept_data import KeptData
-from common.data.splits import is_scanned
+from common.data.splits import is_searched
 from common.errors import UserError
 from common.programs.assembly import load_data
 from common.programs.run import find_resumed, open_run
@@ -45,7 +45,7 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     data = load_data(config, stage.needs(model), processes, before)
     stage.prepare(model, config, data)
     run = open_run(config, stage.name, processes, sys.argv)
-    if data.kept and is_scanned(config.data):
+    if data.kept and is_searched(config.data):
         data.kept.write_lists(run.folder / "splits")
     if stage.earlier and earlier_path:
         run.log(f"{stage.earlier.name}: {earlier_path}")
