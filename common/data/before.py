@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from common.data.data_config import DataConfig
-from common.data.kept_checks import as_kept, compare_files, describe_seen
+from common.data.dataset import DepthDataset
+from common.data.kept_checks import as_kept, compare_files, compare_words, describe_seen
 from common.data.kept_data import KeptData
 from common.data.splits import Split, SplitFinder
 from common.errors import UserError
@@ -27,15 +28,12 @@ class Before:
         """The split as this run may use it; a `UserError` if it may not."""
         return as_kept(split, self.kept, data.allow_changed) if self.is_own else split
 
-    def compare(self, finder: SplitFinder, splits: list[Split]) -> list[str]:
-        """Notes for the log; a `UserError` if the files, or what they are used for, do not fit."""
+    def check_files(self, finder: SplitFinder, splits: list[Split]) -> list[str]:
+        """Notes for the log; a `UserError` if the files are others, or were trained on before."""
         data = finder.data
         if self.is_own:
-            return [
-                note
-                for split in splits
-                for note in compare_files(split, self.kept, data.allow_changed)
-            ]
+            compared = (compare_files(split, self.kept, data.allow_changed) for split in splits)
+            return [note for notes in compared for note in notes]
         validated = [split for split in splits if split.name == "val"]
         if not finder.divided:  # lists are the user's own choice
             return [seen for split in validated if (seen := self._seen(split, data))]
@@ -44,6 +42,10 @@ class Before:
             if seen:
                 raise UserError(seen)
         return []
+
+    def check_words(self, dataset: DepthDataset, data: DataConfig) -> list[str]:
+        """Notes for the log; a `UserError` if the network would read other words than before."""
+        return compare_words(dataset, self.kept, data.allow_changed) if self.is_own else []
 
     def _seen(self, split: Split, data: DataConfig) -> str:
         return describe_seen(split, self.kept, data, self.whose)

@@ -5,13 +5,17 @@ Each check compares what a checkpoint keeps (`kept_data.py`) with a split as it 
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from common.data.data_config import DataConfig
+from common.data.dataset import DepthDataset
 from common.data.kept_data import KeptData, files_of
 from common.data.lists import unpack_pairs
 from common.data.samples import MIN_SHARE
 from common.data.splits import Split
 from common.errors import UserError
 
+_TOLERANCE = 0.05  # relative; machines and number formats differ by 0.01 at most
 GO_ON = (
     "start a run of its own with experiment=NAME, or go on all the same with "
     "data.allow_changed=true"
@@ -41,7 +45,7 @@ def as_kept(split: Split, before: KeptData, is_changed_allowed: bool = False) ->
     return replace(split, notes=(*split.notes, note))
 
 
-def compare_files(split: Split, before: KeptData, is_changed_allowed: bool = False) -> list[str]:
+def compare_files(split: Split, before: KeptData, is_changed_allowed: bool) -> list[str]:
     """Notes about files that are others than those the run read; a few change no result.
 
     A `UserError` if there are more, unless that is allowed.
@@ -58,6 +62,34 @@ def compare_files(split: Split, before: KeptData, is_changed_allowed: bool = Fal
     if is_few or is_changed_allowed:
         return [found]
     raise UserError(f"{found}; point data.root at the data of this run, {GO_ON}")
+
+
+def compare_words(dataset: DepthDataset, before: KeptData, is_changed_allowed: bool) -> list[str]:
+    """Notes about captions and features that are others than those the run read.
+
+    A `UserError` if the network would read others, unless that is allowed.
+    """
+    name, now = dataset.split.name, dataset.words
+    then = before.words[name]
+    others = [kind for kind in ("text", "image") if _differ(then.get(kind), now.get(kind))]
+    found = [
+        f"{name}: the {kind} features are no longer those that this run read" for kind in others
+    ]
+    if now["captions_sha256"] != then["captions_sha256"]:
+        found.append(f"{name}: the captions are no longer those that this run read")
+    is_read = bool(others) or "text" not in now
+    if not found or is_changed_allowed or not is_read:
+        return found
+    raise UserError(f"{found[0]}; bring them back, {GO_ON}")
+
+
+def _differ(then: Tensor | None, now: Tensor | None) -> bool:
+    """Whether two samples of features [S, D] are of different encoders or words."""
+    if then is None or now is None:
+        return False  # a network without words reads none
+    if then.shape != now.shape:
+        return True
+    return bool(((then - now).norm(dim=1) > _TOLERANCE * then.norm(dim=1)).any())
 
 
 def check_unseen(split: Split, kept: KeptData, data: DataConfig) -> None:

@@ -29,12 +29,13 @@ class KeptData:
     """Of one run. data: the data section of its config.
 
     pairs: of every split it knows, packed. files: of the splits it reads, the images by their keys
-    and the depth maps as `depth of KEY`.
+    and the depth maps as `depth of KEY`. words: of the same splits, see `Language.sample`.
     """
 
     data: Mapping[str, Any]
     pairs: Mapping[SplitName, bytes]
     files: Mapping[SplitName, Fingerprint]
+    words: Mapping[SplitName, Mapping[str, Any]]
 
     @classmethod
     def take(
@@ -42,10 +43,11 @@ class KeptData:
         data: DataConfig,
         pairs: Mapping[SplitName, bytes],
         samples: Mapping[SplitName, Iterable[Sample]],
+        words: Mapping[SplitName, Mapping[str, Any]],
     ) -> "KeptData":
         """As it is now."""
         files = {name: take_fingerprint(files_of(split)) for name, split in samples.items()}
-        return cls(to_dict(data), pairs, files)
+        return cls(to_dict(data), pairs, files, words)
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any]) -> "KeptData | None":
@@ -57,6 +59,7 @@ class KeptData:
             checkpoint["config"]["data"],
             {name: _to_bytes(packed) for name, packed in kept["pairs"].items()},
             {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
+            kept["words"],
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class KeptData:
         return {
             "pairs": {name: _to_tensor(packed) for name, packed in self.pairs.items()},
             "files": {name: _from_fingerprint(files) for name, files in self.files.items()},
+            "words": {name: dict(words) for name, words in self.words.items()},
         }
 
     def write_lists(self, folder: Path) -> None:
@@ -89,7 +93,7 @@ class KeptData:
         return any(has_contents(path, contents[name]) for name, path in self.places(data).items())
 
     def other_settings(self, data: DataConfig) -> list[str]:
-        """What the run had for those of `DIVIDING_KEYS` that are others now: `data.val_share=0.1`."""
+        """What the run had for `DIVIDING_KEYS` that are others now, as `data.val_share=0.1`."""
         now = to_dict(data)
         before = {key: look_up(self.data, key) for key in DIVIDING_KEYS}
         return [

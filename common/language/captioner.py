@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
-from common.language.model_source import ModelSource, commit_of
+from common.language.model_source import ModelSource, commit_of, folder_sha256
 from common.runtime.hub import one_line_failure
 from common.runtime.precision import DTYPES
 
@@ -46,12 +46,13 @@ class CaptionSettings:
     precision: str = "fp32"  # fp32, bf16 or fp16
 
     def provenance(self) -> dict[str, Any]:
-        """The settings with the model's commit, which needs no weights."""
+        """The settings; the revision is the model's commit, or the hash of a folder's files."""
         with one_line_failure(f"model {self.model}", _ADVICE):
             transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
             source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
-            commit = commit_of(source)
-        return {**asdict(self), "revision": commit or self.revision}
+            is_folder = source.is_folder
+            found = f"sha256:{folder_sha256(self.model)}" if is_folder else commit_of(source)
+        return {**asdict(self), "revision": found or self.revision}
 
 
 class Captioner:

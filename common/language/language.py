@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.errors import UserError
-from common.language.captions import read_captions, require_captions
+from common.language.captions import captions_sha256, read_captions, require_captions
 from common.language.controls import (
     LENDING,
     choose_lenders,
@@ -64,6 +66,21 @@ class Language:
             "image_feature": None if image is None else image[key],
         }
 
+    def sample(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What tells these words from others: a hash of all captions, the features of some images.
+
+        Features [S, D] and not their hash: another machine may encode a little differently.
+        """
+        some = keys[:: -(-len(keys) // _NUM_SAMPLED)]
+        stores = {"text": self.text_features, "image": self.image_features}
+        features = {
+            kind: torch.stack([store[key] for key in some])
+            for kind, store in stores.items()
+            if store is not None
+        }
+        own = {key: self.captions[key] for key in keys if key in self.captions}
+        return {"captions_sha256": captions_sha256(own), **features}
+
     def check(self, keys: Sequence[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
         require_captions(keys, self.captions or None)
@@ -74,6 +91,7 @@ class Language:
 
 
 NO_LANGUAGE = Language()
+_NUM_SAMPLED = 16  # images whose features tell two sets of features apart
 
 
 def read_all_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:

@@ -4,7 +4,7 @@ list file -> split -> language (captions, features, controls) -> data set -> bat
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -106,22 +106,29 @@ def load_data(
     check_share(config.train.batch_size, processes.world_size)
     finder = before.finder(config.data) if before else SplitFinder(config.data)
     splits = [finder.find(name) for name in ("train", "val")]
+    notes: list[str] = []
     if before is not None:
         splits = [before.check_images(split, config.data) for split in splits]
+        notes += before.check_files(finder, splits) if processes.is_main else []
     language = open_language(config, needs, processes)
     train, val = (_dataset(config, split, language) for split in splits)
-    data = Data(train, val)
-    data.train.open_cache()
+    train.open_cache()
     if not processes.is_main:
-        return data
-    notes = before.compare(finder, splits) if before else ()
-    return replace(data, kept=_keep(config, finder, splits), notes=(*finder.notes, *notes))
+        return Data(train, val)
+    if before is not None:
+        notes += [n for part in (train, val) for n in before.check_words(part, config.data)]
+    return Data(train, val, _keep(finder, [train, val]), (*finder.notes, *notes))
 
 
-def _keep(config: RunConfig, finder: SplitFinder, splits: list[Split]) -> KeptData:
+def _keep(finder: SplitFinder, datasets: list[DepthDataset]) -> KeptData:
     divided = {name: pack_pairs(pairs) for name, pairs in finder.divided.items()}
-    pairs = {**divided, **{split.name: split.pairs for split in splits}}
-    return KeptData.take(config.data, pairs, {split.name: split.samples for split in splits})
+    parts = {dataset.split.name: dataset for dataset in datasets}
+    return KeptData.take(
+        finder.data,
+        {**divided, **{name: part.split.pairs for name, part in parts.items()}},
+        {name: part.samples for name, part in parts.items()},
+        {name: part.words for name, part in parts.items()},
+    )
 
 
 def load_split(
