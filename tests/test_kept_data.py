@@ -243,6 +243,16 @@ def test_a_later_stage_divides_as_the_earlier_one_did(run, command, rooms, tmp_p
     assert re.search(r"test: \d+ of \d+ images were trained on by stage1 \(", other.refusal)
 
 
+def test_a_later_stage_tells_that_the_earlier_one_was_trained_again(run, command):
+    assert train("stage2", *command("stage2")).code == 0
+    assert go_on(command).code == 0
+    again = train("stage2", *command("stage2"))
+    assert "already trained: 2 of 2 steps" in again.err
+    assert f"stage1 ({run}/checkpoints/best.pt) is not the file that this run started" in again.err
+    assert "is not the file" not in train("stage2", *command("stage2", "experiment=new",
+                                                             f"init.stage1={run}")).err  # fmt: skip
+
+
 def test_a_run_from_before_goes_on_and_says_that_nothing_is_compared(run, command, tmp_path):
     for path in (run / "checkpoints").iterdir():
         content = torch.load(path, weights_only=True)

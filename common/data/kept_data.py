@@ -30,12 +30,14 @@ class KeptData:
 
     pairs: of every split it knows, packed. files: of the splits it reads, the images by their keys
     and the depth maps as `depth of KEY`. words: of the same splits, see `Language.sample`.
+    earlier: the earlier stage's checkpoint that it started from, by the name of that stage.
     """
 
     data: Mapping[str, Any]
     pairs: Mapping[SplitName, bytes]
     files: Mapping[SplitName, Fingerprint]
     words: Mapping[SplitName, Mapping[str, Any]]
+    earlier: Fingerprint | None = None
 
     @classmethod
     def take(
@@ -60,6 +62,7 @@ class KeptData:
             {name: _to_bytes(packed) for name, packed in kept["pairs"].items()},
             {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
             kept["words"],
+            _to_fingerprint(kept["earlier"]) if kept["earlier"] else None,
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -68,6 +71,7 @@ class KeptData:
             "pairs": {name: _to_tensor(packed) for name, packed in self.pairs.items()},
             "files": {name: _from_fingerprint(files) for name, files in self.files.items()},
             "words": {name: dict(words) for name, words in self.words.items()},
+            "earlier": None if self.earlier is None else _from_fingerprint(self.earlier),
         }
 
     def write_lists(self, folder: Path) -> None:

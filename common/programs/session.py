@@ -30,6 +30,8 @@ def train_to_the_end(
     session = Session(stage, config, model, data, run)
     plan = session.plan(session.resume() if run.resumes else 0)
     run.rewind(plan.start_step)
+    for note in data.notes:
+        run.log(note)
     if plan.start_step >= plan.total_steps:
         run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
         return
@@ -160,7 +162,7 @@ class Session:
             f"{len(data.train)} training and {len(data.val)} validation images; "
             f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
         )
-        for note in (*data.notes, *data.train.notes, *data.val.notes):
+        for note in (*data.train.notes, *data.val.notes):
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "

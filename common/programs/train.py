@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from common.data.before import Before
 from common.data.kept_data import KeptData
 from common.data.splits import is_searched
 from common.errors import UserError
-from common.programs.assembly import load_data
+from common.fingerprints import take_fingerprint
+from common.programs.assembly import Data, load_data
 from common.programs.run import find_resumed, open_run
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
@@ -43,6 +45,8 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     model = stage.build(config, earlier)
     before = known_before(stage, config, earlier_path)
     data = load_data(config, stage.needs(model), processes, before)
+    if stage.earlier and earlier_path:
+        data = keep_earlier(data, {stage.earlier.name: earlier_path}, before)
     stage.prepare(model, config, data)
     run = open_run(config, stage.name, processes, sys.argv)
     if data.kept and is_searched(config.data):
@@ -71,6 +75,20 @@ def known_before(stage: Stage, config: RunConfig, earlier: Path | None) -> Befor
         return None
     kept = KeptData.of(load_checkpoint(path, stage=name, recipes=recipes))
     return None if kept is None else Before(kept, f"{name} ({path})", resumed is not None)
+
+
+def keep_earlier(data: Data, earlier: dict[str, Path], before: Before | None) -> Data:
+    """Have checkpoints tell the earlier stage's file, and the log if a resumed run had another."""
+    if data.kept is None:
+        return data
+    own = before.kept.earlier if before is not None and before.is_own else None
+    kept = replace(data.kept, earlier=own or take_fingerprint(earlier))
+    notes = [
+        f"{name} ({earlier[name]}) is not the file that this run started from, whose weights it "
+        "keeps; for the new ones start another run with experiment=NAME"
+        for name in (own.changed(earlier) if own else ())
+    ]
+    return replace(data, kept=kept, notes=(*data.notes, *notes))
 
 
 def read_command_line(arguments: list[str], *stages: Stage) -> Settings:
