@@ -49,6 +49,7 @@ from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
 from scripts.doctor_checks.lists import configured_splits, read_lists
+from scripts.doctor_checks.pictures import check_image_features
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
 
@@ -164,14 +165,19 @@ def examine_text(
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
-    return check_text(
+    resolve = partial(place_of, config.data.root)
+    findings = check_text(
         config.text,
         keys,
-        partial(place_of, config.data.root),
+        resolve,
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
     )
+    if any(finding.code in ("feature_missing", "feature_unreadable") for finding in findings):
+        return findings
+    again = commands["encode_images"]
+    return findings + check_image_features(config.text, resolve, files.values(), again)
 
 
 def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> list[Finding]:

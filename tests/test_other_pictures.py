@@ -1,16 +1,20 @@
 """Features and captions belong to pictures and weights, and not to their names."""
 
+import json
 import shutil
 
 import cv2
+import doctor_trees
 import numpy as np
 import pytest
 import torch
 from captioning_models import write_models
 from conftest import run_script, write_pair
+from doctor_trees import nyu_tree  # noqa: F401  (the fixture `nyu`)
 from llm_mde_files import train_into
 
 from common.errors import UserError
+from common.fingerprints import take_fingerprint
 from common.language import clip
 from common.language.encoders import encoder_identity
 from common.language.encoding import encode_captions, encode_images
@@ -216,3 +220,16 @@ def test_captions_of_older_programs_are_taken_and_told(blip, pictures):
     out = run_script("caption_images.py", *words).out
     assert "6 captions do not say of which pictures they are" in out and "already there" in out
     assert output.read_text() == "".join(lines)
+
+
+def test_the_doctor_refuses_what_training_refuses(nyu):
+    keys = [json.loads(x)["image"] for x in (nyu / "captions.jsonl").open()]
+    files = {key: next(nyu.rglob(key)) for key in keys}
+    made_from = take_fingerprint(files)
+    write_features(nyu / "i.safetensors", keys, torch.ones(len(keys), 8), {}, made_from)
+    named = "text.image_features=i.safetensors"
+    assert doctor_trees.examine_nyu(nyu, named).codes() == []
+    cv2.imwrite(str(files[keys[0]]), cv2.imread(str(files[keys[0]]))[::-1].copy() // 2)
+    health = doctor_trees.examine_nyu(nyu, named)
+    assert health.codes() == ["feature_pictures"]
+    assert "scripts/encode_text.py" in health.finding("feature_pictures")["mend"]

@@ -98,7 +98,7 @@ def load_image_features(
     """
     files = configured_files(features, place.resolve)
     if files:
-        _check_pictures(files, encoder, image_files)
+        check_pictures(files, encoder, image_files)
         return FeatureStore.open(files), ()
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
@@ -122,7 +122,7 @@ def load_image_features(
     return FeatureStore.open(path), notes
 
 
-def _check_pictures(files: list[Path], encoder: str, image_files: dict[str, Path]) -> None:
+def check_pictures(files: list[Path], encoder: str, image_files: dict[str, Path]) -> None:
     """A `UserError` if a feature file was made from other pictures, or other weights of its name.
 
     It may be of another encoder than the words.
