@@ -152,9 +152,10 @@ def _prepare_folder(run: Run, resolved_config: str) -> None:
         run.log(f"the run here was stopped before its first last.pt; its best.pt is kept as {kept}")
 
 
-def will_resume(config: RunConfig, stage: str) -> bool:
-    """Whether a run of this config goes on from a checkpoint."""
-    return config.train.resume and (choose_folder(config, stage) / "checkpoints/last.pt").exists()
+def find_resumed(config: RunConfig, stage: str) -> Path | None:
+    """The checkpoint that a run of this config goes on from; None: it starts."""
+    last = choose_folder(config, stage) / "checkpoints/last.pt"
+    return last if config.train.resume and last.exists() else None
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:

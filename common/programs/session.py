@@ -36,6 +36,8 @@ def train_to_the_end(
     session = Session(stage, config, model, data, run)
     plan = session.plan(session.resume() if run.resumes else 0)
     run.rewind(plan.start_step)
+    for note in data.notes:
+        run.log(note)
     if plan.start_step >= plan.total_steps and not plan.evaluate_first:
         run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
         return
@@ -86,6 +88,7 @@ class Session:
         self.best_metric = float("inf")
         self.saved_step = 0  # of this run; 0: nothing
         self.is_evaluating = False  # an error in it leaves an evaluation to do
+        self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:
         """The steps from `start_step` to the end."""
@@ -105,6 +108,8 @@ class Session:
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
+        if "data" not in saved:
+            self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
@@ -189,6 +194,7 @@ class Session:
             "model_config": self.model.describe(),
             "config": to_dict(self.config),
             "step": step,
+            "data": self._kept,
             "sampler_position": step * self.config.train.batch_size,
             "best_metric": self.best_metric,
         }
