@@ -86,6 +86,21 @@ def test_only_the_chosen_cases_are_measured(bench, monkeypatch):
     assert len(taken) == 2 * len([("bf16", 16), ("bf16", 4), ("compile", 16)])
 
 
+def test_nothing_is_compiled_in_less_time_than_the_last_one_took(bench, monkeypatch):
+    taken, now = [], [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def compile_for_80_s(what, *_):
+        taken.append(what)
+        now[0] += 80
+        return {}
+
+    monkeypatch.setattr(steps, "measure_step", compile_for_80_s)
+    bench.deadline = 180
+    steps.measure_compiled_steps(bench)
+    assert taken == list(RECIPES[:2])
+
+
 def test_a_part_is_told_which_cases_are_chosen(monkeypatch):
     words = ["--recipes", "stage1", "stage3", "--variants", "bf16", "--batches", "1", "16"]
     monkeypatch.setattr(sys, "argv", ["gpu", *words])
