@@ -1,6 +1,5 @@
 """Two gloo processes, or micro-batches, take the same steps as one process with the whole batch."""
 
-import shutil
 import socket
 import sys
 from datetime import timedelta
@@ -12,7 +11,7 @@ import torch.distributed as dist
 from conftest import call, metrics_of, run_process, train, train_process
 
 from common import errors
-from common.data.sampling import check_share, epoch_order
+from common.data.sampling import check_share
 from common.errors import UserError
 from common.programs.assembly import load_data
 from common.runtime.processes import Processes
@@ -81,18 +80,6 @@ def test_a_mistake_is_told_once(words, tmp_path):
     ]
     assert "Traceback" not in outcome.err
     assert not (tmp_path / "x").exists()
-
-
-def test_a_mistake_that_only_the_second_process_meets(workspace, words, tmp_path):
-    """The second process owns samples 2 and 3 of the first step."""
-    data = shutil.copytree(workspace.data, tmp_path / "data")
-    image = (data / "train.txt").read_text().splitlines()[epoch_order(12, 0, 0)[2]].split()[0]
-    (data / image.lstrip("/")).write_bytes(b"nothing")
-    outcome = train_process("stage1", *words("stage1", "x", f"data.root={data}"), NPROC="2")
-    assert outcome.code == 2
-    assert len(outcome.errors) == 1, outcome.err
-    assert image.lstrip("/") in outcome.errors[0]
-    assert "Traceback" not in outcome.err
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def test_a_step_is_timed_and_its_work_counted(bench, variant):
     assert found["ms_lowest"] <= found["ms"] <= found["ms_highest"]
     assert found["images_per_s"] == pytest.approx(2e3 / found["ms"])
     assert found["gflop_per_image"] > 1e-3
+    assert found.get("trains", True)
 
 
 def test_the_counted_work_is_that_of_the_network(bench):

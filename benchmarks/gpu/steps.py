@@ -26,6 +26,7 @@ from benchmarks.plain_steps import plain_loss, plain_step
 from benchmarks.train_step import checkpoint_activations
 from common.data.batch import Batch
 from common.engine.log_window import memory_gb
+from common.networks.layers import trainable_parameters
 from common.runtime.precision import autocast
 from common.runtime.processes import Processes, compile_if_possible
 from common.runtime.randomness import StepRandom
@@ -97,7 +98,7 @@ def measure_step(what: str, variant: str, count: int, bench: Bench) -> dict[str,
     if variant == "plain":
         run_plain(what, count, bench, clock)
     else:
-        network, taken = run_ours(what, variant, count, bench, clock)
+        network, taken, trains = run_ours(what, variant, count, bench, clock)
     seconds = clock.seconds()
     median = statistics.median(seconds)
     found = {
@@ -111,6 +112,8 @@ def measure_step(what: str, variant: str, count: int, bench: Bench) -> dict[str,
         "gflop_per_image": flop / 1e9,
         "steps": len(seconds),
     }
+    if variant != "plain":
+        found["trains"] = trains
     if variant == "compile":
         found["first_step_s"] = clock.first_done - begin
         if bench.has_time(PROFILE_SECONDS):
@@ -121,9 +124,14 @@ def measure_step(what: str, variant: str, count: int, bench: Bench) -> dict[str,
 
 def run_ours(
     what: str, variant: str, count: int, bench: Bench, clock: StepClock
-) -> tuple[nn.Module, Batch]:
-    """This project's loop; returns what it trained, on what."""
+) -> tuple[nn.Module, Batch, bool]:
+    """This project's loop; returns what it trained, on what, and whether the weights changed.
+
+    They stay as they are where every gradient is infinite or not a number.
+    """
     network = network_of(what, bench)
+    weights = trainable_parameters(network)
+    before = [parameter.detach().sum() for parameter in weights]
     if variant == "checkpointing":
         checkpoint_activations(network)
     if variant == "compile":
@@ -132,7 +140,10 @@ def run_ours(
         network = compile_if_possible(network, processes, refuse)
     batch = batch_of(what, count, bench)
     run_steps(what, network, batch, "fp32" if variant == "fp32" else "bf16", bench, clock)
-    return network, batch
+    after = [parameter.detach().sum() for parameter in weights]
+    changed = torch.stack(before) != torch.stack(after)
+    is_finite = torch.stack(after).isfinite().all()
+    return network, batch, bool(changed.any() & is_finite)
 
 
 def refuse(reason: str) -> None:

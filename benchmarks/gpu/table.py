@@ -73,7 +73,8 @@ def step_table(content: Content) -> list[str]:
     head = "| step | batch | variant | images/s | ms | times plain | GB | TFLOP/s | of the card's |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        start = [row["what"], str(row["batch"]), row["variant"]]
+        note = "" if row.get("trains", True) else " (does not train!)"
+        start = [row["what"], str(row["batch"]), row["variant"] + note]
         if "error" in row:
             lines.append(joined([*start, row["error"], *[""] * 5]))
             continue

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+
 
 @dataclass(frozen=True)
 class Item:
@@ -24,6 +26,14 @@ class Item:
     caption: str
     key: str
     position: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, or not be scored; `error` names the file and the reason."""
+
+    image: str  # its key
+    error: UserError
 
 
 @dataclass(frozen=True)

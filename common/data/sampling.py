@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset
 
-from common.data.batch import Batch, Item, collate_eval, collate_train
+from common.data.batch import Batch, Failure, Item, collate_eval, collate_train
 from common.data.dataset import DepthDataset
 from common.errors import UserError
 
@@ -88,40 +88,51 @@ def eval_indices(num_samples: int, rank: int, world_size: int) -> list[int]:
 class DepthLoader(DataLoader):
     """A DataLoader in which a user's error stays one line: workers return it instead of raising.
 
-    torch would hand a raised one on with the worker's whole traceback as its message.
+    torch would hand a raised one on with the worker's whole traceback as its message. What it
+    yields are batches, and a `Failure` for each image that cannot be read; the other images of its
+    batch come without it.
     """
 
     def __init__(
-        self, dataset: DepthDataset | Subset, collate: Callable[[list], Batch], **options: Any
+        self, dataset: DepthDataset, collate: Callable[[list], Batch], **options: Any
     ) -> None:
         super().__init__(
-            _ErrorsAsItems(dataset), collate_fn=partial(_collate_or_error, collate), **options
+            _FailuresAsItems(dataset), collate_fn=partial(_collate_readable, collate), **options
         )
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+    @property
+    def num_images(self) -> int:
+        """How many images it yields, where its sampler names single ones."""
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Batch | Failure]:  # type: ignore[override]
+        for batch, failures in super().__iter__():
+            yield from failures
+            if batch is not None:
+                yield batch
 
 
-class _ErrorsAsItems(Dataset):
-    def __init__(self, dataset: DepthDataset | Subset) -> None:
+class _FailuresAsItems(Dataset):
+    def __init__(self, dataset: DepthDataset) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: Any) -> Item | UserError:
+    def __getitem__(self, key: int | tuple[int, int]) -> Item | Failure:
         try:
             return self.dataset[key]
         except UserError as error:
-            return error
+            index = key[0] if isinstance(key, tuple) else key
+            return Failure(self.dataset.samples[index].key, error)
 
 
-def _collate_or_error(collate: Callable[[list], Batch], items: list) -> Batch | UserError:
-    errors = [item for item in items if isinstance(item, UserError)]
-    return errors[0] if errors else collate(items)
+def _collate_readable(
+    collate: Callable[[list], Batch], items: list[Item | Failure]
+) -> tuple[Batch | None, list[Failure]]:
+    failures = [item for item in items if isinstance(item, Failure)]
+    readable = [item for item in items if not isinstance(item, Failure)]
+    return collate(readable) if readable else None, failures
 
 
 def train_loader(
@@ -130,18 +141,26 @@ def train_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     prefetch: int = 4,
-) -> DepthLoader:
-    """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready."""
-    return DepthLoader(
+) -> Iterator[Batch]:
+    """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready.
+
+    Raises the error of an image that cannot be read when its batch is due.
+    """
+    loader = DepthLoader(
         dataset,
         collate_train,
         batch_sampler=sampler,
         **_worker_options(num_workers, pin_memory, prefetch),
     )
+    for batch in loader:
+        if isinstance(batch, Failure):
+            raise batch.error
+        yield batch
 
 
 def eval_loader(
-    dataset: DepthDataset | Subset,
+    dataset: DepthDataset,
+    num_images: int | None = None,
     batch_size: int = 1,
     rank: int = 0,
     world_size: int = 1,
@@ -149,12 +168,16 @@ def eval_loader(
     pin_memory: bool = False,
     prefetch: int = 4,
 ) -> DepthLoader:
-    """This rank's share of the images in list order; `gt_depth` comes as a list."""
+    """This rank's share of the images in list order; `gt_depth` comes as a list.
+
+    num_images: only so many, from the start of the list.
+    """
+    num_images = min(len(dataset), num_images or len(dataset))
     return DepthLoader(
         dataset,
         collate_eval,
         batch_size=batch_size,
-        sampler=eval_indices(len(dataset), rank, world_size),
+        sampler=eval_indices(num_images, rank, world_size),
         **_worker_options(num_workers, pin_memory, prefetch),
     )
 

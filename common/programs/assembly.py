@@ -10,14 +10,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from common.data.batch import Batch
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.lists import find_file
 from common.data.samples import SplitName
-from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
+from common.data.sampling import DepthLoader, StepSampler, check_share, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
@@ -126,15 +125,20 @@ def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) ->
         num_steps=plan.total_steps - plan.start_step,
     )
     pin_memory = processes.device.type == "cuda"
-    return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
+    return train_loader(dataset, sampler, config.num_workers, pin_memory)
 
 
 def evaluation_batches(
     dataset: DepthDataset, config: EvalConfig, processes: Processes
-) -> Iterator[Batch]:
+) -> DepthLoader:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
-    workers = 4 if len(dataset) > 64 and pin_memory else 0
-    first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
-    rank, world_size = processes.rank, processes.world_size
-    return iter(eval_loader(first, config.batch_size, rank, world_size, workers, pin_memory))
+    return eval_loader(
+        dataset,
+        config.max_images,
+        config.batch_size,
+        processes.rank,
+        processes.world_size,
+        num_workers=4 if len(dataset) > 64 and pin_memory else 0,
+        pin_memory=pin_memory,
+    )

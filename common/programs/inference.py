@@ -39,16 +39,23 @@ def evaluate_dataset(
     def predict_batch(batch: Batch) -> Tensor:
         return predict(model, batch.to(processes.device)).float()
 
-    is_cropped = dataset.data_set.crop_size is not None
+    batches = evaluation_batches(dataset, config, processes)
     return evaluate_depth(
         predict_batch,
-        evaluation_batches(dataset, config, processes),
-        ScoringRule(config.protocol, max_depth, config.flip, is_cropped),
+        batches,
+        scoring_rule(dataset, config, max_depth),
+        num_images=batches.num_images,
         num_skipped=dataset.split.num_without_gt,
         num_missing=dataset.split.num_missing,
         gather=processes.gather,
         on_prediction=on_prediction,
     )
+
+
+def scoring_rule(dataset: DepthDataset, config: EvalConfig, max_depth: float) -> ScoringRule:
+    """How predictions for the data set are scored. max_depth: meters."""
+    is_cropped = dataset.data_set.crop_size is not None
+    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped)
 
 
 def draw_prediction_panels(

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from common.config import REPO_ROOT, find_yaml
+from common.data.ground_truth import GroundTruthUse
 from common.errors import UserError
 from common.programs.assembly import load_data
+from common.programs.preflight import check_data, check_outputs
 from common.programs.run import open_run, will_resume
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
@@ -34,21 +36,30 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     stage = settings.stage
     earlier_path = find_earlier(stage, settings.config())
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
-    config = settings.config(earlier)
+    config = settings.config(earlier, is_last=True)
     seed_everything(config.seed)
     model = stage.build(config, earlier)
     data = load_data(config, stage.needs(model), processes)
     stage.prepare(model, config, data)
-    run = open_run(config, stage.name, processes, sys.argv)
-    if stage.earlier and earlier_path:
-        run.log(f"{stage.earlier.name}: {earlier_path}")
-    stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
-    train_to_the_end(stage, config, model, data, run)
+    max_depth, use = config.data.max_depth, GroundTruthUse()
+    if processes.is_main:
+        use = check_data(data.train, data.val, config.eval, max_depth, stage.valid)
+    with open_run(config, stage.name, processes, sys.argv) as run:
+        if processes.is_main:
+            check_outputs(run.folder, model)
+        run.log(use.describe("trained on", max_depth))
+        if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
+            run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
+        stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
+        train_to_the_end(stage, config, model, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
     """The earlier stage's checkpoint; a resumed run needs none that only gives first weights."""
-    if stage.earlier is None or (stage.earlier.is_optional and will_resume(config, stage.name)):
+    if stage.earlier is None:
+        return None
+    only_starts = not stage.earlier.is_needed(config) and not stage.earlier.experiments(config)
+    if only_starts and will_resume(config, stage.name):
         return None
     return stage.earlier.find(config)
 

@@ -90,11 +90,12 @@ class FewShotRun:
         return self.stage_runs[-1].folder / f"few_shot_{digest[:12]}.json"
 
     def read_result(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote; None: nothing yet, or nothing readable."""
+        """What `evaluate` wrote; None: nothing yet, nothing readable, or not all images."""
         try:
-            return json.loads(self.result_file.read_text(encoding="utf-8"))
+            result = json.loads(self.result_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
+        return result if result.get("complete", True) else None
 
     def train(self) -> None:
         """Train every stage that is not trained yet."""
