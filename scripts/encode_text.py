@@ -8,8 +8,9 @@
 
 Then train with text.features=text.safetensors (or text.image_features=images.safetensors). Each
 distinct caption is encoded once. The same command after an interruption continues, and does nothing
-when the file is complete and of the same captions, pictures and weights. --import-published reads text/<dataset>/<split>/<image>.txt and
-text_feat/<dataset>/<split>/<image>.pt below PATH, and writes the captions beside the features.
+when the file is complete and of the same captions, pictures and weights. --import-published reads
+text/<dataset>/<split>/<image>.txt and text_feat/<dataset>/<split>/<image>.pt below PATH, and writes
+the captions beside the features.
 """
 
 import argparse
