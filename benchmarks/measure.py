@@ -20,6 +20,7 @@ import torch
 
 from common.config_values import positive, resolve_path
 from common.evaluation.scoring import write_json
+from common.files import check_output
 from common.runtime.machine import environment
 
 
@@ -93,8 +94,15 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
         help=f"timed repeats after the warm-up (default {rounds})",
     )
     add("--quick", action="store_true", help="a tiny case, to see that it runs; means nothing")
-    add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
+    add("--json", type=_output, metavar="FILE", help="write every figure to FILE")
     return parser
+
+
+def _output(text: str) -> Path:
+    """A file to write, tried before anything is measured."""
+    path = resolve_path(text, typed_by_hand=True)
+    check_output(path)
+    return path
 
 
 def report(benchmark: str, arguments: argparse.Namespace, rows: Sequence[Measurement]) -> None:
@@ -108,8 +116,7 @@ def report(benchmark: str, arguments: argparse.Namespace, rows: Sequence[Measure
     if arguments.json is not None:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(arguments).items()}
         content = {"benchmark": benchmark, **facts, "settings": settings}
-        path = resolve_path(str(arguments.json), typed_by_hand=True)
-        write_json(path, {**content, "rows": [row.as_dict() for row in rows]})
+        write_json(arguments.json, {**content, "rows": [row.as_dict() for row in rows]})
 
 
 def machine_facts() -> dict[str, Any]:

@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from benchmarks.measure import Measurement, benchmark_parser, report
 from benchmarks.networks import (
@@ -49,6 +48,7 @@ from common.engine.train_config import TrainConfig
 from common.errors import UserError, run_program
 from common.networks.layers import trainable_parameters
 from common.networks.swin import SwinEncoder
+from common.progress import tracked
 from common.runtime.processes import Processes, compile_if_possible
 
 VARIANTS = ("plain", "fp32", "bf16")
@@ -72,7 +72,7 @@ def rows_of(what: str, arguments: argparse.Namespace) -> list[Measurement]:
     rows: list[Measurement] = []
     height, width = arguments.size
     wanted = lines(arguments.variants, arguments.without)
-    for variant, left_out in tqdm(wanted, desc=what, unit="line", disable=None):
+    for variant, left_out in tracked(wanted, what, unit="line"):
         line = {"what": what, "variant": variant, "left_out": left_out}
         found = in_a_process(line, malloc=variant != "plain" and left_out != MALLOC)
         batch = arguments.batch or BATCH[what]

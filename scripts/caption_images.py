@@ -24,12 +24,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from tqdm import tqdm
 
 from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
+from common.progress import progress_bar
+from common.runtime.claims import claim_path, claim_together
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
@@ -43,14 +45,16 @@ ReadImage = tuple[str, np.ndarray | UserError]
 def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
+    output = _check_output(arguments.output)
     with join_processes() as processes:
-        caption_all(arguments, processes)
+        claim = claim_path(output, "name another --output")
+        with claim_together(processes, claim):
+            caption_all(arguments, output, processes)
 
 
-def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
+def caption_all(arguments: argparse.Namespace, output: Path, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
     images = images_of_arguments(arguments, lambda text: _print_once(processes, text))
-    output = _check_output(arguments.output)
     settings = _settings(arguments, processes)
     source = settings.provenance()
     done = caption_parts.read_done(output, source, images)
@@ -87,7 +91,7 @@ def _caption_share(
     captioner = Captioner(settings, processes.device)
     with (
         caption_parts.open_part(output, processes.rank) as part,
-        tqdm(total=len(images), desc="captioning", disable=not processes.is_main) as bar,
+        progress_bar("captioning", len(images), unit="image") as bar,
     ):
         for batch in _read_ahead(images, arguments.batch_size):
             readable, problems = _split_off_unreadable(batch, arguments.skip_unreadable)
@@ -187,6 +191,7 @@ def _check_output(name: str) -> Path:
     output = resolve_path(name, True)
     if output.suffix != ".jsonl" or output.is_dir():
         raise UserError(f"--output {output}: must be a file whose name ends in .jsonl")
+    check_output(output)  # before the model is loaded
     return output
 
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
+from common.files import check_output
 from common.networks.published import names as pub
 from common.networks.published.names import Kind, State
 from common.networks.published.sizes import encoder_sizes
@@ -62,6 +63,7 @@ def main() -> None:
     output = resolve_path(arguments.output, True)
     if output in paths:
         raise UserError(f"--output {output} is also an input; choose another name")
+    check_output(output)  # before large files are read
     contents = [pub.read_safely(path) for path in paths]
     if arguments.to == "published":
         write_published_files(paths, contents, output)

@@ -11,13 +11,11 @@ sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: 
 """
 
 import argparse
-import json
 import shlex
 import sys
-import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,13 +27,17 @@ import numpy as np
 from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
+from common.data.dataset import build_dataset
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.evaluation.protocols import ProtocolMismatch
+from common.evaluation.scoring import EvalConfig
+from common.files import check_output
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
-from scripts.doctor_checks.commands import commands_for, place_of
+from common.programs.preflight import check_configured_data, check_evaluation
+from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
 from scripts.doctor_checks.files import (
@@ -45,16 +47,24 @@ from scripts.doctor_checks.files import (
     file_sizes,
     locate_files,
 )
-from scripts.doctor_checks.findings import Finding, in_threads, merged, problem
+from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pictures import check_image_features
 from scripts.doctor_checks.pixels import probe_pair
+from scripts.doctor_checks.report_text import (
+    DoctorReport,
+    describe,
+    sorted_by_level,
+    verdict,
+    write_doctor_report,
+)
 from scripts.doctor_checks.text import check_text, text_feature_length
 
-WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
+VAL_SHARE = DataConfig.val_share
 
 
 @dataclass(frozen=True)
@@ -63,31 +73,22 @@ class DoctorConfig:
 
     data: DataConfig
     text: TextConfig = field(default_factory=TextConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
     output_root: Path = REPO_ROOT / "runs"
-
-
-@dataclass(frozen=True)
-class DoctorReport:
-    """What was found."""
-
-    data: str
-    findings: list[Finding]
-    counts: dict[str, int]  # split -> pairs listed
-    seconds: float
-
-    @property
-    def problems(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.level == "problem"]
+    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
 
 
 def main() -> None:
     """Examine, print, write --json, and exit with 1 if there are problems."""
     arguments = _parse()
+    if arguments.json:
+        check_output(resolve_path(arguments.json, True))
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
     given = [item for item in given if not item.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
+    typed = shlex.join([arguments.config, *given])
+    report = examine(config, typed, arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -102,8 +103,8 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     merge_yaml(tree, sources, find_yaml(yaml_name))
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
-        overrides = [*overrides, f"data.root={resolve_path(root, True)}"]
-    apply_overrides(tree, sources, overrides)
+        overrides = [f"data.root={resolve_path(root, True)}", *overrides]
+    apply_overrides(tree, sources, overrides, DoctorConfig)
     kept = {name: value for name, value in tree.items() if name not in others}
     # Files that change only the data of a run leave the size out.
     height, width = DATA_SETS[data].crop_size or NYU_SIZE
@@ -118,7 +119,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return config
+    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
@@ -143,7 +144,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     length = text_feature_length(config.text, resolve)
     findings += check_disk(config.output_root, num_images, length)
     if not any(finding.level == "problem" for finding in findings):
-        findings += try_as_training(data)
+        findings += try_as_training(data, config.eval)
     counts = {split: len(pairs) for split, pairs in lists.items()}
     return DoctorReport(data.name, merged(findings), counts, time.monotonic() - start)
 
@@ -152,7 +153,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
     """Decode a random sample of the pairs that are there; the same one each time."""
     present, data_set = listed.present, data.data_set
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
-    probe = partial(probe_pair, data_set=data_set, max_depth=data.max_depth)
+    probe = partial(probe_pair, data=data)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []
@@ -161,7 +162,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
 
 
 def examine_text(
-    config: DoctorConfig, files: dict[str, ListedFiles], commands: dict[str, str]
+    config: DoctorConfig, files: dict[str, ListedFiles], commands: Commands
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
@@ -173,6 +174,7 @@ def examine_text(
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
+        llm_mde=config.llm_mde,
     )
     if any(finding.code in ("feature_missing", "feature_unreadable") for finding in findings):
         return findings
@@ -194,15 +196,25 @@ def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> li
     return findings
 
 
-def try_as_training(data: DataConfig) -> list[Finding]:
-    """The last word: what training itself would refuse."""
+def try_as_training(data: DataConfig, evaluation: EvalConfig) -> list[Finding]:
+    """The last word, by the code of training and scoring themselves: what they would refuse."""
+    splits = configured_splits(data)
+    if "train" in splits and "val" not in splits:
+        text = "training needs validation images, and data.val_share=0 leaves none"
+        return [problem("no_validation", text, fix=settings(f"data.val_share={VAL_SHARE:g}"))]
     findings = []
-    for split in configured_splits(data):
-        try:
-            find_split(data, split)
-        except UserError as error:
-            text, _, fix = str(error).partition("; ")
-            findings.append(problem("refused", f"training refuses {split}: {text}", fix=fix))
+    try:
+        if "train" in splits:
+            check_configured_data(data, evaluation)
+        if "test" in splits:
+            test = build_dataset(data, find_split(data, "test"))
+            check_evaluation(test, evaluation, data.max_depth)
+    except ProtocolMismatch as error:
+        fix = settings("eval.protocol=none")
+        findings.append(problem("wrong_protocol", str(error).partition("; ")[0], fix=fix))
+    except UserError as error:
+        text, _, fix = str(error).partition("; ")
+        findings.append(problem("refused", f"training refuses it: {text}", fix=advice(fix)))
     return findings
 
 
@@ -214,63 +226,6 @@ def _present_files(listed: Iterable[ListedFiles]) -> list[str]:
         for file in (sample.image_file, sample.depth_file)
     }
     return list(names)
-
-
-def sorted_by_level(findings: list[Finding]) -> list[Finding]:
-    """Problems last, next to the verdict."""
-    return sorted(findings, key=lambda finding: ("ok", "note", "problem").index(finding.level))
-
-
-def describe(finding: Finding) -> str:
-    """A few aligned lines."""
-    level = "PROBLEM" if finding.level == "problem" else finding.level
-    lines = [_wrapped(f"{level:<8}{finding.code:<20}", finding.text)]
-    if finding.level != "ok":
-        for label, example in zip(("such as", "", ""), finding.examples, strict=False):
-            lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("fix", finding.fix)):
-        lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
-    return "\n".join(lines)
-
-
-def _wrapped(start: str, text: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def verdict(report: DoctorReport) -> str:
-    """One line."""
-    codes = sorted({finding.code for finding in report.problems})
-    notes = sum(finding.level == "note" for finding in report.findings)
-    ending = f"{notes} notes, {report.seconds:.1f} s"
-    if not codes:
-        return f"healthy: training will accept this data ({ending})"
-    return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
-
-
-def write_doctor_report(path: Path, report: DoctorReport) -> None:
-    """The report for programs."""
-    content = {
-        "data": report.data,
-        "healthy": not report.problems,
-        "findings": [_as_json(finding) for finding in report.findings],
-        "counts": report.counts,
-        "seconds": round(report.seconds, 2),
-    }
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _as_json(finding: Finding) -> dict[str, Any]:
-    """Its fields; the key `mend`, which programs read, is what is called `fix` here."""
-    fields_of = asdict(finding)
-    return {"mend" if name == "fix" else name: value for name, value in fields_of.items()}
 
 
 def _parse() -> argparse.Namespace:

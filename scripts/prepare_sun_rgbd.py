@@ -21,12 +21,13 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tqdm import tqdm
-
 from common.config import REPO_ROOT
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.files import check_folder, whole_file
+from common.progress import tracked
+from common.runtime.claims import claim_folder
+from common.text_files import to_bytes
 from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
@@ -54,6 +55,13 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = resolve_path(arguments.output, True)
+    check_folder(output)
+    with claim_folder(output, "name another --output"):
+        make_all(arguments, output)
+
+
+def make_all(arguments: argparse.Namespace, output: Path) -> None:
+    """Gather the files, look at them, and list them."""
     places = [*existing_places(arguments.root, "--root"), output]
     server = arguments.server if arguments.download else None
     folders = read_test_folders(get_split_file(places, output, server))
@@ -121,8 +129,8 @@ def _link(found: Path, target: Path, is_fuller: bool) -> None:
         return
     if is_fuller and target.is_dir() and not target.is_symlink():
         raise UserError(
-            f"{target} has fewer of the test samples than {found}; delete it, then a link to that "
-            "one takes its place"
+            f"{target} has fewer of the test samples than {found}; name another --output, where a "
+            "link to that one is made"
         )
     link(found, target)
 
@@ -143,8 +151,8 @@ def find_test_files(
     output: Path, folders: list[str], depth_folder: str, allow_missing: bool
 ) -> list[RgbdFiles]:
     """The files of every test folder; what is missing is an error, or a warning if allowed."""
-    with tqdm(folders, desc="looking up samples", unit="sample") as bar:
-        results = [find_rgbd_files(output, folder, depth_folder) for folder in bar]
+    looked_at = tracked(folders, "looking up samples", unit="sample")
+    results = [find_rgbd_files(output, folder, depth_folder) for folder in looked_at]
     samples = [result for result in results if isinstance(result, RgbdFiles)]
     problems = [result for result in results if isinstance(result, str)]
     if problems:
@@ -176,7 +184,7 @@ def write_list(path: Path, samples: list[RgbdFiles]) -> None:
         gap = "\t" if " " in sample.image + sample.depth else " "
         lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_bytes(to_bytes("\n".join(lines) + "\n"))
 
 
 def _find_archive(places: list[Path], name: str) -> Path | None:

@@ -31,12 +31,14 @@ from common.evaluation.scoring import (
     result_dict,
     write_json,
 )
+from common.files import check_output
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
 from common.programs.evaluate import Checkpoint
 from common.programs.inference import draw_prediction_panel
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
+from common.runtime.claims import claim_path
 from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
 from scripts.report import write_report
@@ -98,10 +100,19 @@ def main() -> None:
     experiment = "rehearsal" if arguments.rehearsal else "demo"
     data_root = ROOT / "data" / experiment
     run_dir = ROOT / "runs" / experiment
+    with claim_path(run_dir, "look at its files in the meantime"):
+        make_all(arguments, experiment, data_root, run_dir)
+
+
+def make_all(
+    arguments: argparse.Namespace, experiment: str, data_root: Path, run_dir: Path
+) -> None:
+    """Every program in its turn; what is there already is reused."""
     rows = models(experiment)
     if arguments.fresh:
         for folder in (data_root, run_dir, ROOT / "runs" / f"{experiment}_control"):
             shutil.rmtree(folder, ignore_errors=True)
+    check_output(run_dir / "results.json")
     start = time.monotonic()
     small = REHEARSAL_DATA if arguments.rehearsal else ()
     maker = str(ROOT / "scripts" / "make_demo_data.py")

@@ -1,6 +1,7 @@
 """What stage 1 is: name, config, network, training step, prediction."""
 
 from common.language.language import Needs
+from common.losses.vae import measured
 from common.networks.layers import trainable_parameters
 from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
@@ -28,5 +29,6 @@ STAGE = Stage(
     predict=predict,
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
+    valid=measured,
     facts=mean_log_depth,
 )

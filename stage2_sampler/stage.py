@@ -1,6 +1,7 @@
 """What stage 2 is: name, config, earlier stage, network, training step, prediction."""
 
 from common.language.language import Needs
+from common.losses.vae import measured
 from common.networks.encoder import parameter_groups
 from common.networks.layers import trainable_parameters
 from common.programs.stage import EarlierStage, Stage
@@ -37,6 +38,7 @@ STAGE = Stage(
     step_fn=step_fn,
     totals_fn=totals_fn,
     predict=predict,
+    valid=measured,
     parameters=parameters,
     start=start,
     earlier=EarlierStage(

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.config import to_dict
 from common.language.language import Needs
-from common.networks.encoder import parameter_groups
+from common.networks.encoder import EncoderConfig, parameter_groups
 from common.programs.stage import EarlierStage, Stage, mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
@@ -51,7 +51,7 @@ STAGED = Stage(
     step_fn=train.step_fn,
     predict=predict,
     parameters=lambda model, config: parameter_groups(
-        model, model.estimator.encoder, config.model.encoder
+        model, model.estimator.encoder, config.model.encoder or EncoderConfig()
     ),
     start=train.start,
     earlier=EarlierStage(
@@ -60,6 +60,7 @@ STAGED = Stage(
         load=load_sampled_vae,
         place=lambda config: config.init.stage2,
         experiments=lambda config: (config.experiment, config.init.experiment),
+        is_needed=lambda config: config.language.mode != "none",
     ),
     facts=facts,
     left_open=(("model", "encoder"),),
@@ -83,7 +84,7 @@ JOINT = Stage(
         folder="stage1_vae",
         load=load_text_vae,
         place=lambda config: config.init.stage1,
-        is_optional=True,
+        is_needed=lambda config: False,
     ),
     facts=mean_log_depth,
     has_branches=True,

@@ -1,7 +1,8 @@
 """Train stage 3: metric depth from the image, guided by the scene the words describe.
 
 Learns the depth estimator, and goes on training stages 1 and 2 through the features they give it.
-`language.mode=none` trains the same network without these features: the control.
+`language.mode=none` trains the same network without these features: the control, which needs no
+stage 2 (one that is there gives it its encoder).
 A config with `recipe: joint` or `joint-legacy` trains the other network, see train_joint.py.
 
     sh stage3_depth/train.sh configs/demo/stage3.yaml             minutes on 2 CPU cores
@@ -28,7 +29,8 @@ from common.networks.encoder_weights import start_from
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom
-from stage2_sampler.model import SampledVAE
+from stage1_vae.model import TextVAEConfig
+from stage2_sampler.model import SampledVAE, SamplerConfig
 from stage3_depth.config import Stage3Config
 from stage3_depth.model import LanguageDepth
 
@@ -36,8 +38,14 @@ from stage3_depth.model import LanguageDepth
 SHAPE = ("name", "embed_dim", "depths", "num_heads", "window_size", "absolute_position")
 
 
-def build(config: Stage3Config, stage2: SampledVAE) -> LanguageDepth:
-    """The estimator with random weights, and a prior of stage 2's sizes."""
+def build(config: Stage3Config, stage2: SampledVAE | None) -> LanguageDepth:
+    """The estimator with random weights, and a prior of stage 2's sizes.
+
+    Without stage 2 the prior, which the control never reads, has the published sizes.
+    """
+    if stage2 is None:
+        prior = SamplerConfig(), TextVAEConfig()
+        return LanguageDepth(config.model, *prior, config.data.size, config.language.mode)
     if stage2.config.evidence == "encoder":
         check_same_encoder(config, stage2)
     return LanguageDepth(
@@ -62,10 +70,12 @@ def check_same_encoder(config: Stage3Config, stage2: SampledVAE) -> None:
 def start(model: LanguageDepth, config: Stage3Config, start: Start) -> None:
     """Stage 2's weights; a pretrained encoder, unless it starts where stage 2's ended."""
     stage2 = start.earlier
-    assert isinstance(stage2, SampledVAE)
-    model.take_prior(stage2)
-    if stage2.encoder is None and start.is_fresh:
-        start_from(model.estimator.encoder, config.model.encoder.weights, start.log)
+    assert stage2 is None or isinstance(stage2, SampledVAE)
+    if stage2 is not None:
+        model.take_prior(stage2)
+    if start.is_fresh and (stage2 is None or stage2.encoder is None):
+        encoder = config.model.encoder or EncoderConfig()
+        start_from(model.estimator.encoder, encoder.weights, start.log)
 
 
 def step_fn(

@@ -52,7 +52,7 @@ def examine(data: str, folder: Path, *arguments: str) -> Health:
 def examine_nyu(root: Path, *arguments: str) -> Health:
     settings = f"data.root={root}", "data.val_share=0.3", f"output_root={root / 'runs'}"
     lists = f"data.train_list={NYU_TRAIN_LIST}", f"data.test_list={NYU_TEST_LIST}"
-    return examine("nyu", root, *settings, *lists, *arguments)
+    return examine("nyu", root, *settings, *lists, "eval.protocol=none", *arguments)
 
 
 def examine_kitti(root: Path, *arguments: str) -> Health:

@@ -17,10 +17,9 @@ from common.data.dataset import build_dataset
 from common.data.sets import DATA_SETS
 from common.data.splits import find_split
 from common.errors import UserError
-from scripts.doctor_checks.causes import RootKeys, Search, explain_missing
+from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
 from scripts.doctor_checks.commands import commands_for
-from scripts.doctor_checks.findings import in_threads, merged, note, some_of
-from scripts.doctor_checks.units import guess_unit
+from scripts.doctor_checks.findings import Fix, in_threads, merged, note, some_of
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_a_folder_of_filled_coarse_metric_maps(tmp_path):
     trees.rewrite(maps, lambda d: np.maximum(d // 50 * 50, 1000))
     health = trees.examine("folder", tmp_path, "--root", str(tmp_path))
     assert health.codes() == []
-    assert health.codes("note") == ["caption_missing", "coarse_depth", "filled_depth"]
+    assert health.codes("note") == ["caption_missing", "coarse_depth", "depth_unit", "filled_depth"]
     assert "steps of 50 mm" in health.finding("coarse_depth")["text"]
 
 
@@ -80,8 +79,10 @@ def test_a_folder_of_float_meters(tmp_path):
     for path in sorted((tmp_path / "depth").iterdir()):
         np.save(path, np.load(path) * 1000)
     finding = trees.examine("folder", tmp_path, *arguments).finding("wrong_unit")
-    assert "stored as millimeters" in finding["cause"]
-    assert finding["mend"] == "write the maps anew in meters"
+    assert "several units fit: millimeters, as NYU stores it (2." in finding["cause"]
+    assert "data.float_depth_scale=1000 or data.float_depth_scale=1310.7" in finding["mend"]
+    health = trees.examine("folder", tmp_path, *arguments, "data.float_depth_scale=1000")
+    assert health.codes() == []
 
 
 def test_kitti_frames_in_a_folder_need_their_unit(tmp_path):
@@ -191,32 +192,14 @@ def test_nothing_is_written_without_being_asked(nyu):
     assert sorted(nyu.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("stored", "typical", "scale"),
-    [
-        (2600, 2.6, 1000),
-        (660, 2.6, 256),
-        (260, 2.6, 100),
-        (26, 2.6, 10),
-        (3, 2.6, 1),
-        (66, 2.6, 25.5),
-        (13000, 2.6, 5000),
-        (3490, 10, 256),
-        (2050, 10, 256),
-        (9000, 10, 1000),
-    ],
-)
-def test_units_are_told_from_the_median(stored, typical, scale):
-    assert guess_unit(stored, typical).scale == scale
-
-
 @pytest.mark.parametrize("name", list(DATA_SETS))
 def test_the_commands_it_names_exist(name, tmp_path):
     config = trees.DOCTOR["load"](name, DATA_SETS[name].config, str(tmp_path), [])
     shared = (REPO_ROOT / "scripts/preparation/image_sets.py").read_text()
-    for command in commands_for(config.data, config.text, "c.yaml").values():
+    for fix in commands_for(config.data, config.text, "c.yaml").values():
+        command = fix.command
         arguments = shlex.split(command)
-        if arguments[0] == "python":
+        if arguments:
             source = (REPO_ROOT / arguments[1]).read_text() + shared
             assert all(
                 f'"{option}"' in source for option in arguments if option.startswith("--")
@@ -231,9 +214,10 @@ def test_a_short_path_needs_more_than_its_name_to_agree(tmp_path):
     assert search.find("kitchen/rgb_1.jpg") is None
     assert search.find("bedroom/rgb_1.jpg") == str(tmp_path / "sync/bedroom/rgb_1.jpg")
     keys = RootKeys("data.root", tmp_path, "data.train_dir", "sync")
-    why = explain_missing(["kitchen/rgb_1.jpg"], 2, keys, search, keys, "unpack it")
+    listed = ListColumn(["kitchen/rgb_1.jpg"], 2)
+    why = explain_missing(listed, keys, search, keys, Fix("unpack it"))
     assert "1 folders are missing as a whole, such as kitchen" in why.cause
-    assert (why.fix, why.is_setting) == ("unpack it", False)
+    assert (why.fix, why.is_setting) == (Fix("unpack it"), False)
 
 
 def test_joined_findings():

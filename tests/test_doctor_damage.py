@@ -14,7 +14,7 @@ from doctor_trees import kitti_tree, nyu_tree  # noqa: F401  (the fixtures `kitt
         (0.1, "centimeters", "data.depth_scale=100"),
         (0.001, "meters", "data.depth_scale=1"),
         (5, "meters * 5000, as TUM RGB-D stores it", "data.depth_scale=5000"),
-        (8, "rotated by 3, as SUN RGB-D stores it", "data.name=sun_rgbd"),
+        (8, "rotated by 3, as SUN RGB-D stores it", "data.rotated_bits=true"),
     ],
 )
 def test_a_wrong_unit(nyu, factor, name, fix):
@@ -32,8 +32,8 @@ def test_kitti_in_millimeters(kitti):
     maps = sorted((kitti / "depth").rglob("*.png"))
     trees.rewrite(maps, lambda d: (d * (1000 / 256)).clip(0, 65000).astype(np.uint16))
     finding = trees.examine_kitti(kitti).finding("wrong_unit", "train")
-    assert "stored as millimeters" in finding["cause"]
-    assert finding["mend"] == "data.depth_scale=1000"
+    assert "millimeters, as NYU stores it (12" in finding["cause"]
+    assert "data.depth_scale=1310.7 or data.depth_scale=1000" in finding["mend"]
 
 
 def test_single_maps_of_another_unit(nyu):
@@ -78,7 +78,8 @@ def test_swapped_columns(nyu):
     health = trees.examine_nyu(nyu, "text.captions=null")
     assert health.codes() == ["swapped_columns"]
     assert "exchanged" in health.finding("swapped_columns")["text"]
-    assert "list line" in health.finding("swapped_columns")["mend"]
+    [setting] = health.finding("swapped_columns")["fix"]["settings"]
+    assert setting.endswith("_corrected.txt")
 
 
 def test_swapped_folders(tmp_path):
@@ -89,7 +90,7 @@ def test_swapped_folders(tmp_path):
     (tmp_path / "other").rename(tmp_path / "depth")
     finding = trees.examine("folder", tmp_path, "--root", str(tmp_path)).finding("swapped_columns")
     assert finding["cause"] == "rgb/ holds the depth maps"
-    assert finding["mend"] == "images belong into rgb/, depth maps into depth/"
+    assert finding["fix"]["settings"] == [f"data.root={tmp_path}_exchanged"]
 
 
 def test_sizes_that_differ(nyu):
@@ -138,7 +139,7 @@ def test_depth_beyond_the_maximum(nyu):
     health = trees.examine_nyu(nyu, "data.max_depth=2")
     assert set(health.codes()) == {"beyond_max_depth"}
     fixes = {f["mend"] for f in health.content["findings"] if f["code"] == "beyond_max_depth"}
-    assert fixes == {"data.max_depth=10 or more, if the unit is right"}
+    assert fixes == {"data.max_depth=10"}
 
 
 def test_images_without_content(nyu):

@@ -124,13 +124,11 @@ def test_the_commands_for_features_mend_them(nyu):
     encoder = "text.encoder=untrained:0"
     (nyu / "text.safetensors").write_bytes(b"cut off")
     cut, new = "text.features=text.safetensors", "text.features=[a.npz, b.npz]"
-    remove, command = (
-        trees.examine_nyu(nyu, encoder, cut).finding("feature_unreadable")["mend"].split("\n")
-    )
-    assert shlex.split(remove) == ["rm", str(nyu / "text.safetensors")]
-    (nyu / "text.safetensors").unlink()
-    assert run(command, "encode_text").code == 0
-    assert trees.examine_nyu(nyu, encoder, cut).codes() == []
+    fix = trees.examine_nyu(nyu, encoder, cut).finding("feature_unreadable")["fix"]
+    assert run(fix["command"], "encode_text").code == 0
+    assert fix["settings"] == ["text.features=text_2.safetensors"]
+    assert trees.examine_nyu(nyu, encoder, *fix["settings"]).codes() == []
+    assert (nyu / "text.safetensors").read_bytes() == b"cut off"  # the user's file stays
     (nyu / "text.safetensors").unlink()
     fix = trees.examine_nyu(nyu, encoder, new).finding("feature_missing", "a.npz")["mend"]
     command, then = fix.split("\n")
@@ -175,7 +173,7 @@ def test_features_that_do_not_fit(nyu):
     assert trees.examine_nyu(nyu, "text.features=text.safetensors").codes() == []
     health = trees.examine_nyu(nyu, "text.features=text.safetensors", "text.encoder=RN101:openai")
     assert health.codes() == ["feature_encoder"]
-    assert health.finding("feature_encoder")["mend"].startswith("set text.encoder=RN50:openai")
+    assert health.finding("feature_encoder")["fix"]["settings"] == ["text.encoder=RN50:openai"]
     rows = torch.ones(len(keys) - 1, 8)
     rows[2] = 0
     origin = {"encoder": "RN50:openai", "captions_sha256": "0" * 64}

@@ -166,7 +166,7 @@ def test_a_file_that_is_there_is_not_fetched_again(server, path):
 def test_another_file_of_that_name_is_not_overwritten(server, path):
     path.parent.mkdir()
     path.write_text("mine")
-    with pytest.raises(UserError, match="not the published file.*delete it"):
+    with pytest.raises(UserError, match="not the published file.*name another --root"):
         download([server.url("range")], path, SHA256)
     assert path.read_text() == "mine"
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -112,14 +113,20 @@ def count(model, batch, rng):
 
 
 def train(
-    settings, model=None, save=lambda step: None, evaluate=lambda step: None, every=1000, seed=1
+    settings,
+    model=None,
+    save=lambda step: None,
+    evaluate=lambda step: None,
+    every=1000,
+    seed=1,
+    batches=None,
 ):
     """The trained model and what was logged."""
     model, logged = model or Toy(), {}
     fit(
         model,
         Task(step_fn, count),
-        parts_of(range(settings.max_steps), settings),
+        batches or parts_of(range(settings.max_steps), settings),
         adam(trainable_parameters(model), settings),
         Plan(settings, seed, 0, settings.max_steps, every),
         Hooks(logged.__setitem__, evaluate, save),
@@ -282,6 +289,23 @@ def test_a_signal_saves_and_stops_after_the_step(number):
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_wait_for_data(number):
+    """The third step's batch never comes: two steps are saved."""
+    saved, settings = [], config()
+
+    def batches():
+        yield from parts_of(range(2), settings)
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    start = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        train(settings, save=saved.append, batches=batches())
+    assert (caught.value.step, saved) == (2, [2])
+    assert time.monotonic() - start < 30
+
+
 def test_a_second_ctrl_c_stops_at_once():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), catch_signals() as caught:
@@ -289,6 +313,16 @@ def test_a_second_ctrl_c_stops_at_once():
         assert caught == [signal.SIGINT]
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, "fp16"), (9, "bf16")])
+def test_automatic_precision_is_what_the_gpu_computes_in(monkeypatch, major, expected):
+    """Older GPUs emulate bf16, slowly."""
+    card = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert choose_precision("auto", torch.device("cuda")) == expected
 
 
 def test_precision():

@@ -36,6 +36,7 @@ JSON_KEYS = [
     "num_missing",
     "num_clamped",
     "num_nonfinite",
+    "gt_used",
     "metrics",
 ]
 
@@ -302,7 +303,7 @@ def test_missing_files_are_counted_in_the_result(kitti):
     )
     assert (result.num_images, result.num_missing) == (1, 1)
     assert result_dict(result)["num_missing"] == 1
-    assert format_table([("x", result)]).splitlines()[1].split()[-5:] == ["1", "0", "1", "0", "0"]
+    assert format_table([("x", result)]).splitlines()[1].split()[-6:-1] == ["1", "0", "1", "0", "0"]
 
 
 def test_panels_show_kitti_ground_truth_in_the_frame_of_its_prediction(kitti, monkeypatch):

@@ -29,7 +29,7 @@ from tests.golden.recipe import image, metric_case
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCE = json.loads((GOLDEN / "metrics.json").read_text())
-COUNTS = ("num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite")
+COUNTS = ("num_images", "num_skipped", "num_missing", "num_clamped", "num_nonfinite", "gt_used")
 
 
 def batch_of(gts: list) -> Batch:
@@ -119,10 +119,10 @@ def test_none_and_nyu_resize_the_prediction():
 @pytest.mark.parametrize(
     ("protocol", "pred_size", "gt_size", "said"),
     [
-        ("nyu_eigen", (60, 80), (60, 80), ["480x640", "60x80", "--protocol none"]),
+        ("nyu_eigen", (60, 80), (60, 80), ["480x640", "60x80", "eval.protocol=none"]),
         ("kitti_garg_full", (350, 1216), (375, 1242), ["352x1216", "350x1216", "375x1242"]),
         ("kitti_garg_kbcrop", (350, 1216), (375, 1242), ["352x1216", "350x1216", "375x1242"]),
-        ("kitti_garg_kbcrop", (64, 96), (64, 96), ["352x1216", "64x96", "--protocol none"]),
+        ("kitti_garg_kbcrop", (64, 96), (64, 96), ["352x1216", "64x96", "eval.protocol=none"]),
         ("kitti_eigen_full", (352, 1216), (300, 1242), ["352x1216", "300x1242"]),
     ],
 )
@@ -298,5 +298,5 @@ def test_table_is_aligned_and_takes_results_and_dicts(result):
     assert lines[0].split()[:2] == ["name", "abs_rel"]
     cells = lines[1].split()
     assert cells[1] == f"{result.metrics['abs_rel']:.4f}"
-    assert cells[10:] == ["none", "off", "3", "2", "0", "0", "0"]
-    assert lines[2].split()[-7:] == ["nyu_eigen", "on", "654", "-", "-", "-", "-"]
+    assert cells[10:] == ["none", "off", "3", "2", "0", "0", "0", f"{result.gt_used:.4f}"]
+    assert lines[2].split()[-8:] == ["nyu_eigen", "on", "654", "-", "-", "-", "-", "-"]

@@ -85,6 +85,7 @@ def test_metrics_are_named_terms_and_the_nine_metrics(trained, stage):
         "d2",
         "d3",
         "silog",
+        "gt_used",
     }
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+
 
 @dataclass(frozen=True)
 class Item:
@@ -24,6 +26,14 @@ class Item:
     caption: str
     key: str
     position: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, or not be scored; `error` names the file and the reason."""
+
+    image: str  # its key
+    error: UserError
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,13 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """The batch in memory that a GPU can copy from on its own; called by the loader."""
         return self._each_tensor(Tensor.pin_memory)
+
+    def share_memory(self) -> None:
+        """Move the tensors, in place, to memory that another process reads without a copy."""
+        for value in vars(self).values():
+            for tensor in value if isinstance(value, list) else [value]:
+                if isinstance(tensor, Tensor):
+                    tensor.share_memory_()
 
     def flipped(self) -> "Batch":
         """The mirrored images, for test-time averaging; the ground truth stays as it is."""

@@ -1,5 +1,6 @@
 """The data section of a config: which data, where, at what size, and how training varies it."""
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,11 +33,14 @@ class DataConfig:
     subset_seed: int = 0  # which of them
     test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
     depth_scale: float | None = None  # stored units of a meter; None: the data set's own
+    float_depth_scale: float | None = None  # the same of float maps (.npy, .exr); None: meters
+    rotated_bits: bool | None = None  # stored values are turned by 3 bits; None: the data set's own
     # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
     mean_log_depth: float | None = may_change(None)
     rotate_degrees: float = 2.5
     flip: bool = True
     jitter: bool = True  # gamma, brightness and color
+    exif_orientation: bool = True  # images are turned as it says; false: taken as stored
     mask_border: bool = True  # NYU: no training ground truth near the image border
     cache: Path | None = may_change(None)  # folder for decoded training frames: a local disk
 
@@ -48,8 +52,10 @@ class DataConfig:
         _check_size("width", self.width, largest[1], self.name)
         if self.max_depth <= 0:
             raise ValueError(f"max_depth: {self.max_depth} is not above 0 meters")
-        if self.depth_scale is not None and self.depth_scale <= 0:
-            raise ValueError(f"depth_scale: {self.depth_scale} is not above 0")
+        for key in ("depth_scale", "float_depth_scale"):
+            scale = getattr(self, key)
+            if scale is not None and not 0 < scale < math.inf:
+                raise ValueError(f"{key}: {scale} is not a number above 0")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share: {self.val_share} is not in [0, 1)")
         if not 0 <= self.test_share <= 1:
@@ -71,10 +77,9 @@ class DataConfig:
     @property
     def data_set(self) -> DataSet:
         """All that is known of the configured data set, with what the config says otherwise."""
-        known = DATA_SETS[self.name]
-        depth_scale = known.depth_scale if self.depth_scale is None else self.depth_scale
-        mean = known.mean_log_depth if self.mean_log_depth is None else self.mean_log_depth
-        return replace(known, depth_scale=depth_scale, mean_log_depth=mean)
+        keys = ("depth_scale", "float_depth_scale", "rotated_bits", "mean_log_depth")
+        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        return replace(DATA_SETS[self.name], **given)
 
     @property
     def size(self) -> tuple[int, int]:

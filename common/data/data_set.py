@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.lists import Pair, carve_by_scene
+from common.data.lists import Notes, Pair, carve_by_scene
 from common.language.controls import folder_category
 
 Carve = Callable[[list[Pair], float, int], tuple[list[Pair], list[Pair]]]
@@ -46,7 +46,8 @@ class DataSet:
     """How a data set is stored, listed, trained on and checked.
 
     Stored: 16-bit PNG depth holds meters * depth_scale, 0 = no measurement; rotated_bits: turned by
-    3 bits, as in SUN RGB-D. Depth paths start in one of depth_dirs below the ground-truth folder.
+    3 bits, as in SUN RGB-D. Float maps hold meters * float_depth_scale. Depth paths start in one of
+    depth_dirs below the ground-truth folder.
     """
 
     name: str  # data.name
@@ -57,9 +58,11 @@ class DataSet:
     depth_range: DepthRange | None = None  # None: anybody's images
     depth_dirs: tuple[str, ...] = ("",)
     rotated_bits: bool = False
+    float_depth_scale: float = 1.0
     # Listed
     splits: tuple[PublishedSplit, ...] = ()
-    find_pairs: Callable[[Path, Path], list[Pair]] | None = None  # where there are no lists
+    # Where there are no lists: the pairs below two roots, and notes on what is left out there.
+    find_pairs: Callable[[Path, Path], tuple[list[Pair], Notes]] | None = None
     carve: Carve = carve_by_scene  # sets validation (or test) images apart
     category_of: Callable[[str], str] = folder_category  # key -> kind of scene, for controls
     # Trained on

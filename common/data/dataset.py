@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from common.data.batch import Item
 from common.data.data_config import DataConfig
 from common.data.frame_cache import Frame
-from common.data.frames import FrameReader, frame_cache
+from common.data.frames import FrameReader, describe_turned, frame_cache
 from common.data.samples import Sample
 from common.data.splits import Split
 from common.images import transforms
@@ -43,6 +43,17 @@ class DepthDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """Height and width of the largest images that a network is given."""
+        return self.data_set.crop_size or self.reader.size
+
+    @property
+    def item_bytes(self) -> int:
+        """Of image and depth of a training item; words and features are small beside them."""
+        height, width = self.reader.size
+        return (3 + 1) * height * width * torch.float32.itemsize
 
     @property
     def words(self) -> dict[str, Any]:
@@ -75,6 +86,12 @@ class DepthDataset(Dataset):
         """Image uint8 [H, W, 3] and stored depth [H, W] before anything random."""
         return self.reader.for_training(index, self.samples[index])
 
+    def to_meters(self, depth: np.ndarray) -> np.ndarray:
+        """A stored map [H, W], of 16 bits or floats, in meters: float32 [1, H, W]."""
+        is_float = depth.dtype != np.uint16
+        scale = self.data_set.float_depth_scale if is_float else self.data_set.depth_scale
+        return transforms.to_meters(depth, scale)
+
     def _crop(
         self, image: np.ndarray, depth: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,10 +105,9 @@ class DepthDataset(Dataset):
         return image, transforms.crop(depth, top, left, *size)
 
     def _item(self, sample: Sample, image: np.ndarray, depth: np.ndarray, position: int) -> Item:
-        scale = self.data_set.depth_scale if depth.dtype == np.uint16 else 1.0
         return Item(
             image=torch.from_numpy(image),
-            gt_depth=torch.from_numpy(transforms.to_meters(depth, scale)),
+            gt_depth=torch.from_numpy(self.to_meters(depth)),
             key=sample.key,
             position=position,
             **self.language.words_of(sample.key),
@@ -114,5 +130,7 @@ def build_dataset(
     augmentation = transforms.Augmentation(
         data.rotate_degrees, data.flip, data.jitter, data_set.brightness
     )
-    reader = FrameReader(data_set, data.size, data.mask_border, cache)
-    return DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
+    dataset = DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    dataset.notes += describe_turned(split.samples, data.exif_orientation)
+    return dataset

@@ -19,7 +19,9 @@ from torch.utils.data import Dataset
 from common.data.batch import Item
 from common.errors import UserError
 from common.files import whole_file
+from common.images import depth_files
 from common.images.crops import KB_HEIGHT, KB_WIDTH
+from common.images.depth_files import LARGEST
 from common.images.reading import read_depth, read_image, size_text
 from common.images.transforms import normalize
 from common.language.language import NO_LANGUAGE, Language
@@ -28,7 +30,7 @@ FOLDER = "test_depth_prediction_anonymous"
 PLACES = ("", "depth_selection", "data_depth_selection", "data_depth_selection/depth_selection")
 NAMES = tuple(f"{number:010d}.png" for number in range(500))
 SCALE = 256.0  # stored value of one meter
-LARGEST = 65534  # 65535 often means that there is no measurement
+FARTHEST = LARGEST / SCALE  # meters
 
 
 def find_images(root: Path, allow_missing: bool = False) -> dict[str, Path]:
@@ -42,7 +44,8 @@ def find_images(root: Path, allow_missing: bool = False) -> dict[str, Path]:
     unknown, missing = sorted(found - set(NAMES)), sorted(set(NAMES) - found)
     if unknown:
         raise UserError(
-            f"{folder}: {unknown[0]} is not one of {NAMES[0]} to {NAMES[-1]}; remove it"
+            f"{folder}: {unknown[0]} is not one of {NAMES[0]} to {NAMES[-1]}; set data.root to a "
+            "folder with these alone, links will do"
         )
     if not found or (missing and not allow_missing):
         raise UserError(
@@ -100,8 +103,7 @@ def _read(path: Path) -> np.ndarray:
 
 def to_stored(depth: Tensor) -> np.ndarray:
     """Meters [H, W], finite -> uint16 [H, W]; at least 1, because 0 means no prediction."""
-    values = (depth.double().cpu().numpy() * SCALE).round().clip(1, LARGEST)
-    return values.astype(np.uint16)
+    return depth_files.to_stored(depth.double().cpu().numpy(), SCALE)[0]
 
 
 def write_submission(path: Path, folder: Path, names: Sequence[str]) -> None:

@@ -14,17 +14,19 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from common.engine.fetching import PartFetcher
 from common.engine.log_window import Window
 from common.engine.optimization import gradient_scaler, learning_rate
 from common.engine.train_config import TrainConfig
 from common.errors import UserError
+from common.progress import progress_bar
 from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
-from common.runtime.signals import Interrupted, catch_signals, should_stop
+from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
 
+MEETING_EVERY = 10  # steps, between which one of several processes may have failed
 Totals = Mapping[str, Tensor]
 
 
@@ -62,19 +64,40 @@ class Plan:
     start_step: int
     total_steps: int
     evaluate_every: int
+    evaluate_first: bool = False  # an error left out the evaluation of `start_step`
+
+    def due(self, done: int) -> "Due":
+        """What is to happen when `done` steps are done."""
+        periods = (self.config.log_every, self.evaluate_every, self.config.save_every)
+        log, evaluation, save = (
+            done % period == 0 or done == self.total_steps for period in periods
+        )
+        return Due(log, evaluation, save, log or evaluation or save or done % MEETING_EVERY == 0)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What follows a step. meeting: the processes make sure that none has failed."""
+
+    log: bool
+    evaluation: bool
+    save: bool
+    meeting: bool
 
 
 @dataclass(frozen=True)
 class Hooks:
     """What happens beside the steps; all are given the number of steps done.
 
-    after_step: called after every update, before anything is logged, evaluated or saved.
+    after_step: called after every update, before anything is logged, evaluated or saved. on_error:
+    called with what ends training, which is raised after it.
     """
 
     log: Callable[[int, dict[str, float]], None]
     evaluate: Callable[[int], None]
     save: Callable[[int], None]
     after_step: Callable[[], None] = lambda: None
+    on_error: Callable[[int, Exception], None] = lambda done, error: None
 
 
 def fit(
@@ -94,43 +117,52 @@ def fit(
     config, total = plan.config, plan.total_steps
     scaler = scaler or gradient_scaler(config, processes.device)
     update = Update(model, task, optimizer, plan, processes, scaler)
+    fetcher = PartFetcher(micro_batches, update.parts_per_step, processes)
     window = Window(config.batch_size)
-    bar = tqdm(
-        total=total,
-        initial=plan.start_step,
-        disable=not processes.is_main,
-        unit="step",
-        dynamic_ncols=True,
-        desc="train",
-    )
+    bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
+    done = plan.start_step
     with catch_signals() as caught, bar:
-        for step in range(plan.start_step, total):
-            # Train: one update from this step's micro-batches.
-            rate = learning_rate(config, step, total)
-            fetch_start = time.perf_counter()
-            parts = [next(micro_batches) for _ in range(update.parts_per_step)]
-            window.data_seconds += time.perf_counter() - fetch_start
-            window.add(update(step, parts, rate))
-            hooks.after_step()
-            bar.update()
-            done = step + 1
-
-            # Log: means over the steps since the last time.
-            if done % config.log_every == 0 or done == total:
-                terms = window.close(processes, rate)
-                hooks.log(done, terms)
-                _stop_if_broken(terms, done)
-                bar.set_postfix(loss=f"{terms['loss/total']:.4g}")
-
-            # Evaluate, save, stop.
-            if done % plan.evaluate_every == 0 or done == total:
-                with window.pause():
-                    hooks.evaluate(done)
-            stop = should_stop(caught, done, processes)
-            if done % config.save_every == 0 or done == total or stop:
+        try:
+            if plan.evaluate_first:
+                hooks.evaluate(done)
                 hooks.save(done)
-            if stop:
-                raise Interrupted(done)
+            for step in range(plan.start_step, total):
+                # Train: one update from this step's micro-batches.
+                rate = learning_rate(config, step, total)
+                fetch_start = time.perf_counter()
+                with caught.waiting():
+                    parts = fetcher.fetch(step)
+                window.data_seconds += time.perf_counter() - fetch_start
+                window.add(update(step, parts, rate, fetcher.is_void))
+                hooks.after_step()
+                bar.update()
+                done = step + 1
+                due = plan.due(done)
+                if due.meeting:
+                    fetcher.meet()
+
+                # Log, evaluate, save, stop.
+                if due.log:
+                    terms = window.close(processes, rate)
+                    hooks.log(done, terms)
+                    bar.report(f"loss {terms['loss/total']:.4g}")
+                    _stop_if_broken(terms, done)
+                if due.evaluation:
+                    with window.pause():
+                        hooks.evaluate(done)
+                stop = should_stop(caught, done, processes)
+                if due.save or stop:
+                    hooks.save(done)
+                if stop:
+                    raise Interrupted(done)
+        except WaitEnded:
+            hooks.save(done)
+            raise Interrupted(done) from None
+        except Interrupted:
+            raise
+        except Exception as error:
+            hooks.on_error(done, error)
+            raise
 
 
 def _stop_if_broken(terms: dict[str, float], done: int) -> None:
@@ -158,20 +190,25 @@ class Update:
         self.config, self.seed = plan.config, plan.seed
         self.processes, self.scaler = processes, scaler
         self.precision = choose_precision(self.config.precision, processes.device)
-        self.local_size = self.config.batch_size // processes.world_size
-        self.part_size = self.config.micro_batch_size or self.local_size
-        self.parts_per_step = -(-self.local_size // self.part_size)
+        self.rows = processes.share(self.config.batch_size)
+        self.part_size = self.config.micro_batch_size or len(self.rows)
+        self.parts_per_step = -(-len(self.rows) // self.part_size)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
 
-    def __call__(self, step: int, parts: list[MicroBatch], rate: float) -> dict[str, Tensor]:
-        """Train on the micro-batches `parts`; returns this process's shares of the terms."""
+    def __call__(
+        self, step: int, parts: list[MicroBatch], rate: float, is_void: bool = False
+    ) -> dict[str, Tensor]:
+        """Train on the micro-batches `parts`; returns this process's shares of the terms.
+
+        is_void: make the gradients nan, for which every process leaves its weights as they are.
+        """
         self.model.train()
         parts = [part.to(self.processes.device) for part in parts]
         totals = self._totals(step, parts)
         terms: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
             with self._no_sync(is_last=index == len(parts) - 1):
-                for name, value in self._backward(step, index, part, totals).items():
+                for name, value in self._backward(step, index, part, totals, is_void).items():
                     terms[name] = terms[name] + value if name in terms else value
         return terms | self._clip_and_update(rate)
 
@@ -189,13 +226,14 @@ class Update:
         return self.processes.sum(summed)
 
     def _backward(
-        self, step: int, index: int, part: MicroBatch, totals: Totals
+        self, step: int, index: int, part: MicroBatch, totals: Totals, is_void: bool
     ) -> dict[str, Tensor]:
         rng = self._random(step, index, part)
         with autocast(self.precision, self.processes.device):
             losses = self.task.step_fn(self.model, part, rng, totals)
         # DDP averages gradients over processes; the loss is a sum of shares.
-        self.scaler.scale(losses["total"] * self.processes.world_size).backward()
+        weight = float("nan") if is_void else self.processes.world_size
+        self.scaler.scale(losses["total"] * weight).backward()
         return {f"loss/{name}": value.detach() for name, value in losses.items()}
 
     def _clip_and_update(self, rate: float) -> dict[str, Tensor]:
@@ -221,7 +259,7 @@ class Update:
 
     def _random(self, step: int, index: int, part: MicroBatch) -> StepRandom:
         """The random numbers of a part; also seeds the layers that draw their own."""
-        first = self.processes.rank * self.local_size + index * self.part_size
+        first = self.rows.start + index * self.part_size
         rng = StepRandom(self.seed, step, self.config.batch_size, first, len(part))
         rng.seed_modules()
         return rng

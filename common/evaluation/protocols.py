@@ -18,6 +18,14 @@ from common.evaluation.metrics import MIN_DEPTH
 from common.images.crops import KB_SIZE, NYU_SIZE, bottom_window
 
 
+class ProtocolMismatch(UserError):
+    """An image of a size that the protocol does not know; its message names the config key."""
+
+    def naming_option(self) -> UserError:
+        """The same for `eval.py`, whose `--protocol` wins over the key."""
+        return UserError(str(self).replace("eval.protocol=", "--protocol "))
+
+
 @dataclass(frozen=True)
 class Protocol:
     """How an image is scored.
@@ -44,9 +52,9 @@ def resize_to_gt(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[Tens
 def resize_to_nyu(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[Tensor, Tensor]:
     """Resize the prediction to the ground truth, which must be 480x640."""
     if tuple(gt_depth.shape) != NYU_SIZE:
-        raise UserError(
+        raise ProtocolMismatch(
             f"{image}: protocol nyu_eigen needs {_size(NYU_SIZE)} ground truth, this one is "
-            f"{_size(gt_depth.shape)}; use --protocol none"
+            f"{_size(gt_depth.shape)}; use eval.protocol=none"
         )
     return resize_to_gt(pred_depth, gt_depth, image)
 
@@ -78,15 +86,15 @@ def _kb_crop(pred_depth: Tensor, gt_depth: Tensor, image: str) -> tuple[slice, s
     """Return the rows and columns of KITTI's 352x1216 crop: bottom, centered horizontally."""
     window = bottom_window(*gt_depth.shape)
     if window is None:
-        raise UserError(
+        raise ProtocolMismatch(
             f"{image}: KITTI protocols need ground truth of at least {_size(KB_SIZE)}, this "
-            f"one is {_size(gt_depth.shape)}; use --protocol none"
+            f"one is {_size(gt_depth.shape)}; use eval.protocol=none"
         )
     if tuple(pred_depth.shape) not in (KB_SIZE, tuple(gt_depth.shape)):
-        raise UserError(
+        raise ProtocolMismatch(
             f"{image}: KITTI protocols need a {_size(KB_SIZE)} prediction or one of the full "
             f"{_size(gt_depth.shape)} frame, this one is {_size(pred_depth.shape)}; set "
-            "data.height and data.width, or use --protocol none"
+            "data.height and data.width, or use eval.protocol=none"
         )
     return window
 
@@ -145,6 +153,11 @@ def find_protocol(name: str, is_cropped: bool = False) -> Protocol:
 def describe_unknown(name: str) -> str:
     nearest = difflib.get_close_matches(name, PROTOCOLS, n=1, cutoff=0)[0]
     return f"unknown protocol '{name}', did you mean '{nearest}'? (all: {', '.join(PROTOCOLS)})"
+
+
+def cropped(depth: Tensor, protocol: Protocol) -> Tensor:
+    """The part of a map [h, w], in the protocol's frame, that the protocol looks at."""
+    return depth[protocol.crop(*depth.shape)]
 
 
 def valid_mask(gt_depth: Tensor, protocol: Protocol, max_depth: float) -> Tensor:

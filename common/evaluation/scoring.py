@@ -1,19 +1,20 @@
 """Depth evaluation: the loop over a data set, its result, and the tables made from it."""
 
 import csv
+import io
 import json
-import os
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from common.config import require_at_least
-from common.data.batch import Batch
+from common.data.batch import Batch, Failure
+from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
 from common.evaluation.metrics import (
     METRIC_NAMES,
@@ -23,12 +24,13 @@ from common.evaluation.metrics import (
 )
 from common.evaluation.protocols import (
     PROTOCOLS,
-    Protocol,
+    cropped,
     describe_unknown,
     find_protocol,
     valid_mask,
 )
-from common.files import whole_file
+from common.progress import progress_bar
+from common.text_files import write_text
 
 Row = dict[str, Any]
 SUMMARY_KEYS = (
@@ -39,7 +41,9 @@ SUMMARY_KEYS = (
     "num_missing",
     "num_clamped",
     "num_nonfinite",
+    "gt_used",
 )
+GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,12 @@ class EvalConfig:
     flip: bool = False
     batch_size: int = 8
     max_images: int | None = None
+    saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
+        if self.saved_depth_scale is not None and not 0 < self.saved_depth_scale < math.inf:
+            raise ValueError(f"saved_depth_scale: {self.saved_depth_scale} is not above 0")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
 
@@ -66,9 +73,12 @@ class EvalResult:
     scored pixel counting the same. num_skipped: images without any valid pixel, and those the data
     set had left out already. num_missing: images of the list whose files are missing. num_clamped,
     num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
-    those where it was nan or infinite. per_image: one row for each scored image, in the order of
-    the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt), `num_pixels`,
-    `num_clamped`, `num_nonfinite`.
+    those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
+    scored, images without any scored pixel included. per_image: one row for each scored image, in
+    the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
+    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
+    failures: what could not be read, scored or handed on; the numbers above are those of the other
+    images.
     """
 
     protocol: str
@@ -78,9 +88,16 @@ class EvalResult:
     num_missing: int
     num_clamped: int
     num_nonfinite: int
+    gt_use: GroundTruthUse
     metrics: dict[str, float]
     micro: dict[str, float]
     per_image: list[Row]
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def gt_used(self) -> float:
+        """Share of the measured ground truth that is scored."""
+        return self.gt_use.share
 
 
 def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
@@ -116,34 +133,68 @@ class ScoringRule:
 @torch.no_grad()
 def evaluate_depth(
     predict: Callable[[Batch], Tensor],
-    loader: Iterable[Batch],
+    loader: Iterable[Batch | Failure],
     rule: ScoringRule,
     *,
+    num_images: int | None = None,
     num_skipped: int = 0,
     num_missing: int = 0,
-    gather: Callable[[list[Row]], list[Row]] | None = None,
+    gather: Callable[[list], list] | None = None,
     on_prediction: Callable[[str, Tensor], None] | None = None,
-    description: str = "evaluate",
 ) -> EvalResult:
     """Score the predictions for every batch of an evaluation loader.
 
     predict: batch -> depth [B, 1, H, W] in meters, of any device and float type. loader: collated
-    evaluation batches. num_skipped, num_missing: images the data set has left out already, without
-    ground truth and without a file. gather: merges the rows of all processes into one list, on each
-    of them; an image that a sampler gave to two processes counts once. on_prediction: called with
-    each image's name and the prediction [H, W] that is scored, as it comes from the network.
+    evaluation batches, and the images that could not be read. num_images: how many will come.
+    num_skipped, num_missing: images the data set has left out already, without ground truth and
+    without a file. gather: merges the rows of all processes into one list, on each of them; an
+    image that a sampler gave to two processes counts once. on_prediction: called with each image's
+    name and the prediction [H, W] that is scored, as it comes from the network.
+
+    One image that fails does not stop the others: it is among the result's failures. A `UserError`
+    where no image can be scored; every process raises it.
     """
-    protocol = find_protocol(rule.protocol, rule.is_cropped)
     rows: list[Row] = []
-    for batch in tqdm(loader, desc=description, disable=is_quiet(), leave=False):
-        pred_depth = predict_batch(predict, batch, rule.flip)
-        rows += _score_batch(pred_depth, batch, protocol, rule.max_depth)
-        if on_prediction is not None:
-            for name, pred in zip(batch.key, pred_depth[:, 0], strict=True):
-                on_prediction(name, pred)
+    failures: list[Failure] = []
+    with progress_bar("evaluate", num_images, unit="image", stays=False) as bar:
+        for batch in loader:
+            if isinstance(batch, Failure):
+                failures.append(batch)
+                bar.update()
+                continue
+            try:
+                pred_depth = predict_batch(predict, batch, rule.flip)
+            except UserError as error:
+                failures += [Failure(name, error) for name in batch.key]
+            else:
+                scored, failed = score_batch(pred_depth, batch, rule)
+                rows, failures = rows + scored, failures + failed
+                if on_prediction is not None:
+                    on_prediction, failed = _hand_on(on_prediction, batch.key, pred_depth)
+                    failures += failed
+            bar.update(len(batch))
+            if not rows and len(failures) >= GIVE_UP_AFTER:
+                break
     if gather is not None:
-        rows = gather(rows)
-    return _summarize(rows, rule.protocol, rule.flip, num_skipped, num_missing)
+        rows, failures = gather(rows), gather(failures)
+    if failures and not any(row["num_pixels"] for row in rows):
+        raise failures[0].error
+    return replace(summarize(rows, rule, num_skipped, num_missing), failures=failures)
+
+
+OnPrediction = Callable[[str, Tensor], None]
+
+
+def _hand_on(
+    on_prediction: OnPrediction, names: list[str], pred_depth: Tensor
+) -> tuple[OnPrediction | None, list[Failure]]:
+    """Hand a batch's predictions on; None for whom to hand the next ones to, once that fails."""
+    for name, pred in zip(names, pred_depth[:, 0], strict=True):
+        try:
+            on_prediction(name, pred)
+        except UserError as error:  # a full disk is as full for the next image
+            return None, [Failure(name, error)]
+    return on_prediction, []
 
 
 def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) -> Tensor:
@@ -154,59 +205,87 @@ def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) 
     return flip_average(pred_depth.float(), predict(batch.flipped()).float())
 
 
-def is_quiet() -> bool | None:
-    """Progress is shown by the first process, and there (None) on a terminal only."""
-    return None if os.environ.get("RANK", "0") == "0" else True
+def score_batch(
+    pred_depth: Tensor, batch: Batch, rule: ScoringRule
+) -> tuple[list[Row], list[Failure]]:
+    """The rows of a batch's images, and those that the protocol cannot score.
 
-
-def _score_batch(
-    pred_depth: Tensor, batch: Batch, protocol: Protocol, max_depth: float
-) -> list[Row]:
+    pred_depth: [B, 1, H, W], meters.
+    """
+    protocol = find_protocol(rule.protocol, rule.is_cropped)
     names = batch.key
     if pred_depth.ndim != 4 or pred_depth.shape[:2] != (len(names), 1):
         raise ValueError(
             f"predictions must be [{len(names)}, 1, H, W], got {tuple(pred_depth.shape)}"
         )
-    rows = []
+    rows: list[Row] = []
+    failures: list[Failure] = []
     for pred, gt, name, position in zip(
         pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, strict=True
     ):
-        pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
-        scores = score_image(pred, gt, valid_mask(gt, protocol, max_depth), max_depth)
-        rows.append({"position": int(position), "image_path": name, **scores})
-    return rows
+        try:
+            pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
+        except UserError as error:
+            failures.append(Failure(name, error))
+            continue
+        valid = valid_mask(gt, protocol, rule.max_depth)
+        scores = score_image(pred, gt, valid, rule.max_depth)
+        use = count_use(cropped(gt, protocol), cropped(valid, protocol))
+        measured = {"num_measured": use.num_measured, "farthest": use.farthest}
+        rows.append({"position": int(position), "image_path": name, **scores, **measured})
+    return rows, failures
 
 
-def _summarize(
-    rows: list[Row], protocol: str, flip: bool, num_skipped: int, num_missing: int
+def summarize(
+    rows: list[Row], rule: ScoringRule, num_skipped: int = 0, num_missing: int = 0
 ) -> EvalResult:
+    """The result of all images; a `UserError` where none has a valid pixel."""
     unique = {(row["position"], row["image_path"]): row for row in rows}
     ordered = [unique[key] for key in sorted(unique)]
     scored = [row for row in ordered if row["num_pixels"] > 0]
+    inner = ("position", "farthest")
     num_skipped += len(ordered) - len(scored)
     if not scored:
         raise UserError(
-            f"protocol {protocol}: none of {num_skipped} images has a valid ground-truth pixel; "
-            "check the data root, its depth scale and data.max_depth"
+            f"protocol {rule.protocol}: none of {num_skipped} images has a valid ground-truth "
+            "pixel; check the data root, its depth scale and data.max_depth"
         )
     return EvalResult(
-        protocol=protocol,
-        flip=flip,
+        protocol=rule.protocol,
+        flip=rule.flip,
         num_images=len(scored),
         num_skipped=num_skipped,
         num_missing=num_missing,
         num_clamped=sum(row["num_clamped"] for row in scored),
         num_nonfinite=sum(row["num_nonfinite"] for row in scored),
+        gt_use=total_use(
+            GroundTruthUse(row["num_measured"], row["num_pixels"], row["farthest"])
+            for row in ordered
+        ),
         metrics=average_over_images(scored),
         micro=average_over_pixels(scored),
-        per_image=[{k: v for k, v in row.items() if k != "position"} for row in scored],
+        per_image=[{k: v for k, v in row.items() if k not in inner} for row in scored],
     )
 
 
+def describe_failures(result: EvalResult) -> str:
+    """What failed, in one line. The result has failures."""
+    first, *others = result.failures
+    more = f" ({len(others)} more images failed)" if others else ""
+    return f"{first.error}{more}"
+
+
 def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
-    """Return what a result file holds: the labels (checkpoint, split, ...), counts and metrics."""
+    """Return what a result file holds: the labels (checkpoint, split, ...), counts and metrics.
+
+    Where images failed, `complete` is false and `failed` names them; else neither key is there.
+    """
     counts = {key: getattr(result, key) for key in SUMMARY_KEYS}
-    return {**labels, **counts, "metrics": dict(result.metrics)}
+    content = {**labels, **counts, "metrics": dict(result.metrics)}
+    if not result.failures:
+        return content
+    failed = [{"image": f.image, "reason": str(f.error)} for f in result.failures]
+    return {"complete": False, **content, "failed": failed}
 
 
 def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str:
@@ -224,6 +303,8 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.4f}"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
@@ -237,14 +318,20 @@ def _join(line: list[str], widths: list[int]) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (see `result_dict`) as JSON; the file appears whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
-    """Write one line for each scored image; the file appears whole or not at all."""
+    """Write one line for each scored image; the file appears whole or not at all.
+
+    An image that could not be scored has a line, too: its name and no numbers.
+    """
     names = list(result.per_image[0])
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result.per_image)
+    scored = {row["image_path"] for row in result.per_image}
+    failed = [f.image for f in result.failures if f.image not in scored]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.per_image)
+    writer.writerows({"image_path": image} for image in failed)
+    write_text(path, table.getvalue())

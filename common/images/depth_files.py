@@ -2,11 +2,13 @@
 
 write = DepthWriter(Path("predictions"), 1000.0, {"kitchen/rgb_1.jpg": "/data/.../rgb_1.jpg"})
 write("kitchen/rgb_1.jpg", depth)  # predictions/kitchen/rgb_1.png, in millimeters
+print(describe_changed(write.changed, 1000.0))  # what 16 bits could not hold, if anything
 """
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -15,16 +17,32 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import make_folder, whole_file
+from common.images.reading import NO_MEASUREMENT
 
-LARGEST = 65535  # of 16 bits
+LARGEST = NO_MEASUREMENT - 1  # of 16 bits
+_SCALES = (1000, 256, 100, 10, 1)  # usual numbers of stored units that make a meter
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How many pixels of one depth map 16 bits could not hold as they are."""
+
+    num_far: int = 0  # stored as the largest value
+    num_near: int = 0  # less than one stored unit: stored as 1
+    num_nonfinite: int = 0  # stored as 0, no value
+    farthest: float = 0.0  # meters, where some are too far
 
 
 class DepthWriter:
     """Writes predictions under a folder, named like their images; each file whole or not at all."""
 
     def __init__(self, folder: Path, depth_scale: float, image_files: Mapping[str, str]):
-        """image_files: key -> file of all images, none of which may be written over."""
+        """image_files: key -> file of all images, none of which may be written over.
+
+        `changed` has an entry for each map that lost something.
+        """
         self.folder, self.depth_scale = folder, depth_scale
+        self.changed: list[Changed] = []
         self.names = depth_names(image_files)
         make_folder(folder)
         images = {os.path.realpath(path) for path in image_files.values()}
@@ -33,10 +51,42 @@ class DepthWriter:
             raise UserError(f"{folder / hit} is an image of the data set; name another folder")
 
     def __call__(self, key: str, depth: Tensor) -> None:
-        """depth: [H, W], meters; stored as 0 where it is not finite, and as 65535 at most."""
-        meters = np.nan_to_num(depth.cpu().numpy(), nan=0, posinf=0, neginf=0)
-        stored = (meters * self.depth_scale).round().clip(0, LARGEST)
-        write_depth_png(self.folder / self.names[key], stored.astype(np.uint16))
+        """depth: [H, W], meters; stored as 1 to 65534, and as 0 where it is not finite.
+
+        0 and 65535 are read as no measurement.
+        """
+        stored, changed = to_stored(depth.double().cpu().numpy(), self.depth_scale)
+        write_depth_png(self.folder / self.names[key], stored)
+        if changed != Changed():
+            self.changed.append(changed)
+
+
+def to_stored(meters: np.ndarray, depth_scale: float) -> tuple[np.ndarray, Changed]:
+    """uint16 of the same shape, and what was lost: see `DepthWriter`."""
+    is_finite = np.isfinite(meters)
+    codes = (np.where(is_finite, meters, 0) * depth_scale).round()
+    is_far, is_near = codes > LARGEST, is_finite & (codes < 1)
+    farthest = float(codes.max() / depth_scale) if is_far.any() else 0.0
+    counts = Changed(int(is_far.sum()), int(is_near.sum()), int((~is_finite).sum()), farthest)
+    return np.where(is_finite, codes.clip(1, LARGEST), 0).astype(np.uint16), counts
+
+
+def describe_changed(changed: Sequence[Changed], depth_scale: float) -> str | None:
+    """One line about all maps of a folder, with what to do; None: nothing was lost."""
+    counts = {
+        f"beyond {LARGEST / depth_scale:.5g} m were saved as that": sum(m.num_far for m in changed),
+        f"below {1 / depth_scale:.4g} m were saved as that": sum(m.num_near for m in changed),
+        "that are not finite were saved as 0, no value": sum(m.num_nonfinite for m in changed),
+    }
+    parts = [f"{count:,} pixels {what}" for what, count in counts.items() if count]
+    if not parts:
+        return None
+    text = f"warning: in {len(changed)} predicted depth maps {', '.join(parts)}"
+    farthest = max(map_.farthest for map_ in changed)
+    if farthest:
+        fitting = (s for s in _SCALES if farthest * s <= LARGEST)
+        text += f"; eval.saved_depth_scale={next(fitting, LARGEST / farthest):g} holds all of them"
+    return text
 
 
 def depth_names(keys: Iterable[str]) -> dict[str, str]:

@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
 from common.files import make_folder, whole_file
 from common.fingerprints import file_identity, take_fingerprint
+from common.language.caption_length import report_cut
 from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
+from common.progress import ProgressBar, progress_bar
+from common.text_files import to_bytes
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
@@ -36,7 +38,7 @@ def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
 
 def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
     """What a packed file says of the images (their names) and the encoder it was made from."""
-    list_sha256 = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
+    list_sha256 = hashlib.sha256(to_bytes("\n".join(sorted(keys)))).hexdigest()
     origin = {"kind": "image", "encoder": encoder, **encoder_identity(encoder)}
     return {**origin, "list_sha256": list_sha256}
 
@@ -51,8 +53,8 @@ def encode_captions(
 ) -> int:
     """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
 
-    more_origin: further entries of the file's provenance. `num_cut` there counts the distinct
-    captions that the encoder reads in part only.
+    more_origin: further entries of the file's provenance, which also says what the encoder reads
+    in part only (`report_cut`).
     """
     distinct = list(dict.fromkeys(captions.values()))
     row_of = {caption: row for row, caption in enumerate(distinct)}
@@ -67,7 +69,8 @@ def encode_captions(
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [M, D]
         features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
-        provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
+        cut = report_cut(tower.limit.find_cut(distinct), captions)
+        provenance = {**origin, **tower.facts, **cut, **more_origin}
         write_features(path, list(captions), features, provenance)
     return len(distinct)
 
@@ -91,7 +94,7 @@ def encode_images(
             "encoding images",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
-        origin = {**image_origin(list(image_files), encoder), **more_origin}
+        origin = {**image_origin(list(image_files), encoder), **tower.facts, **more_origin}
         write_features(path, list(image_files), features, origin, pictures)
 
 
@@ -125,20 +128,20 @@ class PartFolder:
         identities: one per item; the same text means the same feature.
         """
         parts = []
-        with tqdm(total=len(items), desc=title) as bar:
+        with progress_bar(title, len(items)) as bar:
             for first in range(0, len(items), part_size):
                 part = slice(first, first + part_size)
                 parts.append(self._part(items[part], identities[part], encode, bar))
         return torch.cat(parts)
 
     def _part(
-        self, items: Sequence[Any], identities: Sequence[str], encode: EncodePart, bar: tqdm
+        self, items: Sequence[Any], identities: Sequence[str], encode: EncodePart, bar: ProgressBar
     ) -> Tensor:
         name = hashlib.sha256(json.dumps([self.made_with, *identities]).encode()).hexdigest()
         path = self.folder / f"{name[:32]}.safetensors"
         if path.is_file():
             try:
-                features = load_file(path)["features"]
+                features = load(path.read_bytes())["features"]
             except (OSError, SafetensorError, KeyError):
                 path.unlink()  # damaged from outside; made anew
             else:

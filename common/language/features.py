@@ -17,6 +17,8 @@ from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind, require_images
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable, read_pictures
+from common.runtime.claims import claim_path
+from common.text_files import to_bytes
 
 Resolve = Callable[[str], Path]
 
@@ -80,9 +82,7 @@ def encode_once(
     """The captions' features from the cache, where they are put first if they are not there."""
     origin = text_origin(captions, encoder)
     path = place.cache_dir / _cache_name(label, encoder, _made_from(origin))
-    if place.is_main and not path.is_file():
-        encode_captions(path, captions, encoder, place.device)
-    place.barrier()
+    _make_once(path, place, lambda: encode_captions(path, captions, encoder, place.device))
     return FeatureStore.open(path)
 
 
@@ -114,8 +114,8 @@ def load_image_features(
     changed = made_from.changed(image_files) if made_from else []
     place.barrier()  # everyone has looked before anyone writes
     if place.is_main and (changed or made_from is None):
-        encode_images(path, image_files, encoder, place.device)
-    place.barrier()
+        path.unlink(missing_ok=True)  # an unknown one too
+    _make_once(path, place, lambda: encode_images(path, image_files, encoder, place.device))
     notes = tuple(
         f"{path} was made from other pictures ({len(changed)}, first {name}): made anew"
         for name in changed[:1]
@@ -140,6 +140,15 @@ def check_pictures(files: list[Path], encoder: str, image_files: dict[str, Path]
         origin = made_from or {}
         if origin.get("encoder") == encoder:
             _check_weights(path, origin, encoder)
+
+
+def _make_once(path: Path, place: FeaturePlace, make: Callable[[], object]) -> None:
+    """Let the main process make a missing file; another run that makes it is waited for."""
+    if place.is_main and not path.is_file():
+        with claim_path(path, alternative=None):
+            if not path.is_file():
+                make()
+    place.barrier()
 
 
 def names_in(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -189,7 +198,7 @@ def _made_from(origin: dict[str, str]) -> str:
 
 
 def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(to_bytes(text)).hexdigest()
 
 
 def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:

@@ -10,10 +10,14 @@ loss of the whole, in value and in gradient. Without it, the batch at hand is th
 `silog_loss` is a sum over images, so its parts add up by themselves.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+# (ground truth, max_depth) in meters -> the pixels that a loss is taken on, bool.
+ValidMask = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)

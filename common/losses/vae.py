@@ -77,7 +77,7 @@ def vae_totals(std: Tensor, gt_depth: Tensor, max_depth: float) -> dict[str, Ten
         "smooth_x": count_x,
         "smooth_y": count_y,
         "std_sum": std.float().sum(),
-        "std_count": torch.tensor(std.numel(), device=std.device),
+        "std_count": torch.full((), std.numel(), device=std.device),
     }
 
 

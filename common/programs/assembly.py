@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from common.data.batch import Batch
 from common.data.before import Before
@@ -20,8 +19,9 @@ from common.data.kept_checks import check_unseen
 from common.data.kept_data import KeptData
 from common.data.lists import find_file, pack_pairs
 from common.data.samples import SplitName
-from common.data.sampling import StepSampler, check_share, eval_loader, train_loader
+from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
+from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
@@ -103,7 +103,6 @@ def load_data(
 
     before: what the run that goes on, or an earlier stage, keeps of its data.
     """
-    check_share(config.train.batch_size, processes.world_size)
     finder = before.finder(config.data) if before else SplitFinder(config.data)
     splits = [finder.find(name) for name in ("train", "val")]
     notes: list[str] = []
@@ -159,26 +158,35 @@ def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> Depth
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
     """This process's micro-batches of the plan's steps, in order."""
     config = plan.config
+    rows = processes.share(config.batch_size)
+    part_size = config.micro_batch_size or len(rows)
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
-        rank=processes.rank,
-        world_size=processes.world_size,
+        micro_batch_size=part_size,
+        rows=rows,
         seed=plan.seed,
         start_step=plan.start_step,
         num_steps=plan.total_steps - plan.start_step,
     )
+    batch_bytes = part_size * dataset.item_bytes
+    check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
-    return iter(train_loader(dataset, sampler, config.num_workers, pin_memory))
+    return train_loader(dataset, sampler, config.num_workers, pin_memory)
 
 
 def evaluation_batches(
     dataset: DepthDataset, config: EvalConfig, processes: Processes
-) -> Iterator[Batch]:
+) -> DepthLoader:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
-    workers = 4 if len(dataset) > 64 and pin_memory else 0
-    first = Subset(dataset, range(min(len(dataset), config.max_images or len(dataset))))
-    rank, world_size = processes.rank, processes.world_size
-    return iter(eval_loader(first, config.batch_size, rank, world_size, workers, pin_memory))
+    wanted = 4 if len(dataset) > 64 and pin_memory else 0
+    return eval_loader(
+        dataset,
+        config.max_images,
+        config.batch_size,
+        processes.rank,
+        processes.world_size,
+        num_workers=num_workers_that_fit(config.batch_size * dataset.item_bytes, wanted),
+        pin_memory=pin_memory,
+    )

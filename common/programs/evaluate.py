@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,24 @@ from common.data.kept_data import KeptData
 from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
-from common.evaluation.protocols import PROTOCOLS
+from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.scoring import (
     EvalResult,
+    describe_failures,
     format_table,
     result_dict,
     write_csv,
     write_json,
 )
-from common.images.depth_files import DepthWriter
+from common.files import check_output
+from common.images.depth_files import DepthWriter, describe_changed
 from common.programs.assembly import load_split
 from common.programs.inference import evaluate_dataset
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.processes import Processes, join_processes
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
@@ -54,7 +58,7 @@ def evaluate(doc: str, *stages: Stage) -> None:
         find_yaml(arguments.config) if arguments.config else None,
         tuple(_overrides(arguments)),
     )
-    with join_processes() as processes:
+    with join_processes() as processes, _claim_output(arguments, processes):
         if arguments.split == BENCHMARK:
             config, model = opened.open(processes)
             zip_path = Path(arguments.save_submission)
@@ -62,9 +66,17 @@ def evaluate(doc: str, *stages: Stage) -> None:
             if processes.is_main:
                 print(text)
             return
-        result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+        if processes.is_main:
+            _check_outputs(arguments)
+        try:
+            result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+        except ProtocolMismatch as error:
+            raise error.naming_option() from error
+        result = _naming_options(result)
         if processes.is_main:
             _report(result, opened.labels(config, arguments.split), arguments)
+            if result.gt_use.is_loud:
+                print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class Checkpoint:
         tree["eval"].pop("max_images", None)  # limits validation while training, not this
         if self.config_file is not None:
             merge_yaml(tree, sources, self.config_file)
-        apply_overrides(tree, sources, list(self.overrides))
+        apply_overrides(tree, sources, list(self.overrides), self.stage.config_type)
         config = build_config(self.stage.config_type, tree, sources)
         return config, self.stage.load(saved).to(processes.device)
 
@@ -106,10 +118,12 @@ class Checkpoint:
                          "divided again")  # fmt: skip
         if processes.is_main and notes:
             print(*notes, sep="\n", file=sys.stderr)
+        self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
         if save_predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}
-            writer = DepthWriter(Path(save_predictions), dataset.data_set.depth_scale, files)
+            scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
+            writer = DepthWriter(Path(save_predictions), scale, files)
         result = evaluate_dataset(
             model,
             self.stage.predict,
@@ -119,6 +133,10 @@ class Checkpoint:
             processes,
             writer,
         )
+        if writer is not None:
+            lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
+            if processes.is_main and lost:
+                print(lost, file=sys.stderr)
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
@@ -132,6 +150,19 @@ class Checkpoint:
             "split": split,
             **({} if control == "caption" else {"control": control}),
         }
+
+
+def _claim_output(
+    arguments: argparse.Namespace, processes: Processes
+) -> AbstractContextManager[None]:
+    """Hold what is written file by file: two programs would mix theirs."""
+    if arguments.save_predictions:
+        folder = Path(arguments.save_predictions)
+        return claim_together(processes, claim_folder(folder, "name another folder"))
+    if arguments.save_submission:
+        file = Path(arguments.save_submission)
+        return claim_together(processes, claim_path(file, "name another file"))
+    return nullcontext()
 
 
 def _parse(doc: str) -> argparse.Namespace:
@@ -151,7 +182,7 @@ def _parse(doc: str) -> argparse.Namespace:
         "--save-predictions",
         metavar="DIR",
         help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
-        "the data set's unit",
+        "the data set's unit (eval.saved_depth_scale=NUMBER stored units make a meter)",
     )
     add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
     add("overrides", nargs="*", metavar="key=value", help="change single settings")
@@ -176,6 +207,15 @@ def _check_benchmark_options(arguments: argparse.Namespace) -> None:
             raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
 
 
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Try every place to write to before anything is scored."""
+    files = [Path(name) for name in (arguments.json, arguments.csv) if name]
+    if len({path.resolve() for path in files}) < len(files):
+        raise UserError(f"--json and --csv both name {arguments.json}; name two files")
+    for path in files:
+        check_output(path)
+
+
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     for override in arguments.overrides:
         if not override.startswith(("data.", "text.", "eval.", "output_root=")):
@@ -191,14 +231,31 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     return overrides
 
 
+def _naming_options(result: EvalResult) -> EvalResult:
+    """Failures as the user of these options is told of them."""
+    failures = [
+        replace(failure, error=failure.error.naming_option())
+        if isinstance(failure.error, ProtocolMismatch)
+        else failure
+        for failure in result.failures
+    ]
+    return replace(result, failures=failures)
+
+
 def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:
+    """Print and write the result; a `UserError` at the end if it is not complete."""
     content: dict[str, Any] = result_dict(result, **labels)
-    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(labels["stage"], result)]
+    name = labels["stage"] + (" (incomplete)" if result.failures else "")
+    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(name, result)]
     if arguments.micro:
-        rows.append((f"{labels['stage']} (over pixels)", {**content, "metrics": result.micro}))
+        rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
         content["micro"] = result.micro
     print(format_table(rows))
     if arguments.json:
         write_json(Path(arguments.json), content)
     if arguments.csv:
         write_csv(Path(arguments.csv), result)
+    if result.failures:
+        raise UserError(
+            f"incomplete, only {result.num_images} images are scored: {describe_failures(result)}"
+        )

@@ -1,70 +1,99 @@
 """A run's folder: resolved config, log, scalars, pictures, checkpoints, and what may continue it.
 
 runs/<experiment>/<stage>/: config.yaml, log.txt, metrics.jsonl, tensorboard/, panels/,
-checkpoints/last.pt and best.pt. The same command continues the run it finds there. A command whose
-settings would give other numbers never touches it: it writes to <stage>-2, <stage>-3, ...
+checkpoints/last.pt and best.pt. The same command continues the run it finds there, unless that is
+still running. A command whose settings would give other numbers never touches it: it writes to
+<stage>-2, <stage>-3, ...
 """
 
 import json
-import sys
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from common.config import build_config, deciding_keys, look_up, to_dict
+from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
+from common.files import whole_file, write_errors_told
+from common.programs.board import Board
 from common.programs.run_config import RunConfig
+from common.progress import write_line
+from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
+from common.text_files import ESCAPED, write_text
+
+_ALTERNATIVE = (
+    "set experiment=NAME for a run beside it (several GPUs of one run are NPROC=4 sh .../train.sh)"
+)
 
 
 class Run:
     """The folder of one stage of one experiment; only the main process writes to it."""
 
-    def __init__(self, folder: Path, stage: str, processes: Processes, resume: bool = True):
-        self.folder, self.stage, self.processes = folder, stage, processes
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        processes: Processes,
+        resume: bool = True,
+        claim: Claim | None = None,
+    ):
+        """claim: the main process's on the folder."""
+        self.folder, self.stage, self.processes, self.claim = folder, stage, processes, claim
         self.last = folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
         self._first_step = 0
 
     def log(self, text: str) -> None:
         """One line on the terminal and in log.txt."""
         if not self.processes.is_main:
             return
-        tqdm.write(text, file=sys.stderr)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+        write_line(text)
+        if self.claim is not None and self.claim.lost_to is not None:
+            return  # the file is another run's now
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
+                file.write(text + "\n")
+        except OSError as error:  # the line was told; what ends the run must not hang on its copy
+            write_line(f"(not in log.txt: {error.strerror})")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""
         if not self.processes.is_main:
             return
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        self.check_claim()
+        path = self.folder / "metrics.jsonl"
+        with write_errors_told(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
-        self.board.flush()
+        self.board.scalars(step, kind, values)
 
     def panels(self, step: int, name: str, pictures: list[np.ndarray]) -> None:
         """Picture panels (uint8 RGB), as PNG files and in TensorBoard."""
         for index, picture in enumerate(pictures):
             write_png(self.folder / "panels" / f"{name}_{step:07d}_{index}.png", picture)
-            self.board.add_image(f"{name}/{index}", picture, step, dataformats="HWC")
-        self.board.flush()
+            self.board.picture(step, f"{name}/{index}", picture)
 
     @property
-    def board(self) -> SummaryWriter:
+    def board(self) -> Board:
+        """Made when it is first written to."""
         if self._board is None:
-            place = str(self.folder / "tensorboard")
-            self._board = SummaryWriter(place, purge_step=self._first_step)
+            self._board = Board(self.folder / "tensorboard", self._first_step)
         return self._board
+
+    def check_claim(self) -> None:
+        """Raise a `UserError` if the folder is no longer this run's."""
+        if self.claim is not None:
+            self.claim.check()
 
     def rewind(self, step: int) -> None:
         """Drop metrics written after `step`: a resumed run writes them again."""
@@ -74,7 +103,8 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        with whole_file(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:
@@ -85,26 +115,41 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def open_run(config: RunConfig, stage: str, processes: Processes, arguments: list[str]) -> Run:
-    """Choose the run's folder and write its resolved config. arguments: the command line's."""
-    folder = choose_folder(config, stage)
-    processes.barrier()  # everyone has chosen before anyone writes
-    if processes.is_main:
-        try:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder}: {error.strerror}; set output_root"
-            ) from None
-        (folder / "config.yaml").write_text(
-            _resolved(config, arguments, processes), encoding="utf-8"
-        )
-    processes.barrier()
-    run = Run(folder, stage, processes, config.train.resume)
-    if folder.name != stage:
-        run.log(f"{folder.with_name(stage)} holds a run with other settings and is left alone")
-    run.log(f"run folder: {folder}")
-    return run
+@contextmanager
+def open_run(
+    config: RunConfig, stage: str, processes: Processes, arguments: list[str]
+) -> Iterator[Run]:
+    """Claim the run's folder for the length of the block and write its resolved config.
+
+    arguments: the command line's. `Held` where the same run is going on.
+    """
+    with ExitStack() as held:
+        claim = _claim_run(held, config, stage) if processes.is_main else None
+        folders = processes.gather([str(claim.target)] if claim else [])  # others learn it
+        run = Run(Path(folders[0]), stage, processes, config.train.resume, claim)
+        if processes.is_main:
+            _prepare_folder(run, _resolved(config, arguments, processes))
+        processes.barrier()
+        if run.folder.name != stage:
+            first = run.folder.with_name(stage)
+            run.log(f"{first} holds a run with other settings and is left alone")
+        run.log(f"run folder: {run.folder}")
+        yield run
+
+
+def _prepare_folder(run: Run, resolved_config: str) -> None:
+    try:
+        run.last.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {run.folder}: {error.strerror}; set output_root"
+        ) from None
+    write_text(run.folder / "config.yaml", resolved_config)
+    if run.best.exists() and not run.last.exists():  # stopped before it was saved: it starts over
+        names = (run.best.with_name(f"best_of_stopped_run_{number}.pt") for number in count(1))
+        kept = next(name for name in names if not name.exists())
+        run.best.rename(kept)
+        run.log(f"the run here was stopped before its first last.pt; its best.pt is kept as {kept}")
 
 
 def find_resumed(config: RunConfig, stage: str) -> Path | None:
@@ -114,22 +159,56 @@ def find_resumed(config: RunConfig, stage: str) -> Path | None:
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:
-    """The stage's folder, or the next numbered one if that holds a run with other settings."""
+    """The stage's folder, or the next numbered one if that is of a run with other settings."""
     parent = config.output_root / config.experiment
-    number = 1
+    folders = (parent / (stage if n == 1 else f"{stage}-{n}") for n in count(1))
+    return next(folder for folder in folders if not _is_of_another(config, folder))
+
+
+def _claim_run(held: ExitStack, config: RunConfig, stage: str) -> Claim:
+    """Hold the run's folder, whoever else looks for one at the same time."""
     while True:
-        folder = parent / (stage if number == 1 else f"{stage}-{number}")
-        if not (folder / "checkpoints" / "last.pt").exists() or _continues(config, folder):
-            return folder
-        number += 1
+        folder = choose_folder(config, stage)
+        try:
+            claim = held.enter_context(claim_folder(folder, _ALTERNATIVE, to_dict(config)))
+        except Held as error:
+            if _continues(config, error.holder.note):
+                raise
+        else:
+            if not _holds_other_work(config, folder):
+                return claim
+            held.close()  # another run came and went while this one looked
 
 
-def _continues(config: RunConfig, folder: Path) -> bool:
-    """Whether `config` describes the run in `folder`, or the same run with more steps."""
+def _is_of_another(config: RunConfig, folder: Path) -> bool:
+    """Whether a run with other settings is going on in the folder, or has left work there."""
+    holder = find_holder(folder)
+    if holder is not None:
+        return not _continues(config, holder.note)
+    return _holds_other_work(config, folder)
+
+
+def _holds_other_work(config: RunConfig, folder: Path) -> bool:
+    metrics = folder / "metrics.jsonl"
+    is_used = any((folder / "checkpoints").glob("*.pt")) or (
+        metrics.is_file() and metrics.stat().st_size > 0
+    )
+    return is_used and not _continues(config, _written_config(folder))
+
+
+def _written_config(folder: Path) -> Any:
+    """What the run's config.yaml says; None: it cannot be read."""
     try:
-        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        saved = to_dict(build_config(type(config), written or {}))  # a key it lacks: the default
-    except (OSError, yaml.YAMLError, UserError):
+        return read_yaml(folder / "config.yaml")
+    except UserError:
+        return None
+
+
+def _continues(config: RunConfig, written: Any) -> bool:
+    """Whether `config` describes the run of a `written` config, or the same run with more steps."""
+    try:
+        saved = to_dict(build_config(type(config), written))  # a key it lacks: the default
+    except UserError:
         return False
     own = to_dict(config)
     if any(_value(saved, key) != _value(own, key) for key in deciding_keys(config)):
@@ -152,6 +231,6 @@ def _is_longer(saved: tuple, own: tuple) -> bool:
 
 
 def _resolved(config: RunConfig, arguments: list[str], processes: Processes) -> str:
-    facts = {"command": " ".join(arguments), "processes": processes.world_size, **environment()}
-    head = "".join(f"# {name}: {value}\n" for name, value in facts.items())
+    facts = {"command": shlex.join(arguments), "processes": processes.world_size, **environment()}
+    head = "".join(f"# {name}: {' '.join(str(value).split())}\n" for name, value in facts.items())
     return head + yaml.safe_dump(to_dict(config), sort_keys=False)

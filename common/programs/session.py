@@ -8,17 +8,23 @@ from typing import Any
 from torch import nn
 
 from common.config import to_dict
+from common.engine.fetching import SharedError
 from common.engine.loop import Hooks, Plan, Task, fit
 from common.engine.optimization import gradient_scaler
 from common.engine.profiling import profile_steps
+from common.errors import UserError
+from common.evaluation.scoring import EvalResult, describe_failures
 from common.programs.assembly import Data, training_batches
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.remedies import training_remedies
+from common.programs.rescue import save_before_error
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from common.runtime import checkpoints
 from common.runtime.processes import wrap
 from common.runtime.signals import Interrupted
+from common.shortages import ShortageError, as_shortage
 
 
 def train_to_the_end(
@@ -32,10 +38,16 @@ def train_to_the_end(
     run.rewind(plan.start_step)
     for note in data.notes:
         run.log(note)
-    if plan.start_step >= plan.total_steps:
+    if plan.start_step >= plan.total_steps and not plan.evaluate_first:
         run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
         return
     session.log_plan(plan)
+    remedies = training_remedies(config, processes.world_size)
+
+    def rescue(done: int, error: Exception) -> None:
+        alone = error if isinstance(error, SharedError) else as_shortage(error, remedies)
+        save_before_error(session, plan, done, alone)
+
     try:
         with profiler(run, config.train.profile, plan.start_step) as after_step:
             fit(
@@ -44,7 +56,7 @@ def train_to_the_end(
                 training_batches(data.train, plan, processes),
                 session.optimizer,
                 plan,
-                Hooks(session.log, session.validate, session.save, after_step),
+                Hooks(session.log, session.validate, session.save, after_step, rescue),
                 processes,
                 session.scaler,
             )
@@ -53,6 +65,9 @@ def train_to_the_end(
             f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
             "The same command continues from there."
         )
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        run.log(f"interrupted at once; {session.describe_saved(plan)}")
         raise SystemExit(130) from None
 
 
@@ -71,13 +86,16 @@ class Session:
         self.optimizer = stage.optimizer(stage.parameters(model, config), config.train)
         self.scaler = gradient_scaler(config.train, run.processes.device)
         self.best_metric = float("inf")
+        self.saved_step = 0  # of this run; 0: nothing
+        self.is_evaluating = False  # an error in it leaves an evaluation to do
         self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:
         """The steps from `start_step` to the end."""
         train = self.config.train
         total = train.total_steps(len(self.data.train))
-        return Plan(train, self.config.seed, start_step, total, self.config.eval.every)
+        every = self.config.eval.every
+        return Plan(train, self.config.seed, start_step, total, every, self.is_evaluating)
 
     def resume(self) -> int:
         """Load `last.pt`; returns the step to start from."""
@@ -88,7 +106,8 @@ class Session:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))
         checkpoints.restore_random_states(saved["random_states"])
-        self.best_metric = saved["best_metric"]
+        self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
+        self.is_evaluating = saved.get("evaluation_failed", False)
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
@@ -100,17 +119,10 @@ class Session:
 
     def validate(self, step: int) -> None:
         """Score the validation split, draw some of it, keep the checkpoint if it is the best."""
+        self.is_evaluating = True
         self.model.eval()
-        predict, config = self.stage.predict, self.config
-        result = evaluate_dataset(
-            self.model,
-            predict,
-            self.data.val,
-            config.eval,
-            config.data.max_depth,
-            self.run.processes,
-        )
-        self.run.scalars(step, "val", result.metrics)
+        predict, result = self.stage.predict, self._score(step)
+        self.run.scalars(step, "val", {**result.metrics, "gt_used": result.gt_used})
         if self.run.processes.is_main:
             pictures = draw_prediction_panels(self.model, predict, self.data.val)
             self.run.panels(step, "val", pictures)
@@ -118,12 +130,34 @@ class Session:
         self.run.log(
             f"step {step}: val abs_rel {result.metrics['abs_rel']:.4f}, rmse "
             f"{result.metrics['rmse']:.4f} m, d1 {result.metrics['d1']:.4f} "
-            f"({result.num_images} images, protocol {result.protocol})"
+            f"({result.num_images} images, protocol {result.protocol}, "
+            f"{100 * result.gt_used:.3g} % of the measured pixels)"
         )
+        if result.gt_use.is_loud:
+            max_depth = self.config.data.max_depth
+            self.run.log(f"val: {result.gt_use.describe('scored', max_depth)}")
+        self.is_evaluating = False
+
+    def _score(self, step: int) -> EvalResult:
+        """Of the validation split. An image that fails ends the training: of every process."""
+        data, evaluation = self.config.data, self.config.eval
+        predict, processes = self.stage.predict, self.run.processes
+        try:
+            result = evaluate_dataset(
+                self.model, predict, self.data.val, evaluation, data.max_depth, processes
+            )
+        except ShortageError:
+            raise  # of this process alone
+        except UserError as error:
+            raise SharedError(error, step) from error
+        if result.failures:
+            raise SharedError(UserError(describe_failures(result)), step)
+        return result
 
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
         if self.run.processes.is_main:
+            self.run.check_claim()
             checkpoints.save_checkpoint(
                 self.run.last,
                 self._content(step)
@@ -131,8 +165,19 @@ class Session:
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                     "random_states": checkpoints.random_states(),
+                    **({"evaluation_failed": True} if self.is_evaluating else {}),
                 },
             )
+        self.saved_step = step
+
+    def describe_saved(self, plan: Plan) -> str:
+        """What a run that ends without being saved leaves."""
+        if not self.saved_step:
+            return "nothing of this run is saved"
+        return (
+            f"what came after the last save, at step {self.saved_step} of {plan.total_steps}, is "
+            "lost; the same command continues from there"
+        )
 
     def keep_if_best(self, step: int, metric: float) -> None:
         """Write `best.pt` when the validation metric (lower is better) has improved."""
@@ -162,12 +207,18 @@ class Session:
             f"{len(data.train)} training and {len(data.val)} validation images; "
             f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
         )
-        for note in (*data.train.notes, *data.val.notes):
+        for note in dict.fromkeys((*data.train.notes, *data.val.notes)):
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
-            f"{run.processes.world_size} process(es), {run.processes.device}"
+            f"{run.processes.world_size} process(es){_shares(plan, run)}, {run.processes.device}"
         )
+
+
+def _shares(plan: Plan, run: Run) -> str:
+    """How many images of a batch each of several processes gets, where they get not the same."""
+    size, parts = plan.config.batch_size, run.processes.world_size
+    return f" (NPROC) of {size // parts} or {size // parts + 1} images" if size % parts else ""
 
 
 def _millions(parameters: Any) -> float:

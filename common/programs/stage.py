@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from common.engine.optimization import adam
 from common.errors import UserError
-from common.language.language import Needs
+from common.language.language import Language, Needs
+from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
-from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class EarlierStage:
     """The stage whose checkpoint another one starts from.
 
     load: checkpoint -> network. place: config -> the file or run folder it names, or None: the run
-    of the experiments in `experiments`. is_optional: without a place there is no earlier stage.
+    of the experiments in `experiments`. is_needed: config -> whether it cannot be done without.
     """
 
     name: str  # as in its Stage
@@ -30,15 +31,18 @@ class EarlierStage:
     load: Callable[[dict], nn.Module]
     place: Callable[[Any], Path | None]
     experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
-    is_optional: bool = False
+    is_needed: Callable[[Any], bool] = lambda config: True
 
     def find(self, config: RunConfig) -> Path | None:
-        """Its checkpoint: at the configured place, else in the first experiment that has one."""
+        """Its checkpoint: at the configured place, else in the first experiment that has one.
+
+        None: there is none, and it is not needed.
+        """
         place = self.place(config)
-        if place is None and self.is_optional:
-            return None
         named = [name for name in dict.fromkeys(self.experiments(config)) if name]
         folders = [place] if place else [config.output_root / name / self.name for name in named]
+        if place is None and not self.is_needed(config) and not any(map(checkpoint_in, folders)):
+            return None
         return find_checkpoint(self.name, self.folder, f"init.{self.name}=PATH", *folders)
 
     def read(self, path: Path) -> nn.Module:
@@ -80,12 +84,18 @@ def _nothing(model: nn.Module, config: Any, given: Any) -> None:
     pass
 
 
+def _any_words(model: nn.Module, language: Language, size: tuple[int, int]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage, or one recipe of it.
 
     build: (config, earlier network or None) -> the network, weights drawn from torch's generator.
     prepare: (network, config, data): refuses data that do not fit, before there is a run folder.
+    check_words: (network, the words of a split, size of its largest image): refuses words that the
+    network cannot read, before anything is scored.
     start: gives a built network its first weights: statistics of the data, earlier stages' weights,
     pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
@@ -93,6 +103,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
+    valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
     without a gradient.
@@ -111,12 +122,14 @@ class Stage:
     parameters: Callable[[Any, Any], list]
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
     prepare: Callable[[Any, Any, Data], None] = _nothing
+    check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words
     start: Callable[[Any, Any, Start], None] = _nothing
     earlier: EarlierStage | None = None
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
     left_open: tuple[tuple[str, str], ...] = ()
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
+    valid: ValidMask = silog_valid
 
     @property
     def train_program(self) -> Path:

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from common.data.batch import Batch, collate_eval
 from common.data.kitti_benchmark import (
+    FARTHEST,
     NAMES,
     BenchmarkImages,
     find_images,
@@ -26,12 +26,13 @@ from common.data.kitti_benchmark import (
 from common.data.sampling import eval_indices
 from common.errors import UserError
 from common.evaluation.metrics import MIN_DEPTH, sanitize
-from common.evaluation.scoring import EvalConfig, is_quiet, predict_batch
+from common.evaluation.scoring import EvalConfig, predict_batch
 from common.images.depth_files import write_depth_png
 from common.programs.assembly import open_language
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
+from common.progress import tracked
 from common.runtime.processes import Processes
 
 
@@ -62,7 +63,8 @@ def export_submission(
     if processes.is_main and language.notes:
         print(*language.notes, sep="\n", file=sys.stderr)
     images = BenchmarkImages(files, language)
-    max_depth = config.data.max_depth
+    stage.check_words(model, language, config.data.data_set.crop_size or config.data.size)
+    max_depth = min(config.data.max_depth, FARTHEST)
     with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
         counts = _predict_images(
             model, stage.predict, images, config.eval, max_depth, processes, folder
@@ -111,7 +113,7 @@ def _predict_images(
     share = eval_indices(len(images), processes.rank, processes.world_size)
     loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_eval)
     counts = []
-    for batch in tqdm(loader, desc="kitti_benchmark", disable=is_quiet(), leave=False):
+    for batch in tracked(loader, "predicting", unit="batch", stays=False):
         pred_depth = predict_batch(predict_on_device, batch, config.flip)
         for key, pred in zip(batch.key, pred_depth[:, 0], strict=True):
             depth, num_clamped = _clamp(key, pred, max_depth)

@@ -10,11 +10,14 @@ import torch
 
 from common.config import REPO_ROOT, find_yaml
 from common.data.before import Before
+from common.data.ground_truth import GroundTruthUse
 from common.data.kept_data import KeptData
 from common.data.splits import is_searched
 from common.errors import UserError
 from common.fingerprints import take_fingerprint
 from common.programs.assembly import Data, load_data
+from common.programs.preflight import check_data, check_outputs
+from common.programs.remedies import training_remedies
 from common.programs.run import find_resumed, open_run
 from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
@@ -22,6 +25,7 @@ from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
 from common.runtime.checkpoints import load_checkpoint
 from common.runtime.processes import Processes, join_processes
+from common.shortages import shortages_told
 
 
 def train(doc: str, *stages: Stage) -> None:
@@ -31,8 +35,11 @@ def train(doc: str, *stages: Stage) -> None:
         print(doc.strip())
         raise SystemExit(0)
     settings = read_command_line(arguments, *stages)
-    with join_processes() as processes:
-        train_stage(settings, processes)
+    config = settings.config()
+    with join_processes(most=config.train.batch_size) as processes:
+        remedies = training_remedies(config, processes.world_size)
+        with shortages_told(remedies):
+            train_stage(settings, processes)
 
 
 def train_stage(settings: Settings, processes: Processes) -> None:
@@ -40,7 +47,7 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     stage = settings.stage
     earlier_path = find_earlier(stage, settings.config())
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
-    config = settings.config(earlier)
+    config = settings.config(earlier, is_last=True)
     seed_everything(config.seed)
     model = stage.build(config, earlier)
     before = known_before(stage, config, earlier_path)
@@ -48,18 +55,27 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     if stage.earlier and earlier_path:
         data = keep_earlier(data, {stage.earlier.name: earlier_path}, before)
     stage.prepare(model, config, data)
-    run = open_run(config, stage.name, processes, sys.argv)
-    if data.kept and is_searched(config.data):
-        data.kept.write_lists(run.folder / "splits")
-    if stage.earlier and earlier_path:
-        run.log(f"{stage.earlier.name}: {earlier_path}")
-    stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
-    train_to_the_end(stage, config, model, data, run)
+    max_depth, use = config.data.max_depth, GroundTruthUse()
+    if processes.is_main:
+        use = check_data(data.train, data.val, config.eval, max_depth, stage.valid)
+    with open_run(config, stage.name, processes, sys.argv) as run:
+        if processes.is_main:
+            check_outputs(run.folder, model)
+        if data.kept and is_searched(config.data):
+            data.kept.write_lists(run.folder / "splits")
+        run.log(use.describe("trained on", max_depth))
+        if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
+            run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
+        stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
+        train_to_the_end(stage, config, model, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:
     """The earlier stage's checkpoint; a resumed run needs none that only gives first weights."""
-    if stage.earlier is None or (stage.earlier.is_optional and find_resumed(config, stage.name)):
+    if stage.earlier is None:
+        return None
+    only_starts = not stage.earlier.is_needed(config) and not stage.earlier.experiments(config)
+    if only_starts and find_resumed(config, stage.name):
         return None
     return stage.earlier.find(config)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import retried, whole_file
 
 FORMAT_VERSION = 1
 
@@ -32,13 +32,15 @@ def load_checkpoint(
     The weights are mapped from the file: nothing is read before it is used.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = retried(
+            lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        )
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except Exception as error:  # reading damaged bytes fails in many ways
         raise UserError(
             f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
-            f"({type(error).__name__}); copy it again, or delete it to start over"
+            f"({type(error).__name__}); copy it again, or start over under another experiment=NAME"
         ) from error
     if not isinstance(content, dict) or "format_version" not in content:
         raise UserError(f"{path} is not a checkpoint of this project")
@@ -61,7 +63,7 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
     stage, folder, option: whose checkpoint it is, what trains it, and what names another one, for
     the error message.
     """
-    path = next((path for path in map(_checkpoint_in, places) if path is not None), None)
+    path = next((path for path in map(checkpoint_in, places) if path is not None), None)
     if path is None:
         raise UserError(
             f"no {stage} checkpoint in {' or '.join(map(str, places))}; make one with "
@@ -70,7 +72,8 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
     return path
 
 
-def _checkpoint_in(place: Path) -> Path | None:
+def checkpoint_in(place: Path) -> Path | None:
+    """The file itself, or what a run folder holds: its best checkpoint, else the last one."""
     if place.is_file():
         return place
     folders = (place / "checkpoints", place)

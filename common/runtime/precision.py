@@ -18,7 +18,8 @@ def choose_precision(precision: Precision, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        computes = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16" if computes else "fp16"
     return "bf16" if processor_features() & {"amx_bf16", "avx512_bf16"} else "fp32"
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.runtime.processes import send
+
 
 @dataclass(frozen=True)
 class StepRandom:
@@ -27,7 +29,7 @@ class StepRandom:
     def normal(self, *shape: int, device: torch.device) -> Tensor:
         """[count, *shape] standard normal: this part's rows of one draw for the whole batch."""
         rows = torch.randn(self.batch_size, *shape, generator=self._generator(1))
-        return rows[self.first : self.first + self.count].to(device, non_blocking=True)
+        return send(rows[self.first : self.first + self.count], device)
 
     def seed_modules(self) -> None:
         """Seed torch's global generators, which layers such as stochastic depth draw from."""

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from common.errors import UserError
+from common.progress import progress_bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -70,7 +70,7 @@ def map_processes(
     function: Callable[[Job], Result], jobs: list[Job], workers: int, title: str
 ) -> list[Result]:
     """Return the results in the order of `jobs`, computed by `workers` processes."""
-    with tqdm(total=len(jobs), desc=title, unit="scene") as bar:
+    with progress_bar(title, len(jobs), unit="scene") as bar:
         results = []
         for result in _map(function, jobs, min(workers, len(jobs))):
             results.append(result)

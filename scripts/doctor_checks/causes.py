@@ -1,20 +1,24 @@
 """Why are files missing? Look for them elsewhere, and say which setting or command fixes it.
 
-explain_missing(["kitchen/rgb_1.jpg"], 1, keys, Search([root]), ...)   -> data.train_dir=sync
+explain_missing(ListColumn(["kitchen/1.jpg"], 1), keys, Search([root]), ...) -> data.train_dir=sync
+
+No fix moves, renames or deletes a file: the list or a setting changes.
 """
 
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from scripts.doctor_checks.findings import quoted, some_of
+from common.images.suffixes import DEPTH_SUFFIXES, IMAGE_SUFFIXES
+from scripts.doctor_checks.findings import Fix, advice, settings, some_of
+from scripts.doctor_checks.list_edits import EditableList
 
 _MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
 _NUM_SAMPLED = 20
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".npy", ".exr")
+_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, *DEPTH_SUFFIXES)))  # in any case of letters
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
 
 
@@ -39,11 +43,21 @@ class RootKeys:
 
 
 @dataclass(frozen=True)
+class ListColumn:
+    """The paths of one column of a list whose files are missing."""
+
+    missing: Sequence[str]
+    num_all: int
+    source: EditableList | None = None  # None: not from a list
+    number: int = 1  # of the column: 1 images, 2 depth maps
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The likely cause; `is_setting`: the files are there, and a setting finds them."""
 
     cause: str
-    fix: str
+    fix: Fix
     is_setting: bool = False
 
 
@@ -100,59 +114,57 @@ def num_common(parts: Sequence[str], file: str) -> int:
 
 
 def explain_missing(
-    missing: Sequence[str],
-    num_all: int,
-    keys: RootKeys,
-    search: Search,
-    other: RootKeys,
-    command: str,
+    listed: ListColumn, keys: RootKeys, search: Search, other: RootKeys, command: Fix
 ) -> Explanation:
-    """Why `missing` list paths, of `num_all`, are not below `keys.base`.
+    """Why the missing paths of a list are not below `keys.base`.
 
     other: where the other half of each pair is. command: what downloads or unpacks the data set.
     """
-    sample = some_of(missing, _NUM_SAMPLED)
-    if all("\\" in path for path in sample):
-        fix = "write / in place of \\ in the list"
-        return Explanation("list paths were written on Windows", fix)
-    is_most = len(missing) > num_all / 2
+    sample = some_of(listed.missing, _NUM_SAMPLED)
+    if listed.source and all("\\" in path for path in sample):
+        return Explanation("list paths were written on Windows", listed.source.with_slashes())
+    is_most = len(listed.missing) > listed.num_all / 2
     if is_most and other.base != keys.base and keys.finds(sample, other.base):
-        fix = f"data.root={quoted(other.root_dir)} data.gt_root={quoted(keys.root_dir)}"
-        if keys.root == "data.gt_root":
-            fix = f"data.root={quoted(keys.root_dir)} data.gt_root={quoted(other.root_dir)}"
+        roots = {keys.root: other.root_dir, other.root: keys.root_dir}
+        fix = settings(*(f"{key}={roots[key]}" for key in ("data.root", "data.gt_root")))
         cause = "data.root and data.gt_root may be exchanged: the files are below the other one"
         return Explanation(cause, fix, is_setting=True)
     for path in (keys.root_dir.parent, keys.root_dir.parent.parent):
         if keys.finds(sample, path / keys.below_dir):
             cause = f"{keys.root} is a folder too deep"
-            return Explanation(cause, f"{keys.root}={quoted(path)}", is_setting=True)
+            return Explanation(cause, settings(f"{keys.root}={path}"), is_setting=True)
     is_shared = other.root_dir == keys.root_dir
     guesses = Counter(
-        filter(None, (_explain_one(path, keys, search, is_shared) for path in sample))
+        filter(None, (_explain_one(path, listed, keys, search, is_shared) for path in sample))
     )
     if guesses:
         return guesses.most_common(1)[0][0]
-    return _not_there(missing, num_all, keys, command)
+    return _not_there(listed, keys, command)
 
 
-def _explain_one(path: str, keys: RootKeys, search: Search, is_shared: bool) -> Explanation | None:
+def _explain_one(
+    path: str, listed: ListColumn, keys: RootKeys, search: Search, is_shared: bool
+) -> Explanation | None:
     found = search.find(path)
     if found is None:
         converted = search.find_converted(path)
-        return _converted(path, converted) if converted is not None else None
+        return _converted(path, converted, listed) if converted is not None else None
     parts, same = PurePosixPath(path).parts, num_common(PurePosixPath(path).parts, found)
     if Path(found).parts[-same:] != parts[-same:]:
-        return Explanation("upper and lower case of names differ", "rename files or list paths")
+        fix = advice("write the paths in the list as the files are called")
+        return Explanation("upper and lower case of names differ", fix)
     start = Path(*Path(found).parts[:-same])
     if same == len(parts):
         return _other_start(parts, start, keys, is_shared)
-    return _other_depth(parts[: len(parts) - same], start, keys)
+    return _other_depth(parts, same, start, listed, keys, is_shared)
 
 
-def _converted(path: str, found: str) -> Explanation:
+def _converted(path: str, found: str, listed: ListColumn) -> Explanation:
     old, new = PurePosixPath(path).suffix, PurePosixPath(found).suffix
     cause = f"the files were converted: the list says {old}, on disk they end in {new}"
-    return Explanation(cause, f"write {new} in place of {old} in the list, or convert them back")
+    if listed.source is None:
+        return Explanation(cause, advice("convert them back"))
+    return Explanation(cause, listed.source.with_suffix(listed.number, old, new))
 
 
 def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: bool) -> Explanation:
@@ -166,39 +178,50 @@ def _other_start(parts: Sequence[str], start: Path, keys: RootKeys, is_shared: b
     below = PurePosixPath(keys.below_dir).parts
     if below and start.parts[-len(below) :] == below and not keys.base.is_dir():
         root = Path(*start.parts[: -len(below)])
-        return Explanation(cause, f"{keys.root}={quoted(root)}", is_setting=True)
+        return Explanation(cause, settings(f"{keys.root}={root}"), is_setting=True)
     if is_shared and start.is_relative_to(keys.root_dir) and keys.root == "data.root":
         folder = start.relative_to(keys.root_dir).as_posix()
         if start == keys.base.parent and parts[0] == keys.base.name:
             cause = f"the leading folder {parts[0]} is doubled: in the list and in {keys.below}"
-        fix = f"{keys.below}={quoted(folder)}"
-        return Explanation(cause, fix, is_setting=True)
-    clear = f" {keys.below}=." if below else ""
-    return Explanation(cause, f"{keys.root}={quoted(start)}{clear}", is_setting=True)
+        return Explanation(cause, settings(f"{keys.below}={folder}"), is_setting=True)
+    clear = (f"{keys.below}=.",) if below else ()
+    return Explanation(cause, settings(f"{keys.root}={start}", *clear), is_setting=True)
 
 
-def _other_depth(extra: tuple[str, ...], start: Path, keys: RootKeys) -> Explanation | None:
-    """Only the list path without its leading folders `extra` is below `start`.
+def _other_depth(
+    parts: tuple[str, ...],
+    same: int,
+    start: Path,
+    listed: ListColumn,
+    keys: RootKeys,
+    is_shared: bool,
+) -> Explanation | None:
+    """Only the last `same` parts of a list path are below `start`, without its leading folders.
 
     None if `start` is a neighbor, as drive_0001 is one of drive_0009: its files are not the ones.
     """
+    extra = parts[:-same]
     if start.name != extra[-1] and _without_digits(start.name) == _without_digits(extra[-1]):
         return None
     folder = "/".join(extra)
     cause = f"list paths start with {folder}/, which is not among the files' folders"
+    if listed.source is None:
+        return None
+    fix = listed.source.without_prefix(folder)
     if start != keys.base:
-        return Explanation(cause, f"move {start} to {keys.base / folder}")
-    return Explanation(cause, f"move the folders in {start} to {keys.base / folder}")
+        moved = _other_start(parts[-same:], start, keys, is_shared).fix.settings
+        fix = replace(fix, settings=(*fix.settings, *moved))
+    return Explanation(cause, fix)
 
 
 def _without_digits(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
-def _not_there(missing: Sequence[str], num_all: int, keys: RootKeys, command: str) -> Explanation:
+def _not_there(listed: ListColumn, keys: RootKeys, command: Fix) -> Explanation:
     if not keys.base.is_dir():
         return Explanation(f"there is no folder {keys.base}{_archives(keys.root_dir)}", command)
-    folders = {str(PurePosixPath(path).parent) for path in missing}
+    folders = {str(PurePosixPath(path).parent) for path in listed.missing}
     gone = [folder for folder in folders if not (keys.base / folder).is_dir()]
     if gone:
         cause = f"{len(gone)} folders are missing as a whole, such as {min(gone)}"

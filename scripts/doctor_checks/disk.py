@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from scripts.doctor_checks.findings import Finding, fine, note, problem
+from scripts.doctor_checks.findings import Finding, advice, fine, note, problem
 
 _GB = 1024**3
 _LEAST = 1 * _GB  # a log, panels, and the checkpoints of a small network
@@ -17,13 +17,13 @@ def check_disk(folder: Path, num_images: int, feature_length: int) -> list[Findi
     findings = []
     if not place.is_dir() or not os.access(place, os.W_OK):
         text = f"nothing can be written to {folder}"
-        fix = "output_root=PATH"
+        fix = advice("name a folder of yours: output_root=PATH")
         findings.append(problem("not_writable", text, [str(place)], "not your folder", fix))
     # fp16, of text and of images
     needed = _LEAST + 2 * 2 * num_images * feature_length
     free = shutil.disk_usage(place).free
     space = f"{free / _GB:.1f} GB are free at {folder}"
-    fix = "free some space, or name another disk: output_root=PATH"
+    fix = advice("make some room, or name another disk: output_root=PATH")
     if free < needed:
         text = f"{space}, features and a small run need {needed / _GB:.1f} GB"
         findings.append(problem("disk_space", text, [str(place)], fix=fix))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from common.data.lists import scene_of
-from scripts.doctor_checks.findings import Finding, fine, in_threads, note, problem
+from scripts.doctor_checks.findings import Finding, advice, fine, in_threads, note, problem
 
 _ENDS = 4096
 FileSizes = dict[str, int]  # file -> bytes
@@ -41,12 +41,12 @@ def _same_list(name: str, other: str, shared: list[str]) -> Finding:
     if "train" in (name, other):
         return _overlap(name, other, text, shared)
     cause = "best.pt is then chosen on the images it is tested on: quote last.pt"
-    return note("val_is_test", text, shared, cause, "set data.val_list to other images")
+    return note("val_is_test", text, shared, cause, advice("set data.val_list to other images"))
 
 
 def _overlap(name: str, other: str, text: str, shared: list[str]) -> Finding:
     cause = f"{name} and {other} were not split, or one list was copied into the other"
-    fix = f"take these lines off the {name if name != 'test' else other} list"
+    fix = advice(f"take these lines off the {name if name != 'test' else other} list")
     return problem("train_test_overlap", f"{name}, {other}: {text}", shared, cause, fix)
 
 

@@ -9,12 +9,45 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from tqdm import tqdm
+from common.progress import progress_bar
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
 Checked = TypeVar("Checked")
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What fixes a finding; kept as data so that a test can do what it says.
+
+    command: a line for the shell, from the repository root. settings: `key=value` arguments to add
+    to the doctor's own, and to training's. advice: what only a person can do. A command never moves
+    or deletes what it finds: it writes a new file, and the settings name that.
+    """
+
+    command: str = ""
+    settings: tuple[str, ...] = ()
+    advice: str = ""
+
+    def __str__(self) -> str:
+        settings = " ".join(map(quoted, self.settings))
+        if self.command and settings:
+            settings = f"then {settings}"
+        return "\n".join(filter(None, (self.command, settings, self.advice)))
+
+
+def settings(*words: str) -> Fix:
+    """`key=value` arguments that fix it."""
+    return Fix(settings=words)
+
+
+def advice(text: str) -> Fix:
+    """What only a person can do."""
+    return Fix(advice=text)
+
+
+_NO_FIX = Fix()
 
 
 @dataclass(frozen=True)
@@ -27,7 +60,7 @@ class Finding:
     count: int = 0  # of the files, lines or images concerned
     examples: tuple[str, ...] = ()
     cause: str = ""
-    fix: str = ""  # a command or a config key
+    fix: Fix = _NO_FIX
 
 
 def fine(code: str, text: str) -> Finding:
@@ -36,14 +69,14 @@ def fine(code: str, text: str) -> Finding:
 
 
 def note(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: Fix = _NO_FIX
 ) -> Finding:
     """Something special that training accepts; `cases` are all that it concerns."""
     return Finding("note", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
 
 
 def problem(
-    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: str = ""
+    code: str, text: str, cases: Sequence[str] = (), cause: str = "", fix: Fix = _NO_FIX
 ) -> Finding:
     """Something that stops training or spoils its numbers."""
     return Finding("problem", code, text, len(cases), tuple(cases[:NUM_EXAMPLES]), cause, fix)
@@ -89,7 +122,7 @@ def in_threads(work: Callable[[Checked], R], items: Sequence[Checked], label: st
     results: list[R] = []
     with (
         ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool,
-        tqdm(desc=label, total=len(items), leave=False, disable=None) as bar,
+        progress_bar(label, len(items), stays=False) as bar,
     ):
         for chunk in pool.map(lambda chunk: [work(item) for item in chunk], chunks):
             results += chunk

@@ -1,4 +1,4 @@
-"""Findings of a decoded sample that concern depth: unit, range, valid share, resolution."""
+"""Findings of a decoded sample that concern depth: range, valid share, resolution."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from common.data.data_config import DataConfig
-from common.data.data_set import DataSet
-from scripts.doctor_checks.findings import Finding, fine, note, problem
+from common.data.data_set import DataSet, DepthRange
+from scripts.doctor_checks.findings import Finding, advice, fine, note, problem, settings
+from scripts.doctor_checks.judge_unit import Measured, judge_unit
 from scripts.doctor_checks.pixels import DepthStatistics, Probe
-from scripts.doctor_checks.units import ROTATED, DepthRange, guess_unit, range_of, unit_of
-
-Measured = tuple[str, DepthStatistics]  # depth file and its statistics
+from scripts.doctor_checks.units import is_usual, range_of
 
 FEW_VALID = 0.01  # a single LiDAR sweep still covers 3 % of a KITTI frame
 SPARSE = 0.30
 COARSE_METERS = 0.02
+_MADE_AGAIN = "make these maps again, or take their lines off the list"
 
 
 def judge_depth(
@@ -32,11 +32,10 @@ def judge_depth(
     sizes = Counter(p.depth_size for p in probes if p.depth is not None)
     expected = range_of(data, sizes.most_common(1)[0][0])
     units = _not_rotated(name, maps) if data_set.rotated_bits else []
-    units = units or _units(name, maps, expected)
-    flat = _flat(name, maps)
-    findings += flat + (units or _far_off(name, maps, expected))
-    if not units:
-        findings += _beyond(name, maps, data.max_depth)
+    units = units or judge_unit(name, maps, data, expected)
+    findings += _flat(name, maps) + units
+    if not any(f.level == "problem" for f in units):
+        findings += _far_off(name, maps, expected) + _beyond(name, maps, data.max_depth, expected)
     findings += _upside_down(name, maps, is_known=data.data_set.depth_range is not None)
     findings += _few_valid(name, maps) + _notes(name, maps)
     if not any(f.level == "problem" for f in findings):
@@ -67,8 +66,7 @@ def _empty(name: str, maps: list[Measured]) -> list[Finding]:
         return []
     text = f"{name}: {len(empty)} of {len(maps)} depth maps have no measurement at all"
     cause = "a failed conversion, or maps of another frame; such an image teaches nothing"
-    fix = "make these maps again, or take them off the list"
-    return [problem("empty_depth", text, empty, cause, fix)]
+    return [problem("empty_depth", text, empty, cause, advice(_MADE_AGAIN))]
 
 
 def _flat(name: str, maps: list[Measured]) -> list[Finding]:
@@ -76,41 +74,20 @@ def _flat(name: str, maps: list[Measured]) -> list[Finding]:
     if not flat:
         return []
     text = f"{name}: {len(flat)} of {len(maps)} depth maps hold one value only"
-    fix = "make these maps again, or take them off the list"
-    return [problem("constant_depth", text, flat, "placeholders, or a failed conversion", fix)]
-
-
-def _units(name: str, maps: list[Measured], expected: DepthRange) -> list[Finding]:
-    """The unit of the whole list, from the median of its maps' medians."""
-    middle, scale = _middle(maps, "median"), _middle(maps, "units")
-    if expected.low <= middle <= expected.high:
-        return []
-    rotated = _middle(maps, "rotated_share") > 0.98 and middle > expected.high
-    unit = guess_unit(middle * scale, expected.typical, rotated)
-    text = (
-        f"{name}: the median depth is {middle:.3g} m; {expected.about} have "
-        f"{expected.low:g}-{expected.high:g} m"
-    )
-    cause = f"depth looks like it is stored as {unit.name}, and is read as {unit_of(scale)}"
-    fix = f"data.depth_scale={unit.scale:g}"
-    if unit.scale == scale:
-        cause = f"depth is read as {unit_of(scale)}; no usual unit gives a plausible median"
-        fix = "find out the unit of these maps and set data.depth_scale"
-    elif scale == 1:
-        fix = "write the maps anew in meters"
-    elif unit == ROTATED:
-        fix = "data.name=sun_rgbd"
-    return [problem("wrong_unit", text, [file for file, _ in maps], cause, fix)]
+    cause = "placeholders, or a failed conversion"
+    return [problem("constant_depth", text, flat, cause, advice(_MADE_AGAIN))]
 
 
 def _not_rotated(name: str, maps: list[Measured]) -> list[Finding]:
-    """SUN RGB-D maps whose bits somebody has rotated back already."""
-    cases = _cases(maps, lambda depth: depth.rotated_share < 0.5)
+    """Maps whose bits are to be turned back, and are not turned."""
+    cases = _cases(maps, lambda depth: not depth.is_float and depth.rotated_share < 0.5)
     if not cases:
         return []
     text = f"{name}: {len(cases)} of {len(maps)} depth maps do not have SUN RGB-D's rotated bits"
     cause = "they were converted to plain millimeters, and would be rotated a second time"
-    fix = "unpack SUN RGB-D's own depth_bfx maps, or read these with data.name=folder and lists"
+    if len(cases) == len(maps):
+        return [problem("wrong_unit", text, cases, cause, settings("data.rotated_bits=false"))]
+    fix = advice("some are converted and some are not: take all of them from SUN RGB-D's archive")
     return [problem("wrong_unit", text, cases, cause, fix)]
 
 
@@ -122,11 +99,12 @@ def _far_off(name: str, maps: list[Measured], expected: DepthRange) -> list[Find
         return []
     text = f"{name}: the median of {len(cases)} of {len(maps)} maps is outside {low:g}-{high:g} m"
     cause = "maps of another unit or another data set among the others"
-    fix = "make these maps again, or take them off the list"
-    return [problem("wrong_unit", text, cases, cause, fix)]
+    return [problem("wrong_unit", text, cases, cause, advice(_MADE_AGAIN))]
 
 
-def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
+def _beyond(
+    name: str, maps: list[Measured], max_depth: float, expected: DepthRange
+) -> list[Finding]:
     share = sum(depth.beyond_share for _, depth in maps) / len(maps)
     if share < 0.05:
         return []
@@ -135,7 +113,9 @@ def _beyond(name: str, maps: list[Measured], max_depth: float) -> list[Finding]:
     cause = "data.max_depth is too small for these scenes, or the maps have another unit"
     make = problem if share > 0.25 else note
     far = max(depth.far for _, depth in maps)
-    fix = f"data.max_depth={10 * math.ceil(far / 10)} or more, if the unit is right"
+    word = f"data.max_depth={10 * math.ceil(far / 10)}"
+    is_clear = is_usual(_middle(maps, "median"), expected)
+    fix = settings(word) if is_clear else advice(f"if the unit is right, set {word}")
     return [make("beyond_max_depth", text, cases, cause, fix)]
 
 
@@ -147,7 +127,7 @@ def _upside_down(name: str, maps: list[Measured], is_known: bool) -> list[Findin
     text = f"{name}: in {num_inverted} of {len(known)} maps the ground is farther than the top"
     cause = "disparity or inverse depth instead of depth, or maps stored upside down"
     make = problem if is_known else note
-    return [make("inverted_depth", text, cause=cause, fix="write the maps anew as depth")]
+    return [make("inverted_depth", text, cause=cause, fix=advice("write the maps anew as depth"))]
 
 
 def _few_valid(name: str, maps: list[Measured]) -> list[Finding]:
@@ -157,7 +137,7 @@ def _few_valid(name: str, maps: list[Measured]) -> list[Finding]:
     text = f"{name}: {len(few)} of {len(maps)} maps measure less than {FEW_VALID:.0%} of the pixels"
     cause = "almost empty maps: a failed projection, or a mask that was applied twice"
     make = problem if len(few) > 0.02 * len(maps) else note
-    return [make("few_valid", text, few, cause, "make these maps again")]
+    return [make("few_valid", text, few, cause, advice("make these maps again"))]
 
 
 def _notes(name: str, maps: list[Measured]) -> list[Finding]:

@@ -3,19 +3,23 @@
 All depth statistics come from one histogram of the 65,536 stored values.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from common.data.data_set import DataSet
+from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
-from common.images.reading import read_depth, read_image
+from common.files import read_bytes
+from common.images.reading import NO_MEASUREMENT, read_depth, read_image, read_orientation
+from common.images.suffixes import has_suffix
+from scripts.doctor_checks.units import millimeter_shares
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
-_NO_MEASUREMENT = 65535
+_NO_PICTURES = (".npy", ".npz", ".pfm", ".exr")
 Size = tuple[int, int]  # (height, width)
 
 
@@ -25,6 +29,7 @@ class DepthStatistics:
 
     valid_share: float
     units: float = 1000.0  # stored numbers per meter
+    is_float: bool = False
     median: float = 0.0  # of the valid pixels, as are the next ones
     near: float = 0.0  # 5th percentile
     far: float = 0.0  # 95th percentile
@@ -32,7 +37,10 @@ class DepthStatistics:
     num_values: int = 0  # distinct stored values
     step: float = 0.0  # usual distance between neighboring values
     largest_share: float = 0.0  # share of all pixels that are 65535
-    rotated_share: float = 0.0  # of the valid pixels as stored: the lowest three bits are 0
+    largest: float = 0.0  # measured depth as stored, as are the next ones
+    common_factor: int = 1  # of all values
+    rotated_share: float = 0.0  # of the valid pixels: the lowest three bits are 0 or 1
+    millimeter_shares: Mapping[float, float] = field(default_factory=dict)  # see `units.Stored`
     is_far_at_top: bool | None = None  # the upper half is farther than the lowest third
 
 
@@ -56,14 +64,17 @@ class Probe:
     depth: DepthStatistics | None = None
     depth_kind: str = "16-bit with 1 channel"
     errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
+    orientation: int = 1  # EXIF's, of the image
 
 
-def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
+def probe_pair(sample: Sample, data: DataConfig) -> Probe:
     """Read both files as training does, and measure them."""
     errors = []
     image = depth = None
+    data_set, orientation = data.data_set, 1
     try:
-        image = read_image(sample.image_file)
+        image = read_image(sample.image_file, data.exif_orientation)
+        orientation = read_orientation(sample.image_file)
     except UserError as error:
         errors.append(str(error))
     try:
@@ -74,15 +85,18 @@ def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
     stored = depth if stored is None else stored
     measured = None
     if depth is not None and stored is not None:
-        measured = measure_depth(depth, stored, data_set.depth_scale, max_depth)
+        is_float = depth.dtype != np.uint16
+        scale = data_set.float_depth_scale if is_float else data_set.depth_scale
+        measured = measure_depth(depth, stored, scale, data.max_depth)
     return Probe(
         sample,
         _size(image),
-        _size(stored),
+        _size(depth if stored is None else stored),
         None if image is None else measure_image(image, sample.image_file),
         measured,
         kind,
         tuple(errors),
+        orientation,
     )
 
 
@@ -97,30 +111,34 @@ def measure_image(image: np.ndarray, path: str) -> ImageStatistics:
 def measure_depth(
     depth: np.ndarray, stored: np.ndarray, scale: float, max_depth: float
 ) -> DepthStatistics:
-    """depth: [H, W] as training reads it, uint16 or float meters; stored: as it is in the file."""
+    """depth: [H, W] as training reads it, uint16 or float; stored: as it is in the file.
+
+    scale: stored numbers per meter.
+    """
     is_float = depth.dtype != np.uint16
-    codes, per_meter = _as_codes(depth) if is_float else (depth, scale)
+    codes, per_meter = _as_codes(depth / scale) if is_float else (depth, scale)
     counts = np.bincount(codes.ravel(), minlength=1 << 16)
     counts[0] = 0
     num_valid = int(counts.sum())
-    largest = float((stored == _NO_MEASUREMENT).mean())
+    largest_share = float((stored == NO_MEASUREMENT).mean())
     if num_valid == 0:
-        return DepthStatistics(0.0, largest_share=largest)
+        return DepthStatistics(0.0, largest_share=largest_share)
     values = np.flatnonzero(counts)
     near, median, far = np.searchsorted(np.cumsum(counts) / num_valid, (0.05, 0.5, 0.95))
     beyond = counts[np.arange(1 << 16) >= max_depth * per_meter].sum()
     return DepthStatistics(
         valid_share=num_valid / depth.size,
-        units=1.0 if is_float else scale,
+        units=scale,
+        is_float=is_float,
         median=median / per_meter,
         near=near / per_meter,
         far=far / per_meter,
         beyond_share=float(beyond / num_valid),
         num_values=len(values),
         step=float(np.median(np.diff(values))) / per_meter if len(values) > 1 else 0.0,
-        largest_share=largest,
-        rotated_share=0.0 if is_float else _rotated_share(stored),
+        largest_share=largest_share,
         is_far_at_top=_is_far_at_top(depth),
+        **({"largest": float(depth.max())} if is_float else _stored_values(stored)),
     )
 
 
@@ -130,10 +148,19 @@ def _as_codes(meters: np.ndarray) -> tuple[np.ndarray, float]:
     return np.ceil(meters * per_meter).astype(np.uint16), per_meter
 
 
-def _rotated_share(stored: np.ndarray) -> float:
-    """Share of the measured pixels whose lowest three bits are 0, as SUN RGB-D's near ones are."""
-    measured = stored[(stored > 0) & (stored < _NO_MEASUREMENT)]
-    return float((measured & 7 == 0).mean()) if measured.size else 0.0
+def _stored_values(stored: np.ndarray) -> dict[str, Any]:
+    """What 16-bit values tell of the unit they were written in."""
+    counts = np.bincount(stored.ravel(), minlength=1 << 16)
+    values = np.flatnonzero(counts[1:NO_MEASUREMENT]) + 1
+    if not len(values):
+        return {}
+    low = counts[values[(values & 7) <= 1]].sum()
+    return {
+        "largest": float(values[-1]),
+        "common_factor": int(np.gcd.reduce(values)),
+        "rotated_share": float(low / counts[values].sum()),
+        "millimeter_shares": millimeter_shares(values),
+    }
 
 
 def _is_far_at_top(depth: np.ndarray) -> bool | None:
@@ -147,11 +174,11 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
-    """An image file's bits and channels, in text, and its pixels; None if it has none."""
-    if path.lower().endswith((".npy", ".exr")):
+    """An image file's bits and channels, in text, and its pixels of 8 or 16 bits, if any."""
+    if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8)
     except OSError:
         return "unreadable", None
     array = cv2.imdecode(data, _AS_STORED) if data.size else None
@@ -159,7 +186,8 @@ def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
         return "unreadable", None
     channels = 1 if array.ndim == 2 else array.shape[2]
     plural = "" if channels == 1 else "s"
-    return f"{8 * array.itemsize}-bit with {channels} channel{plural}", array
+    kind = f"{8 * array.itemsize}-bit with {channels} channel{plural}"
+    return kind, array if array.dtype in (np.uint8, np.uint16) else None
 
 
 def _size(array: np.ndarray | None) -> Size | None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from common.errors import UserError
-from common.language.captions import captions_sha256, parse_entry
+from common.language.captions import captions_sha256, sift_entries
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
 from common.language.features import Resolve, TextConfig, names_in
-from scripts.doctor_checks.findings import Finding, fine, note, problem, some_of
+from llm_mde.config import LLMMDEConfig
+from scripts.doctor_checks.commands import Commands
+from scripts.doctor_checks.findings import (
+    Finding,
+    Fix,
+    advice,
+    fine,
+    note,
+    problem,
+    settings,
+    some_of,
+)
+from scripts.doctor_checks.lengths import check_cut, check_prompts, cut_finding
 
 ImageKeys = dict[str, list[str]]  # list name -> image keys
 _NUM_CHECKED_ROWS = 20_000
@@ -25,31 +37,42 @@ def check_text(
     text: TextConfig,
     keys: ImageKeys,
     resolve: Resolve,
-    commands: dict[str, str],
+    commands: Commands,
     flip: bool = True,
     is_needed: bool = True,
+    llm_mde: LLMMDEConfig | None = None,
 ) -> list[Finding]:
     """Captions, text features and image features of all lists.
 
-    commands: `caption`, `encode` and `encode_images`, what makes each of them.
+    commands: what makes each of them, see `commands_for`.
     flip: training flips images.
     is_needed: a caption file that is not there is a problem, and not a note.
+    llm_mde: its config, whose language model reads the captions in place of `text.encoder`.
     """
     captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    used = _used(captions, keys)
+    if llm_mde is not None:
+        findings += check_prompts(llm_mde, used)
+    elif used and not text.features:
+        findings += check_cut(text, used)
     findings += _check_features(
-        "text", text.features, text, keys, resolve, captions, commands["encode"]
+        "text", text.features, text, keys, resolve, captions, *_encoding(commands, "encode")
     )
-    findings += _check_features(
-        "image", text.image_features, text, keys, resolve, {}, commands["encode_images"]
-    )
+    again = _encoding(commands, "encode_images")
+    findings += _check_features("image", text.image_features, text, keys, resolve, {}, *again)
     if not text.captions and not text.features:
         line = "neither captions nor text features are configured: training without language only"
-        findings.append(note("caption_missing", line, fix="set text.captions"))
+        findings.append(note("caption_missing", line, fix=advice("set text.captions")))
     return findings
 
 
+def _encoding(commands: Commands, name: str) -> tuple[Fix, Fix]:
+    """What adds to a feature file, and what makes a new one."""
+    return commands[name], commands[f"{name}_anew"]
+
+
 def _check_captions(
-    text: TextConfig, keys: ImageKeys, resolve: Resolve, command: str, flip: bool, is_needed: bool
+    text: TextConfig, keys: ImageKeys, resolve: Resolve, command: Fix, flip: bool, is_needed: bool
 ) -> tuple[dict[str, str], list[Finding]]:
     """All captions by key, and what is wrong with them."""
     captions: dict[str, str] = {}
@@ -62,7 +85,9 @@ def _check_captions(
             findings += bad
         else:
             line = f"there is no caption file {path}"
-            make, fix = (problem, command) if is_needed else (note, f"{command}\n{_WITHOUT}")
+            make, fix = (
+                (problem, command) if is_needed else (note, replace(command, advice=_WITHOUT))
+            )
             findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, fix))
     if captions:
         findings += _coverage("caption", captions, keys, command) + _contents(captions, keys, flip)
@@ -76,27 +101,19 @@ _WITHOUT = "a network without words needs none: text.captions=null"
 def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """The good lines of a caption file, and one finding about all the others."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        line = f"cannot read the caption file {path}: {error}"
-        return {}, [problem("caption_unreadable", line, [str(path)], "not a UTF-8 text file")]
-    captions, bad = {}, []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                entry = parse_entry(line, f"{path}:{number}")
-                captions[entry["image"]] = entry["caption"].strip()
-        except UserError as error:
-            bad.append(str(error))
+        entries, bad = sift_entries(path)
+    except UserError as error:
+        return {}, [problem("caption_unreadable", str(error), [str(path)])]
+    captions = {key: entry["caption"].strip() for key, entry in entries.items()}
     if not bad:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
-    cause = "empty captions, or a file that was cut off or edited by hand"
-    fix = 'each line must be {"image": "<path as in the list>", "caption": "..."}'
+    cause = "empty captions, half characters, or a file that was cut off or is not UTF-8"
+    fix = advice('each line must be {"image": "<path as in the list>", "caption": "..."}')
     return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 
 
-def _coverage(kind: str, known: Iterable[str], keys: ImageKeys, command: str) -> list[Finding]:
+def _coverage(kind: str, known: Iterable[str], keys: ImageKeys, command: Fix) -> list[Finding]:
     """One finding per list: all images have a caption (or feature), or which have none."""
     known = set(known)
     findings, covered = [], []
@@ -136,8 +153,12 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
+def _used(captions: dict[str, str], keys: ImageKeys) -> dict[str, str]:
+    return {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+
+
 def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
-    used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+    used = _used(captions, keys)
     findings = []
     distinct = Counter(used.values())
     if len(used) >= 20 and len(distinct) <= len(used) / 100:
@@ -147,7 +168,7 @@ def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Fin
     sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
     if sided:
         text = f"{len(sided):,} captions say left or right, and training flips images"
-        findings.append(note("caption_side", text, sided, fix="data.flip=false"))
+        findings.append(note("caption_side", text, sided, fix=settings("data.flip=false")))
     return findings
 
 
@@ -158,7 +179,8 @@ def _check_features(
     keys: ImageKeys,
     resolve: Resolve,
     captions: dict[str, str],
-    command: str,
+    command: Fix,
+    anew: Fix,
 ) -> list[Finding]:
     """The configured feature files of one kind."""
     tables: dict[Path, FeatureTable] = {}
@@ -172,29 +194,28 @@ def _check_features(
             cause = "an interrupted copy, or not a feature file"
             cause = cause if path.is_file() else "features were not made yet, or at another place"
             # encode_text.py overwrites no file that it cannot read
-            fix = f"rm {shlex.quote(str(path))}\n{command}" if path.is_file() else command
+            fix = anew if path.is_file() else command
             findings.append(problem(code, str(error), [str(path)], cause, fix))
     if not tables:
         return findings
     known = {key for table in tables.values() for key in table.rows}
     findings += _coverage(f"{kind} feature", known, keys, command)
-    findings += _lengths(kind, tables)
+    findings += _lengths(kind, tables, anew)
     for path, table in tables.items():
-        findings += _values(kind, path, table)
+        findings += _values(kind, path, table, anew)
         findings += _origin(path, table, text.encoder, captions, command)
     return findings
 
 
-def _lengths(kind: str, tables: dict[Path, FeatureTable]) -> list[Finding]:
+def _lengths(kind: str, tables: dict[Path, FeatureTable], anew: Fix) -> list[Finding]:
     dims = {path.name: table.features.shape[1] for path, table in tables.items()}
     if len(set(dims.values())) == 1:
         return []
     text = f"the {kind} feature files differ in length: {dims}"
-    cause, fix = "they come from different encoders", "make all of them with text.encoder"
-    return [problem("feature_length", text, list(dims), cause, fix)]
+    return [problem("feature_length", text, list(dims), "they come from different encoders", anew)]
 
 
-def _values(kind: str, path: Path, table: FeatureTable) -> list[Finding]:
+def _values(kind: str, path: Path, table: FeatureTable, anew: Fix) -> list[Finding]:
     """Rows that are not finite, or all zero."""
     keys = some_of(list(table.rows), _NUM_CHECKED_ROWS)
     rows = table.features[[table.rows[key] for key in keys]].float()  # [N, D]
@@ -204,22 +225,22 @@ def _values(kind: str, path: Path, table: FeatureTable) -> list[Finding]:
         return []
     text = f"{path.name}: {len(cases)} of {len(keys)} {kind} features are not finite or all zero"
     cause = "an encoder that overflowed in half precision, or rows that were never written"
-    return [problem("feature_value", text, cases, cause, "encode these images again")]
+    return [problem("feature_value", text, cases, cause, anew)]
 
 
 def _origin(
-    path: Path, table: FeatureTable, encoder: str, captions: dict[str, str], command: str
+    path: Path, table: FeatureTable, encoder: str, captions: dict[str, str], command: Fix
 ) -> list[Finding]:
     """Features made by another encoder or from other captions than the config names."""
     made = table.provenance
     if made is None:
         text = f"{path.name} does not say which encoder made it; the config names {encoder}"
         return [note("feature_origin", text)]
-    findings = []
+    findings = cut_finding(made, made.get("encoder", encoder))
     if made.get("encoder", encoder) != encoder:
         text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
         cause = "text.encoder was changed, or these are features of another run"
-        fix = f"set text.encoder={made['encoder']}, or {command}"
+        fix = Fix(settings=(f"text.encoder={made['encoder']}",), advice=f"or {command}")
         findings.append(problem("feature_encoder", text, [str(path)], cause, fix))
     sha256 = made.get("captions_sha256")
     can_tell = sha256 and captions and table.rows.keys() <= captions.keys()

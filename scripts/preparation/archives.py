@@ -12,11 +12,10 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from common.config_values import resolve_path
 from common.errors import UserError
-from common.files import whole_file
+from common.files import check_space, whole_file
+from common.progress import progress_bar
 
 
 def existing_places(names: list[str], options: str) -> list[Path]:
@@ -48,7 +47,7 @@ def extract_zip(archive: Path, folder: Path, place: Callable[[str], str | None])
                 _check_name(files[member], archive)
             targets = [(member, folder / path) for member, path in wanted.items()]
             todo = [(m, path) for m, path in targets if not _is_there(path, m.file_size)]
-            _check_space(archive, folder, sum(member.file_size for member, _ in todo))
+            check_space(folder, sum(member.file_size for member, _ in todo), str(archive))
             _extract(opened, todo, archive)
     except (NotImplementedError, RuntimeError) as error:  # what zipfile cannot unpack
         raise UserError(
@@ -68,7 +67,7 @@ def _extract(
     opened: zipfile.ZipFile, todo: list[tuple[zipfile.ZipInfo, Path]], archive: Path
 ) -> None:
     size = sum(member.file_size for member, _ in todo)
-    with tqdm(total=size, desc=archive.name, unit="B", unit_scale=True, disable=not todo) as bar:
+    with progress_bar(archive.name, size, unit="B", is_quiet=not todo) as bar:
         for member, path in todo:
             try:
                 with (
@@ -96,13 +95,3 @@ def _is_there(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except (FileNotFoundError, NotADirectoryError):
         return False
-
-
-def _check_space(archive: Path, folder: Path, needed: int) -> None:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise UserError(
-            f"{archive} needs {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
-            "make room or name another place"
-        )

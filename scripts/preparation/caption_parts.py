@@ -141,6 +141,5 @@ def _check_source(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     differing = [name for name in wanted if found.get(name) != wanted[name]] or ["source"]
     was, asked = ({name: side.get(name) for name in differing} for side in (found, wanted))
     raise UserError(
-        f"{path} was made with {json.dumps(was)}, not {json.dumps(asked)}; name another --output, "
-        "or remove it to start again"
+        f"{path} was made with {json.dumps(was)}, not {json.dumps(asked)}; name another --output"
     )

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from tqdm import tqdm
-
 from common.errors import UserError
+from common.progress import progress_bar
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30
@@ -81,7 +80,7 @@ def _check_present(path: Path, sha256: str | None) -> None:
     if sha256 is not None and not sha256_of(path).startswith(sha256):
         raise UserError(
             f"{path} is not the published file: its sha256 does not begin with {sha256[:12]}; "
-            "delete it to download it again"
+            "name another --root or --output to download it again"
         )
 
 
@@ -147,18 +146,12 @@ def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | N
 def _receive(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> None:
     with (
         _open(part, "ab" if start else "wb") as file,
-        tqdm(
-            desc=part.name.rsplit(".", 2)[0],
-            initial=start,
-            total=total,
-            unit="B",
-            unit_scale=True,
-        ) as progress,
+        progress_bar(part.name.rsplit(".", 2)[0], total, done=start, unit="B") as bar,
     ):
         for block in _blocks(response):
             with _disk(part):
                 file.write(block)
-            progress.update(len(block))
+            bar.update(len(block))
     if total is not None and _size(part) != total:
         raise _SourceFailed(f"the connection ended after {_size(part)} of {total} bytes")
     if not _size(part):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tqdm import tqdm
-
 from common.data.data_set import ListFile
 from common.errors import UserError
 from common.files import whole_file
+from common.progress import tracked
+from common.text_files import to_bytes
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES
 from scripts.preparation.kitti_frames import KittiFrame, focal_length, list_line
 from scripts.preparation.kitti_tree import Tree
@@ -37,8 +37,10 @@ class ListRow:
 
 def locate_frames(frames: list[KittiFrame], tree: Tree) -> list[ListRow]:
     """Look every frame up on disk."""
-    with tqdm(frames, desc="looking up frames", unit="frame") as bar:
-        return [ListRow(frame, tree.image(frame), tree.annotated(frame)) for frame in bar]
+    return [
+        ListRow(frame, tree.image(frame), tree.annotated(frame))
+        for frame in tracked(frames, "looking up frames", unit="frame")
+    ]
 
 
 def scan_training(tree: Tree) -> list[KittiFrame]:
@@ -94,7 +96,7 @@ def write_list(path: Path, rows: list[ListRow], raw: Path) -> bytes:
     ]
     if not lines:
         raise UserError(f"no frame is left for {path.name}; check --raw and --depth")
-    data = "\n".join(lines).encode()
+    data = to_bytes("\n".join(lines))
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
     return data
@@ -126,13 +128,12 @@ def project_sweeps(rows: list[ListRow], tree: Tree, replace_annotated: bool) -> 
     """
 
     lens = cache(read_lens)
-    with tqdm(rows, desc="laser sweeps", unit="frame") as bar:
-        return [
-            row
-            if row.depth and not replace_annotated
-            else ListRow(row.frame, row.image, _project_one(row.frame, tree, lens))
-            for row in bar
-        ]
+    return [
+        row
+        if row.depth and not replace_annotated
+        else ListRow(row.frame, row.image, _project_one(row.frame, tree, lens))
+        for row in tracked(rows, "laser sweeps", unit="frame")
+    ]
 
 
 def _project_one(frame: KittiFrame, tree: Tree, lens: Callable[[Path, int], Lens]) -> str | None:

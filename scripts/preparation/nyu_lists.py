@@ -8,14 +8,14 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from common.data.data_set import ListFile
 from common.data.lists import read_list
 from common.data.samples import MIN_SHARE
 from common.errors import UserError
 from common.files import whole_file
 from common.images.reading import FolderIndex
+from common.progress import tracked
+from common.text_files import to_bytes
 
 FOCAL = "518.8579"  # pixels, the same in every published line
 
@@ -39,7 +39,7 @@ class ListReport:
         elif self.num_lines == self.expected_lines:
             parts.append("as many lines as published" + self._hash_note())
         else:
-            again = "" if self.written else "; delete it to have it written again"
+            again = "" if self.written else ", and kept as it is"
             parts.append(f"NOT the published {self.expected_lines:,} lines{again}")
         if self.num_missing:
             parts.append(f"{self.num_missing:,} of them name files that are MISSING")
@@ -62,7 +62,7 @@ def make_list(root: Path, listed: ListFile, images: Path, prefix: str = "") -> L
         if not lines or len(lines) * MIN_SHARE > listed.num_lines:
             return None
         with whole_file(path) as temporary:
-            temporary.write_bytes("\n".join(lines).encode())  # published lists have no last newline
+            temporary.write_bytes(to_bytes("\n".join(lines)))  # published lists end so
     return check_list(path, listed, images, written)
 
 
@@ -84,7 +84,7 @@ def scan_pairs(images: Path, prefix: str = "") -> list[str]:
         return []
     lines = []
     scenes = sorted(path for path in _children(images) if path.is_dir())
-    for scene in tqdm(scenes, desc=f"looking through {images.name}", unit="scene"):
+    for scene in tracked(scenes, f"looking through {images.name}", unit="scene"):
         names = {path.name for path in _children(scene)}
         for name in sorted(names):
             depth = "sync_depth_" + name.removeprefix("rgb_").removesuffix(".jpg") + ".png"

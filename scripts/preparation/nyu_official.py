@@ -15,10 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from common.errors import UserError
 from common.files import whole_file
+from common.images.depth_files import LARGEST
+from common.progress import tracked
 from scripts.preparation.nyu_labeled import (
     DepthKind,
     LabeledFrame,
@@ -29,7 +30,6 @@ from scripts.preparation.nyu_labeled import (
 FOLDER = "official_splits"
 _VALID_ROWS, _VALID_COLS = slice(7, 474), slice(7, 632)
 _JPEG_QUALITY = 95
-_LARGEST = 65534  # millimeters; 65535 means "no measurement" to some tools
 
 
 def write_official_split(
@@ -46,7 +46,7 @@ def write_official_split(
         }
         missing = [index for index, files in places.items() if not all(map(_is_there, files))]
         frames = labeled.read(missing, depth)
-        for frame in tqdm(frames, desc=FOLDER, total=len(missing), unit="pair"):
+        for frame in tracked(frames, FOLDER, len(missing), unit="pair"):
             _write_pair(frame, *places[frame.index])
     return len(missing)
 
@@ -67,10 +67,7 @@ def _note_depth_kind(folder: Path, depth: DepthKind) -> None:
         with whole_file(folder / "about.json") as temporary:
             temporary.write_text(json.dumps({"depth": depth}) + "\n", encoding="utf-8")
     elif found != depth:
-        raise UserError(
-            f"{folder} holds {found} depth, not {depth}; delete it to write it again, or name "
-            "another --root"
-        )
+        raise UserError(f"{folder} holds {found} depth, not {depth}; name another --root for that")
 
 
 def _depth_kind_of(folder: Path) -> str | None:
@@ -81,7 +78,7 @@ def _depth_kind_of(folder: Path) -> str | None:
     try:
         return json.loads(note.read_text(encoding="utf-8"))["depth"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read {note}; delete {folder} to write it again") from error
+        raise UserError(f"cannot read {note}; name another --root to write it anew") from error
 
 
 def _write_pair(frame: LabeledFrame, image_file: Path, depth_file: Path) -> None:
@@ -98,7 +95,7 @@ def to_millimeters(depth: np.ndarray) -> np.ndarray:
     depth: float32 [H, W], meters.
     """
     millimeters = depth * np.float32(1000)
-    valid = (millimeters >= 1) & (millimeters <= _LARGEST)  # False for NaN
+    valid = (millimeters >= 1) & (millimeters <= LARGEST)  # False for NaN
     return np.where(valid, millimeters, 0).astype(np.uint16)
 
 

@@ -24,7 +24,7 @@ def place_sync(source: Path, root: Path) -> str:
     if not source.is_file():
         raise UserError(f"--sync: no folder or zip {source}")
     if place.exists():
-        return f"{place} is there already; {source} was not unpacked (delete the folder to do so)"
+        return f"{place} is there already; {source} was not unpacked (another --root takes it)"
     return _unpack(source, place)
 
 
@@ -48,7 +48,7 @@ def _link(scenes: Path, place: Path) -> str:
         return f"{place} is in place"
     if place.exists():
         raise UserError(
-            f"{place} exists already and is not {scenes}; move it away, or leave out --sync"
+            f"{place} exists already and is not {scenes}; leave out --sync, or name another --root"
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

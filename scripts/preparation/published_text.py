@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from common.data.lists import read_list
 from common.errors import UserError
 from common.language.towers import Progress
+from common.progress import tracked
 
 ENCODER = "RN50:openai"
 FEATURE_DIM = 1024
@@ -96,7 +96,7 @@ def read_captions_of(entries: Sequence[PublishedEntry]) -> tuple[dict[str, str],
     named = [(entry.key, entry.caption) for entry in entries if entry.caption is not None]
     with ThreadPoolExecutor(READERS) as pool:
         read = pool.map(_caption_or_problem, (path for _, path in named))
-        for (key, _), (caption, problem) in tqdm(
+        for (key, _), (caption, problem) in tracked(
             zip(named, read, strict=True), "reading captions", len(named)
         ):
             if problem:

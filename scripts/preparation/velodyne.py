@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.images.depth_files import write_depth_png
+from common.images.depth_files import LARGEST, write_depth_png
 
 _STORED_PER_METER = 256
-_LARGEST_STORED = 65534  # 65535 is read as "no measurement"
 
 
 @dataclass(frozen=True)
@@ -100,5 +99,5 @@ def project(points: np.ndarray, lens: Lens) -> np.ndarray:
 def write_depth(path: Path, depth: np.ndarray) -> None:
     """Write meters [H, W] as a 16-bit PNG of meters * 256; what does not fit becomes 0."""
     stored = np.round(depth * _STORED_PER_METER)
-    stored[stored > _LARGEST_STORED] = 0
+    stored[stored > LARGEST] = 0
     write_depth_png(path, stored.astype(np.uint16))

@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 
+from common.data.ground_truth import LOUD_BELOW
 from scripts.reporting.charts import (
     NUM_COLORS,
     Series,
@@ -214,7 +215,10 @@ def _grouped(
 def _table_row(row: Mapping[str, Any], group: Sequence[Mapping[str, Any]], with_ratio: bool) -> str:
     images = f"{row.get('num_images', '?')} images"
     skipped = f"{row['num_skipped']} skipped" if row.get("num_skipped") else ""
-    details = [images, skipped, str(row.get("note") or ""), str(row.get("checkpoint") or "")]
+    used = number(row.get("gt_used"))
+    left_out = f"only {used:.0%} of the ground truth scored" if used < LOUD_BELOW else ""
+    texts = [str(row.get(key) or "") for key in ("note", "checkpoint")]
+    details = [images, skipped, left_out, *texts]
     cells = "".join(_metric_cell(row, key, group) for key in METRICS)
     ratio = f"<td>{_short(number(row.get('mean_ratio')))}</td>" if with_ratio else ""
     return (

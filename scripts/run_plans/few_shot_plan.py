@@ -100,15 +100,16 @@ class FewShotRun:
         return self.stage_runs[-1].folder / f"few_shot_{digest[:12]}.json"
 
     def read_result(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote; None: nothing yet, or nothing readable.
+        """What `evaluate` wrote; None: nothing yet, nothing readable, or not all images.
 
         A file of before names told of pictures is believed.
         """
         for path in (self.result_file, self._named_after()):
             try:
-                return json.loads(path.read_text(encoding="utf-8"))
+                result = json.loads(path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
+            return result if result.get("complete", True) else None
         return None
 
     def train(self) -> None:

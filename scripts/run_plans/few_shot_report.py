@@ -10,11 +10,12 @@ import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
 from common.evaluation.scoring import write_json
-from common.files import whole_file
+from common.text_files import write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
 
 ResultRow = dict[str, Any]
+REPORT_FILES = ("results.json", "table.txt", "abs_rel.svg")
 SHOWN = {"abs_rel": "AbsRel", "rmse": "RMSE", "log10": "log10", "d1": "d1"}
 
 
@@ -27,13 +28,12 @@ def write_few_shot_report(
     """
     table = summarize(rows)
     content = {"runs": list(rows), "table": table, "failed": list(failures), "facts": facts}
-    write_json(folder / "results.json", content)
+    results_file, table_file, chart_file = (folder / name for name in REPORT_FILES)
+    write_json(results_file, content)
     text = format_summary(table)
-    with whole_file(folder / "table.txt") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(table_file, text + "\n")
     if any(math.isfinite(entry["mean"]["abs_rel"]) for entry in table):
-        with whole_file(folder / "abs_rel.svg") as temporary:
-            temporary.write_text(draw_abs_rel(table), encoding="utf-8")
+        write_text(chart_file, draw_abs_rel(table))
     return text
 
 

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from golden.recipe import tensor_for
 from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from common.networks.published.names import Kind, State, complete, from_published
 from common.networks.swin import ShiftedAttention
-from tests.golden.recipe import tensor_for
 
 GOLDEN = Path(__file__).parent
 N = TypeVar("N", bound=nn.Module)

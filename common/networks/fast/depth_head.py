@@ -11,13 +11,11 @@ columns, so two matrix products bring all nine to full resolution at once, added
 numbers, a fraction of the work, and one map of full size instead of hundreds.
 """
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.fast import takes_plain
+from common.networks.fast import kept, takes_plain
 from common.networks.fast.upsampling import interpolation_matrix, upsample
 
 Maps = tuple[Tensor, ...]
@@ -80,8 +78,7 @@ def upsample_taps(taps: Tensor, size: tuple[int, int]) -> Tensor:
     return (rows @ x)[:, None]
 
 
-@lru_cache(maxsize=128)
-@torch.inference_mode(False)
+@kept(128)
 def shifted_matrices(source: int, target: int, device: torch.device) -> Tensor:
     """[target, 3 * source]: `interpolation_matrix` one step later, in place, and one step earlier.
 

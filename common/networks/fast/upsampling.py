@@ -4,13 +4,11 @@ It is linear along rows and along columns, so two small matrix products give the
 CPU their backward pass is several times faster than the built-in one; a GPU keeps the built-in one.
 """
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.networks.fast import takes_plain
+from common.networks.fast import kept, takes_plain
 
 
 def upsample(x: Tensor, scale: int) -> Tensor:
@@ -38,8 +36,7 @@ def upsample_by_products(x: Tensor, size: tuple[int, int]) -> Tensor:
         return rows @ (x @ columns.T)
 
 
-@lru_cache(maxsize=256)
-@torch.inference_mode(False)
+@kept(256)
 def interpolation_matrix(source: int, target: int) -> Tensor:
     """[target, source] weights of one-dimensional linear interpolation, `align_corners=True`."""
     position = torch.linspace(0, source - 1 if target > 1 else 0, target, dtype=torch.float64)
