@@ -68,21 +68,24 @@ def caption_limit(spec: str) -> CaptionLimit:
 
 def image_encoder(spec: str, device: str | torch.device = "cpu") -> ImageEncoder:
     """Load the image encoder; a `UserError` for a spec that names none."""
+    require_images(spec)
     place = torch.device(device)
-    match encoder_kind(spec):
-        case "hf":
-            raise UserError(
-                f"encoder '{spec}' reads words only and gives no image features; set "
-                "text.image_features to a ready file, or model.evidence=encoder, which needs none"
-            )
-        case "untrained":
-            from common.language.untrained import load_untrained_images, parse_seed
+    if encoder_kind(spec) == "untrained":
+        from common.language.untrained import load_untrained_images, parse_seed
 
-            return load_untrained_images(parse_seed(spec), place)
-        case "open_clip":
-            from common.language.clip import load_clip_images
+        return load_untrained_images(parse_seed(spec), place)
+    from common.language.clip import load_clip_images
 
-            return load_clip_images(spec, place)
+    return load_clip_images(spec, place)
+
+
+def require_images(spec: str) -> None:
+    """Raise a `UserError` for an encoder of words only."""
+    if encoder_kind(spec) == "hf":
+        raise UserError(
+            f"encoder '{spec}' reads words only and gives no image features; set "
+            "text.image_features to a ready file, or model.evidence=encoder, which needs none"
+        )
 
 
 def encoder_identity(spec: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.fingerprints import take_fingerprint
 from common.language.captions import captions_sha256
 from common.language.controls import Control
-from common.language.encoders import encoder_identity, encoder_kind
+from common.language.encoders import encoder_identity, encoder_kind, require_images
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable, read_pictures
 from common.runtime.claims import claim_path
@@ -102,6 +102,7 @@ def load_image_features(
         return FeatureStore.open(files), ()
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
+    require_images(encoder)
     origin, pictures = image_origin(list(image_files), encoder), take_fingerprint(image_files)
     known = "\n".join([*origin.values(), pictures.digest])
     path = place.cache_dir / _cache_name("image", encoder, _sha256(known))
