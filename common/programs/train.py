@@ -17,6 +17,7 @@ from common.programs.run_config import RunConfig
 from common.programs.session import train_to_the_end
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
+from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 
 
@@ -27,6 +28,7 @@ def train(doc: str, *stages: Stage) -> None:
         print(doc.strip())
         raise SystemExit(0)
     settings = read_command_line(arguments, *stages)
+    set_hub_timeout(settings.config().hub_timeout)
     with join_processes() as processes:
         train_stage(settings, processes)
 
