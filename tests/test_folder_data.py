@@ -152,7 +152,10 @@ def test_a_zero_shot_folder_is_all_test_and_trains_nothing(data):
     assert "data.test_share=1" in refusal(data, "train")
     assert "no val images" in refusal(data, "val")
     none = replace(data, test_share=0)
-    assert "no test images: set data.test_share above 0, or data.test_list" in refusal(none, "test")
+    assert (
+        "no test images: set data.test_share=0.1, or name a list of them in data.test_list"
+        in refusal(none, "test")
+    )
     assert len(keys(none, "train")) + len(keys(none, "val")) == 20
 
 
@@ -189,7 +192,7 @@ def test_listed_test_images_are_known_through_links_and_other_spellings(data, tm
 
 def test_the_folder_above_rgb_is_asked_for(data):
     inside = replace(data, root=data.root / "rgb")
-    assert refusal(inside).endswith(f"set it to {data.root}")
+    assert refusal(inside).endswith(f"data.root={data.root}")
 
 
 def test_images_without_depth_are_counted(data):

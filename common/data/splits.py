@@ -240,7 +240,11 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
 
 def _set_apart(name: SplitName, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
     if not pairs:
-        raise UserError(f"no {name} images: set data.{key} above 0, or data.{name}_list to a list")
+        share = getattr(DataConfig, key)
+        raise UserError(
+            f"no {name} images: set data.{key}={share:g}, or name a list of them in "
+            f"data.{name}_list"
+        )
     scenes = sorted({scene_of(pair.image) for pair in pairs})
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [

@@ -139,8 +139,9 @@ class Claim:
                 self.lost_to, self._is_held = holder, False
         if self.lost_to is not None:
             raise UserError(
-                f"{self.target} was taken over by {self.lost_to}, because this process ({self.me.pid}) "
-                f"was silent for {SILENCE_SECONDS:g} s; it stops here, so that only one writes"
+                f"{self.target} was taken over by {self.lost_to}, because this process "
+                f"({self.me.pid}) was silent for {SILENCE_SECONDS:g} s; it stops here, so that "
+                "only one writes"
             )
 
     def release(self) -> None:

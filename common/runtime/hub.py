@@ -33,6 +33,10 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 
 from common.errors import UserError
+from common.progress import download_bar
+
+# Modules of libraries that download with a bar of their own, which no log of a batch job wants.
+_WITH_BARS = ("open_clip.pretrained",)
 
 HUB_TIMEOUT = 30.0  # seconds
 Loaded = TypeVar("Loaded")
@@ -92,6 +96,8 @@ def load_from_hub(
 @contextmanager
 def one_line_failure(what: str, advice: str) -> Iterator[None]:
     """Turn a failed load into `cannot load WHAT: reason; ADVICE`, without the libraries' lines."""
+    for module in filter(None, map(sys.modules.get, _WITH_BARS)):
+        module.tqdm = download_bar  # type: ignore[attr-defined]
     logging.disable(logging.ERROR)
     try:
         yield

@@ -37,7 +37,7 @@ def find_pairs(root: Path, gt_root: Path) -> tuple[list[Pair], Notes]:
     files = list(_walk(root))
     images, notes = _sorted_out(files, "rgb", IMAGE_SUFFIXES)
     if not images and root.name == "rgb":
-        raise UserError(f"data.root must be the folder that holds rgb/: set it to {root.parent}")
+        raise UserError(f"data.root must be the folder that holds rgb/: data.root={root.parent}")
     if not images:
         raise UserError(
             f"no images in {root}: expected {root}/rgb/NAME.jpg (or {_others(IMAGE_SUFFIXES)}) "
