@@ -37,6 +37,7 @@ from common.files import check_output
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from common.programs.preflight import check_configured_data, check_evaluation
+from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
@@ -75,7 +76,11 @@ class DoctorConfig:
     text: TextConfig = field(default_factory=TextConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     output_root: Path = REPO_ROOT / "runs"
+    hub_timeout: float = HUB_TIMEOUT
     llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
+
+    def __post_init__(self) -> None:
+        check_hub_timeout(self.hub_timeout)
 
 
 def main() -> None:
@@ -111,6 +116,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     section = kept.setdefault("data", {})
     kept["data"] = {"name": data, "height": height, "width": width, **section}
     config = build_config(DoctorConfig, kept, sources)
+    set_hub_timeout(config.hub_timeout)
     if config.data.name != data:
         raise UserError(
             f"{yaml_name} is about data.name={config.data.name}, not {data}: call doctor.py "

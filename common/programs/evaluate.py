@@ -33,6 +33,7 @@ from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
 from common.runtime.claims import claim_folder, claim_path, claim_together
+from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
@@ -100,6 +101,7 @@ class Checkpoint:
             merge_yaml(tree, sources, self.config_file)
         apply_overrides(tree, sources, list(self.overrides), self.stage.config_type)
         config = build_config(self.stage.config_type, tree, sources)
+        set_hub_timeout(config.hub_timeout)
         return config, self.stage.load(saved).to(processes.device)
 
     def score(
@@ -218,10 +220,10 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     for override in arguments.overrides:
-        if not override.startswith(("data.", "text.", "eval.", "output_root=")):
+        if not override.startswith(("data.", "text.", "eval.", "output_root=", "hub_timeout=")):
             raise UserError(
                 f"command line: {override} cannot be changed here: the checkpoint fixes it; "
-                "data.*, text.*, eval.* and output_root can"
+                "data.*, text.*, eval.*, output_root and hub_timeout can"
             )
     overrides = list(arguments.overrides)
     if arguments.protocol:

@@ -24,6 +24,7 @@ from common.programs.session import train_to_the_end
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
 from common.runtime.checkpoints import load_checkpoint
+from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 from common.shortages import shortages_told
 
@@ -36,6 +37,7 @@ def train(doc: str, *stages: Stage) -> None:
         raise SystemExit(0)
     settings = read_command_line(arguments, *stages)
     config = settings.config()
+    set_hub_timeout(config.hub_timeout)
     with join_processes(most=config.train.batch_size) as processes:
         remedies = training_remedies(config, processes.world_size)
         with shortages_told(remedies):
