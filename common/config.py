@@ -1,4 +1,4 @@
-"""One YAML file and `key=value` words become one tree of frozen dataclasses.
+"""One YAML file and `key=value` arguments become one tree of frozen dataclasses.
 
 Every default lives in the dataclass that declares it. `base: other.yaml` (relative to the file that
 names it) starts from another file, `base: [a.yaml, b.yaml]` from several, a later one winning.
@@ -18,9 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
-from common.config_values import REPO_ROOT, convert_value, describe_type, is_union
+from common.config_values import (
+    REPO_ROOT,
+    convert_value,
+    describe_type,
+    is_union,
+    read_argument,
+    read_yaml,
+)
 from common.errors import UserError
 
 T = TypeVar("T")
@@ -35,7 +40,7 @@ def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[st
     sources: dict[str, str] = {}
     if yaml_path is not None:
         merge_yaml(tree, sources, yaml_path)
-    apply_overrides(tree, sources, overrides)
+    apply_overrides(tree, sources, overrides, config_type)
     return build_config(config_type, tree, sources)
 
 
@@ -54,7 +59,7 @@ def merge_yaml(
     """Overlay the file's keys on `tree`, those of its `base:` file before its own."""
     if path.resolve() in named_by:
         raise UserError(f"{path}: base: the files name each other in a circle")
-    new = _read_yaml(path)
+    new = read_yaml(path)
     base = new.pop("base", [])
     replaced, kept = (_read_keys(new, name, path) for name in ("replace", "keep"))
     sources.update({f"{_NAMED}{key}": str(path) for key in (*replaced, *kept)})
@@ -72,7 +77,9 @@ def merge_yaml(
 def _read_keys(tree: dict, name: str, path: Path) -> list[str]:
     """Take a list of dotted keys out of a file's tree."""
     keys = tree.pop(name, [])
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+    if not isinstance(keys, list) or not all(
+        isinstance(key, str) and not key[:1].isdigit() for key in keys
+    ):
         raise UserError(f"{path}: {name} must be a list of sections and keys, as [data]")
     return keys
 
@@ -82,18 +89,6 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read config {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
-    return tree
 
 
 def _forget(tree: dict, sources: dict[str, str], key: str) -> None:
@@ -116,15 +111,17 @@ def find_yaml(name: str) -> Path:
     raise UserError(f"no config file {name} in {' or '.join(places)}")
 
 
-def apply_overrides(tree: dict, sources: dict[str, str], overrides: list[str]) -> None:
-    """Put `a.b=value` words into the tree; values are read as YAML."""
+def apply_overrides(
+    tree: dict, sources: dict[str, str], overrides: list[str], config_type: type
+) -> None:
+    """Put `a.b=value` arguments into the tree; what a value is, its field in `config_type` says."""
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise UserError(f"command line: '{word}' is not of the form key=value")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = read_argument(_kind_of(config_type, key), text)
+        except ValueError as error:
             raise UserError(f"command line: {key}: cannot read the value '{text}'") from error
         merge(tree, sources, _nested(key, value), "command line")
 
@@ -227,6 +224,15 @@ def _all_fields(config_type: type, prefix: str = "") -> Iterator[tuple[str, data
 def _field_types(config_type: type) -> dict[str, Any]:
     hints = typing.get_type_hints(config_type)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_type)}
+
+
+def _kind_of(config_type: type, key: str) -> Any:
+    """The type that a dotted key is declared with; None: there is no such key."""
+    kind: Any = config_type
+    for part in key.split("."):
+        section = _section(kind)
+        kind = None if section is None else _field_types(section).get(part)
+    return kind
 
 
 def _section(kind: Any) -> type | None:

@@ -1,13 +1,129 @@
-"""One value of a config: from YAML to the type its field is declared with, and what to call it."""
+"""One value of a config: from text to the type its field is declared with, and what to call it.
+
+What an unquoted text is, its field says and not YAML: 007, 1.10, 2024-05-01, 1:30 and `no` are text
+where text or a path is wanted, and numbers are decimal (010 is ten). Only null is YAML's own.
+"""
 
 import argparse
+import dataclasses
+import functools
 import math
+import os
+import re
+import sys
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal, Union
 
+import yaml
+
+from common.errors import UserError
+from common.text_files import to_bytes
+
 REPO_ROOT = Path(__file__).resolve().parents[1]
+_NULL = ("", "~", "null", "Null", "NULL")
+_COMMENT = re.compile(r"[ \t]+#[^\r\n\0]*")
+
+
+class Plain(str):
+    """Unquoted text, as typed; `convert_value` makes of it what its field asks for."""
+
+    def __repr__(self) -> str:
+        """For messages: 7 and true as typed, text in quotes."""
+        return super().__repr__() if _is_text(self) else str(self)
+
+
+def _is_text(plain: str) -> bool:
+    """Whether it is neither a number nor true or false to YAML."""
+    tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, plain, (True, False))
+    return not tag.endswith((":int", ":float", ":bool"))
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads YAML, and every unquoted scalar but null as `Plain`; notes the comments behind them."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.comments: list[tuple[int, str, str]] = []  # line, the text before, the comment
+
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        if node.style is not None:  # in quotes, or a block
+            return node.value
+        end = node.end_mark
+        behind = _COMMENT.match(end.buffer or "", end.pointer)
+        if behind:
+            self.comments.append((end.line + 1, node.value, behind[0].rstrip()))
+        return Plain(node.value)
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:str", _PlainLoader.construct_text)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The tree of a config file, its unquoted scalars `Plain`; a `UserError` if it is none."""
+    try:
+        loader = _PlainLoader(path.read_text(encoding="utf-8"))
+        tree = loader.get_single_data() or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found a {type(tree).__name__}")
+    for line, text, comment in loader.comments:
+        _check_comment(f"{path}, line {line}", text, comment)
+    return tree
+
+
+def _check_comment(where: str, text: str, comment: str) -> None:
+    """Refuse or tell of a comment that may be meant as part of the text: `root: /x/set #1`."""
+    if not _is_text(text):
+        return
+    meant = resolve_path(text + comment)
+    if os.path.lexists(meant):
+        raise UserError(
+            f"{where}: to YAML,{comment} is a comment, but there is {meant}; put quotes around the "
+            "value, or the comment on a line of its own"
+        )
+    if re.match(r"\s+#[^\s#]", comment):  # "#1", and not "# a comment"
+        _tell_once(
+            f"note: {where}: the value is {text!r}, as{comment} is a comment to YAML; if it "
+            "belongs to the value, put quotes around both"
+        )
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(text, file=sys.stderr)
+
+
+def read_argument(kind: Any, text: str) -> Any:
+    """The value of a `key=value` argument whose field has the type `kind` (None: no such field).
+
+    Lists and sections are YAML, and so is what stands in quotes; the rest is text as typed, with
+    its `#`, spaces and braces. A `ValueError` if it is not the YAML that it must be.
+    """
+    kinds = typing.get_args(kind) if is_union(kind) else (kind,)
+    is_text = str in kinds or Path in kinds
+    if text in _NULL and (types.NoneType in kinds or not is_text):
+        return None
+    in_quotes = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    is_list = text.startswith("[") and (text.endswith("]") or not is_text)
+    if not (in_quotes or is_list or any(dataclasses.is_dataclass(k) for k in kinds)):
+        return Plain(text)
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.YAMLError:
+        if is_text:
+            return Plain(text)
+        raise ValueError(text) from None
 
 
 def is_union(kind: Any) -> bool:
@@ -21,9 +137,10 @@ def convert_value(kind: Any, value: Any, typed_by_hand: bool) -> Any:
     if is_union(kind):
         return _convert_union(typing.get_args(kind), value, typed_by_hand)
     if origin is Literal:
-        if value not in typing.get_args(kind) or isinstance(value, bool):
+        options = typing.get_args(kind)
+        if value not in options or isinstance(value, bool):
             raise ValueError(value)
-        return value
+        return options[options.index(value)]
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise TypeError(value)
@@ -47,8 +164,10 @@ def _convert_union(kinds: tuple, value: Any, typed_by_hand: bool) -> Any:
 
 
 def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
+    if isinstance(value, Plain):
+        value = _read_as(kind, value)
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        number = float(value)  # PyYAML reads 1e-3 as a string
+        number = float(value)  # "1e-3" too, which YAML takes for text
         if not math.isfinite(number):
             raise ValueError(value)
         return number
@@ -56,11 +175,22 @@ def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
         return value
     if kind is bool and isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        to_bytes(value)  # half a character is no text, nor a path
     if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str) and value:
         return resolve_path(value, typed_by_hand)
     raise TypeError(value)
+
+
+def _read_as(kind: type, text: Plain) -> Any:
+    """What unquoted text is where a value of this type is wanted."""
+    if kind is int and text.isascii():
+        return int(text, 0 if re.match(r"[-+]?0[xXoObB]", text) else 10)
+    if kind is bool:
+        return yaml.SafeLoader.bool_values.get(text.lower(), text)  # yes, no, on and off too
+    return str(text)
 
 
 def resolve_path(text: str, typed_by_hand: bool = False) -> Path:

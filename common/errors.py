@@ -5,6 +5,7 @@ before leaving. So the mistake that came first is told once on each machine, by 
 first, and a process that only loses contact with the others finds the reason in the store.
 """
 
+import io
 import multiprocessing
 import os
 import sys
@@ -30,6 +31,9 @@ def run_program(main: Callable[[], None]) -> None:
 
     Several processes print one line together (see above) and all exit with code 2.
     """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text that can be written
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     if _is_one_of_several():
         _leave(code)
@@ -108,7 +112,10 @@ def _told_together(message: str | None) -> bool:
     if not _is_one_of_several():
         return False
     try:
-        return _tell_once(_open_store(), message)
+        # The store takes whole characters only.
+        return _tell_once(
+            _open_store(), message and message.encode(errors="backslashreplace").decode()
+        )
     except RuntimeError:  # torch's connection errors and timeouts
         return False
 

@@ -1,13 +1,50 @@
-"""Files that appear whole or not at all, and places that are tried before long work."""
+"""Files whole or not at all; places tried before long work; reads that outlast a bad moment."""
 
-import os
+import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from common.errors import UserError
+
+Answer = TypeVar("Answer")
+# What network disks answer for a moment: a server that restarts, a handle that went stale, a
+# connection that was lost. A file that is not there, or not allowed, is a lasting matter.
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "ETIMEDOUT", "EAGAIN", "EINTR", "EBUSY", "EREMOTEIO", "ENODATA"),
+        *("ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "ENOTCONN", "ESHUTDOWN", "EPROTO"),
+        *("ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH"),
+    )
+    if hasattr(errno, name)  # Windows lacks some
+}
+PAUSES = (0.1, 0.5, 2.0)  # seconds between the tries
+
+
+def retried(read: Callable[[], Answer]) -> Answer:
+    """What `read` gives; an `OSError` that may pass is waited for, three times, before it counts.
+
+    `read` must be able to start again from nothing.
+    """
+    for pause in PAUSES:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+        time.sleep(pause)
+    return read()
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A whole file, with a few tries."""
+    return retried(Path(path).read_bytes)
 
 
 @contextmanager
@@ -30,7 +67,8 @@ def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was;
     for errors of writing see `write_errors_told`.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Not the process number: two containers or hosts that share a disk may have the same.
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     with write_errors_told(path, *writer_errors):
         try:
             _check_kind(path)

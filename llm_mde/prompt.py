@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.text_files import is_whole_text
 
 # DepthCLIP's, from near to far.
 DEPTH_CLASSES = (
@@ -68,6 +69,8 @@ class PromptTemplates:
         }
         for name in ("dataset", "task", "statistics", "depth_class", "caption", "clip"):
             known = words.get(name, {})
+            if not is_whole_text(getattr(self, name)):
+                raise ValueError(f"{name}: has half a character; correct it")
             try:
                 getattr(self, name).format(**known)
             except (KeyError, IndexError, ValueError):

@@ -30,6 +30,7 @@ from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.progress import progress_bar
+from common.runtime.claims import claim_path, claim_together
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
@@ -43,14 +44,16 @@ ReadImage = tuple[str, np.ndarray | UserError]
 def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
+    output = _check_output(arguments.output)
     with join_processes() as processes:
-        caption_all(arguments, processes)
+        claim = claim_path(output, "name another --output")
+        with claim_together(processes, claim):
+            caption_all(arguments, output, processes)
 
 
-def caption_all(arguments: argparse.Namespace, processes: Processes) -> None:
+def caption_all(arguments: argparse.Namespace, output: Path, processes: Processes) -> None:
     """Caption this process's share of what is not done yet; the main process writes the file."""
     images = images_of_arguments(arguments, lambda text: _print_once(processes, text))
-    output = _check_output(arguments.output)
     settings = _settings(arguments, processes)
     source = settings.provenance()
     done = caption_parts.read_done(output, source)

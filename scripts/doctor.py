@@ -17,7 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,11 @@ from common.data.splits import find_split
 from common.errors import UserError, run_program
 from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.scoring import EvalConfig
-from common.files import check_output, whole_file
+from common.files import check_output
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from common.programs.preflight import check_configured_data, check_evaluation
+from common.text_files import write_text
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
@@ -52,6 +53,7 @@ from scripts.doctor_checks.files import (
 from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
@@ -69,6 +71,7 @@ class DoctorConfig:
     text: TextConfig = field(default_factory=TextConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     output_root: Path = REPO_ROOT / "runs"
+    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def main() -> None:
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
     given = [item for item in given if not item.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
+    typed = shlex.join([arguments.config, *given])
+    report = examine(config, typed, arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -110,7 +114,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
         overrides = [f"data.root={resolve_path(root, True)}", *overrides]
-    apply_overrides(tree, sources, overrides)
+    apply_overrides(tree, sources, overrides, DoctorConfig)
     kept = {name: value for name, value in tree.items() if name not in others}
     # Files that change only the data of a run leave the size out.
     height, width = DATA_SETS[data].crop_size or NYU_SIZE
@@ -125,7 +129,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return config
+    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
@@ -159,7 +163,7 @@ def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> l
     """Decode a random sample of the pairs that are there; the same one each time."""
     present, data_set = listed.present, data.data_set
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
-    probe = partial(probe_pair, data_set=data_set, max_depth=data.max_depth)
+    probe = partial(probe_pair, data=data)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []
@@ -179,6 +183,7 @@ def examine_text(
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
+        llm_mde=config.llm_mde,
     )
 
 
@@ -277,8 +282,7 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

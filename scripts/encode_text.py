@@ -37,6 +37,8 @@ from common.language.encoding import (
 )
 from common.language.feature_files import open_table, write_features
 from common.language.features import TextConfig
+from common.language.provenance import describe_provenance
+from common.runtime.claims import claim_path
 from common.runtime.machine import unused_gpu
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
@@ -48,12 +50,13 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     output = _check_output(arguments)
-    if arguments.captions:
-        encode_text(arguments, output)
-    elif arguments.import_published:
-        import_published(arguments, output)
-    else:
-        encode_image_files(arguments, output)
+    with claim_path(output, "name another --output"):
+        if arguments.captions:
+            encode_text(arguments, output)
+        elif arguments.import_published:
+            import_published(arguments, output)
+        else:
+            encode_image_files(arguments, output)
 
 
 def encode_text(arguments: argparse.Namespace, output: Path) -> None:
@@ -92,6 +95,8 @@ def import_published(arguments: argparse.Namespace, output: Path) -> None:
     captions, problems = published.read_captions_of(files.entries)
     problems += [f"{path} has no partner in text or text_feat" for path in files.lone]
     entries = [e for e in files.entries if e.caption is None or e.key in captions]
+    if not entries:
+        raise UserError(f"no published file can be used, first: {problems[0]}; copy them again")
     captions_file = _captions_file(arguments, output, captions)
     check_output(captions_file)
     keys = [entry.key for entry in entries]
@@ -193,10 +198,8 @@ def _report(output: Path, what: str) -> None:
         f"{output}: {len(table.rows)} images, {num_rows} distinct features of {dim} numbers, "
         f"{output.stat().st_size / 1e6:.1f} MB; {what}"
     )
-    num_cut = (table.provenance or {}).get("num_cut", 0)
-    if num_cut:
-        print(f"{num_cut} distinct captions are longer than what the encoder reads: it read their "
-              "beginning")  # fmt: skip
+    for line in describe_provenance(table.provenance):
+        print(line)
 
 
 def _device() -> str:

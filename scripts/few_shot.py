@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.config_values import resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
+from common.runtime.claims import claim_folder
 from common.runtime.machine import environment
 from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
 from scripts.run_plans.few_shot_report import REPORT_FILES, ResultRow, write_few_shot_report
@@ -45,6 +46,12 @@ def main() -> None:
     )
     for name in REPORT_FILES:
         check_output(output / name)
+    with claim_folder(output, "name another --output"):
+        run_all(runs, output)
+
+
+def run_all(runs: list[FewShotRun], output: Path) -> None:
+    """One run after the other; what is finished is written after each."""
     facts = {"command": " ".join(sys.argv), **environment()}
     rows: list[ResultRow] = []
     failures: list[str] = []

@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from common.config_values import positive
 from common.errors import UserError, run_program
+from common.runtime.claims import claim_path
 from scripts.demo_renderer.room_files import RoomsSettings, write_rooms
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 from scripts.demo_renderer.writer import is_made
@@ -42,7 +43,9 @@ def _make(folder: Path, settings, write, workers: int, force: bool) -> None:
         print(f"{folder}: already there")
         return
     try:
-        write(folder, settings, workers)
+        with claim_path(folder, "give another --out"):
+            if force or not is_made(folder, settings.to_dict()):
+                write(folder, settings, workers)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error}; name another --out") from error
     print(f"{folder}: done")

@@ -34,6 +34,7 @@ from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from common.files import check_folder
+from common.runtime.claims import claim_folder
 from scripts.preparation.archives import existing_places
 from scripts.preparation.download import download
 from scripts.preparation.eigen import EIGEN_TEST_DRIVES, EIGEN_TRAIN_DRIVES, eigen_test_frames
@@ -82,6 +83,12 @@ def main() -> None:
     arguments = _parse()
     output = resolve_path(arguments.output, True)
     check_folder(output)
+    with claim_folder(output, "name another --output"):
+        make_all(arguments, output)
+
+
+def make_all(arguments: argparse.Namespace, output: Path) -> None:
+    """Gather the files, then write what was asked for of each split."""
     tree = Tree(output / "raw", output / "depth")
     splits = [_read_split(name, arguments, output) for name in arguments.splits]
     parts = Parts(

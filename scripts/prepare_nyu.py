@@ -26,6 +26,7 @@ from common.config_values import resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from common.files import check_folder
+from common.runtime.claims import claim_folder
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
 from scripts.preparation.nyu_lists import ListReport, make_list
@@ -61,10 +62,11 @@ def main() -> None:
     """Download if asked to, write the split, place sync/, write or check the lists, report."""
     arguments = _parse()
     check_folder(arguments.root)
-    failed = _download(arguments)
-    _write_official_split(arguments)
-    _place_sync(arguments)
-    _report(arguments.root, _make_lists(arguments.root), failed)
+    with claim_folder(arguments.root, "name another --root"):
+        failed = _download(arguments)
+        _write_official_split(arguments)
+        _place_sync(arguments)
+        _report(arguments.root, _make_lists(arguments.root), failed)
 
 
 def _download(arguments: argparse.Namespace) -> list[str]:

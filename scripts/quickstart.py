@@ -38,6 +38,7 @@ from common.programs.evaluate import Checkpoint
 from common.programs.inference import draw_prediction_panel
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
+from common.runtime.claims import claim_path
 from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
 from scripts.report import write_report
@@ -99,6 +100,14 @@ def main() -> None:
     experiment = "rehearsal" if arguments.rehearsal else "demo"
     data_root = ROOT / "data" / experiment
     run_dir = ROOT / "runs" / experiment
+    with claim_path(run_dir, "look at its files in the meantime"):
+        make_all(arguments, experiment, data_root, run_dir)
+
+
+def make_all(
+    arguments: argparse.Namespace, experiment: str, data_root: Path, run_dir: Path
+) -> None:
+    """Every program in its turn; what is there already is reused."""
     rows = models(experiment)
     if arguments.fresh:
         for folder in (data_root, run_dir, ROOT / "runs" / f"{experiment}_control"):

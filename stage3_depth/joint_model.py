@@ -30,6 +30,7 @@ from common.networks.fast.upsampling import upsample
 from common.networks.layers import (
     Standardize,
     conv3x3,
+    in_gpu_order,
     known_mean,
     metric_depth,
     mlp,
@@ -181,7 +182,7 @@ class JointDepth(nn.Module):
         channels = (self.config.decoder_channels[0], c3, c2)
         batch, height, width = len(image), *image.shape[-2:]
         x, x3, x2 = (
-            image.new_zeros(batch, c, height // s, width // s)
+            in_gpu_order(image.new_zeros(batch, c, height // s, width // s))
             for c, s in zip(channels, LEVEL_SCALES, strict=True)
         )
         return x, x3, x2
@@ -189,7 +190,7 @@ class JointDepth(nn.Module):
     def decode(self, d: Tensor, skips: Skips) -> Tensor:
         """d: [B, C, H/16, W/16] -> log-depth relative to the prior mean, [B, 1, H, W]."""
         x, x3, x2 = skips
-        x, d4 = self.refine4(x, d)
+        x, d4 = self.refine4(x, in_gpu_order(d))
         x = self.up3(x, x3)  # [B, u3, H/8, W/8]
         x, d3 = self.refine3(x, upsample(d4, 2))
         x = self.up2(x, x2)  # [B, u2, H/4, W/4]

@@ -131,13 +131,13 @@ def other_size(data, split):
 def eight_bits(data, split):
     path = first_pair(data, split)[1]
     cv2.imwrite(str(path), np.full((64, 96), 3, np.uint8))
-    return [f"{path}: depth must be a 16-bit PNG with one channel", "8-bit with 1"]
+    return [f"{path}: depth must have one channel", "of uint8"]
 
 
 def three_channels(data, split):
     path = first_pair(data, split)[1]
     cv2.imwrite(str(path), np.full((64, 96, 3), 3000, np.uint16))
-    return [f"{path}: depth must be a 16-bit PNG", "16-bit with 3"]
+    return [f"{path}: depth must have one channel", "3] of uint16"]
 
 
 DAMAGE = [damaged_image, truncated_image, empty_depth, other_size, eight_bits, three_channels]

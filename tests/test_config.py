@@ -90,7 +90,8 @@ def test_a_value_takes_the_type_of_its_field(write):
         ("train.dims=[4, x]", "a list, each a whole number"),
         ("train.precision=fp8", "one of auto, fp32"),
         ("name=[a]", "text"),
-        ("data.root=7", "a path"),
+        ("data.root=", "a path"),
+        ("data.root=[a]", "a path"),
         ("data.root.deep=7", "a path"),
     ],
 )

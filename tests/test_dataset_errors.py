@@ -36,7 +36,10 @@ def test_a_file_in_a_hundred_may_be_missing_and_is_reported(nyu):
     (nyu.root / f"sync{lost}").unlink()
     dataset = plain(nyu)
     assert (len(dataset), dataset.split.num_missing, dataset.split.num_without_gt) == (104, 1, 0)
-    assert dataset.notes == (f"train: 1 of 105 pairs are missing, first {nyu.root}/sync{lost}",)
+    assert dataset.notes == (
+        f"train: 1 of 105 pairs are missing, first {nyu.root}/sync{lost}",
+        "train: 2 images are listed more than once, first kitchen_0000/rgb_00000: each time counts",
+    )
     assert lost.strip("/") not in find_split(nyu, "train").files
     (nyu.root / "sync/kitchen_0004/sync_depth_00002.png").unlink()
     with pytest.raises(UserError, match="1 of 105 images are missing.*data.allow_missing=true"):

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -312,6 +313,16 @@ def test_a_second_ctrl_c_stops_at_once():
         assert caught == [signal.SIGINT]
         os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(("major", "expected"), [(7, "fp16"), (9, "bf16")])
+def test_automatic_precision_is_what_the_gpu_computes_in(monkeypatch, major, expected):
+    """Older GPUs emulate bf16, slowly."""
+    card = SimpleNamespace(major=major)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert choose_precision("auto", torch.device("cuda")) == expected
 
 
 def test_precision():

@@ -76,7 +76,7 @@ def test_every_pair_is_found_in_natural_order(data):
     for name in ("rgb/hall/._2.png", "rgb/notes.txt", ".cache/rgb/a.png", "depth/.DS_Store"):
         (data.root / name).parent.mkdir(parents=True, exist_ok=True)
         (data.root / name).write_bytes(b"x")
-    pairs = find_pairs(data.root, data.root)
+    pairs, _ = find_pairs(data.root, data.root)
     assert len(pairs) == 22
     hall = [Path(pair.image).stem for pair in pairs if "hall" in pair.image]
     assert hall == ["0", "1", "10", "11"]
@@ -90,7 +90,8 @@ def test_rgb_may_lie_in_each_scene_and_depth_in_another_root(tmp_path):
     for scene in ("a", "b/c"):
         write_image(tmp_path / f"images/{scene}/rgb/x/1.png")
         write_depth(tmp_path / f"truth/{scene}/depth/x/1.npy", meters_of(0))
-    pairs = find_pairs(tmp_path / "images", tmp_path / "truth")
+    pairs, notes = find_pairs(tmp_path / "images", tmp_path / "truth")
+    assert notes == []
     assert [pair.image for pair in pairs] == ["a/rgb/x/1.png", "b/c/rgb/x/1.png"]
     assert [pair.depth for pair in pairs] == ["a/depth/x/1.npy", "b/c/depth/x/1.npy"]
 
@@ -151,12 +152,17 @@ def test_a_zero_shot_folder_is_all_test_and_trains_nothing(data):
     assert "data.test_share=1" in refusal(data, "train")
     assert "no val images" in refusal(data, "val")
     none = replace(data, test_share=0)
-    assert "no test images: set data.test_share above 0, or data.test_list" in refusal(none, "test")
+    assert (
+        "no test images: set data.test_share=0.1, or name a list of them in data.test_list"
+        in refusal(none, "test")
+    )
     assert len(keys(none, "train")) + len(keys(none, "val")) == 20
 
 
 def test_listed_test_images_are_never_trained_on(data):
-    lines = [f"{p.image}\t{p.depth}" for p in find_pairs(data.root, data.root) if "hall" in p.image]
+    lines = [
+        f"{p.image}\t{p.depth}" for p in find_pairs(data.root, data.root)[0] if "hall" in p.image
+    ]
     lines[0] = "\t".join(f"{data.root}/{path}" for path in lines[0].split("\t"))
     (data.root / "test.txt").write_text("\n".join(lines))
     listed = replace(data, test_list="test.txt")
@@ -173,7 +179,7 @@ def test_listed_test_images_are_known_through_links_and_other_spellings(data, tm
     """The list names the real folder, the config a link to it, as on a cluster's scratch disk."""
     link = tmp_path_factory.mktemp("scratch") / "data"
     link.symlink_to(data.root)
-    pairs = [pair for pair in find_pairs(data.root, data.root) if "hall" in pair.image]
+    pairs = [pair for pair in find_pairs(data.root, data.root)[0] if "hall" in pair.image]
     (data.root / "absolute.txt").write_text(
         "\n".join(f"{data.root}/{p.image}\t{data.root}/{p.depth}" for p in pairs)
     )
@@ -186,7 +192,7 @@ def test_listed_test_images_are_known_through_links_and_other_spellings(data, tm
 
 def test_the_folder_above_rgb_is_asked_for(data):
     inside = replace(data, root=data.root / "rgb")
-    assert refusal(inside).endswith(f"set it to {data.root}")
+    assert refusal(inside).endswith(f"data.root={data.root}")
 
 
 def test_images_without_depth_are_counted(data):
@@ -208,12 +214,16 @@ def test_what_is_wrong_with_a_folder(data, tmp_path):
     text = refusal(replace(data, root=empty))
     assert "rgb/frame 1.png needs" in text
     assert (
-        "depth/frame 1.png (or .npy, .exr); 1 depth files are there, first depth/depth_1.png"
-        in text
+        "depth/frame 1.png (or .npy, .exr, .tif, .tiff, .pfm, .npz); 1 depth files are there, "
+        "first depth/depth_1.png" in text
     )
     np.save(empty / "depth/depth_1.npy", meters_of(0))
     assert "depth/depth_1.npy" in refusal(replace(data, root=empty))
-    assert "remove one" in refusal(replace(data, root=empty))
+    assert "2 files" not in refusal(replace(data, root=empty))
+    (empty / "depth/frame 1.heic").touch()
+    assert "1 files below depth/ are not read (1 .heic), first depth/frame 1.heic" in refusal(
+        replace(data, root=empty)
+    )
     assert "go with lists only" in refusal(replace(data, train_dir="sync"))
     assert "cannot list" in refusal(replace(data, gt_root=tmp_path / "nowhere"))
 
@@ -232,7 +242,7 @@ def test_sizes_may_differ_between_images_but_not_within_a_pair(data):
 
 def test_links_that_run_in_a_circle(data):
     (data.root / "rgb/hall/loop").symlink_to(data.root / "rgb", target_is_directory=True)
-    assert len(find_pairs(data.root, data.root)) == 20
+    assert len(find_pairs(data.root, data.root)[0]) == 20
 
 
 def test_the_images_to_caption_are_those_of_the_zero_shot_config(data):
@@ -244,7 +254,7 @@ def test_the_images_to_caption_are_those_of_the_zero_shot_config(data):
 
 def test_it_trains_and_scores_with_and_without_captions(data, tmp_path):
     """Stage 1 with the folder's captions.jsonl, then on a test split it was not trained on."""
-    lines = [{"image": p.image, "caption": "a room"} for p in find_pairs(data.root, data.root)]
+    lines = [{"image": p.image, "caption": "a room"} for p in find_pairs(data.root, data.root)[0]]
     (data.root / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     config = {
         **SETTINGS["stage1"],

@@ -13,6 +13,7 @@ from benchmarks.gpu.bench import Bench, products_in
 from benchmarks.gpu.recipes import RECIPES
 from benchmarks.gpu.stepping import FEWEST, StepClock, run_steps
 from common.config import REPO_ROOT
+from common.runtime.randomness import StepRandom
 
 CPU = torch.device("cpu")
 
@@ -90,6 +91,26 @@ def test_compiling_stage1_makes_one_graph_without_breaks_or_tables(bench):
     names = {str(node.target) for graph in seen for node in graph.graph.nodes}
     assert any("conv2d" in name for name in names)
     assert not [n for n in names if any(word in n for word in ("linspace", "arange", "argsort"))]
+
+
+SLOW = [pytest.param(what, marks=pytest.mark.slow) for what in ("stage3", "joint-image", "llm-mde")]
+
+
+@pytest.mark.parametrize("what", ["stage1", "joint-text", *SLOW])
+def test_a_compiled_step_is_the_step(bench, what):
+    """Through all that a real compiler does before it writes code: forward and backward graph."""
+    results = []
+    for is_compiled in (False, True):
+        torch._dynamo.reset()
+        network, batch = steps.network_of(what, bench), steps.batch_of(what, 2, bench)
+        model = torch.compile(network, backend="aot_eager") if is_compiled else network
+        loss = steps.step_of(what)(model, batch, StepRandom(0, 0, 2, 0, 2), {})["total"]
+        loss.backward()
+        grads = {n: p.grad for n, p in network.named_parameters() if p.grad is not None}
+        results.append({"loss": loss.detach(), **grads})
+    assert results[0].keys() == results[1].keys()
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.slow

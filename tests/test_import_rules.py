@@ -10,7 +10,7 @@ import pytest
 from common.config import REPO_ROOT
 
 # The rooms of `common`, each with those whose code it may use; the first row is the ground.
-GROUND = ("config", "config_values", "errors", "files", "progress", "shortages")
+GROUND = ("config", "config_values", "errors", "files", "progress", "shortages", "text_files")
 ROOMS: dict[str, tuple[str, ...]] = {
     "runtime": (),
     "images": (),

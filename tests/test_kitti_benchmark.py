@@ -264,7 +264,7 @@ def test_everything_is_checked_before_the_zip_is_written(tmp_path):
     hole[5, 6:8] = 0
     for wrong, expected in (
         (np.ones((375, 1242), np.uint16), "is 375x1242, not 352x1216"),
-        (np.ones((352, 1216), np.uint8), "this is 8-bit"),
+        (np.ones((352, 1216), np.uint8), "of uint8"),
         (hole, "2 pixels have no prediction"),
     ):
         cv2.imwrite(str(folder / NAMES[1]), wrong)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.data.lists import Pair, carve_by_scene, find_file, read_list, scene_of
+from common.data.lists import Pair, carve_by_scene, find_file, read_list, read_noted_list, scene_of
 from common.errors import UserError
 
 
@@ -43,6 +43,19 @@ def test_byte_order_mark_is_not_part_of_the_first_path(tmp_path):
         ("a,1.jpg b,1.png 518", Pair("a,1.jpg", "b,1.png")),
         ("a,1.jpg b.png", Pair("a,1.jpg", "b.png")),
         ("a.jpg b.png -1", Pair("a.jpg", "b.png")),  # nothing reads the focal length
+        ("a.jpg;my room/b.png;518,86", Pair("a.jpg", "my room/b.png")),
+        ('"my room/a.jpg" "my room/b.png" 518', Pair("my room/a.jpg", "my room/b.png")),
+        ("'my room/a.jpg' b.png", Pair("my room/a.jpg", "b.png")),
+        ('"rooms, old/a.jpg","rooms, old/b.png",518', Pair("rooms, old/a.jpg", "rooms, old/b.png")),
+        ('"/a 1.jpg"\t"/b 1.png"', Pair("a 1.jpg", "b 1.png")),
+        ("dad's/a.jpg dad's/b.png 518", Pair("dad's/a.jpg", "dad's/b.png")),
+        ("dad's room/a.jpg\tmum's room/b.png", Pair("dad's room/a.jpg", "mum's room/b.png")),
+        ("a.jpg b.png 518.8 519.4 325.5 253.7", Pair("a.jpg", "b.png")),
+        ("17.5 rgb/17.5.png 17.6 depth/17.6.png", Pair("rgb/17.5.png", "depth/17.6.png")),
+        ("0,a.jpg,b.png", Pair("a.jpg", "b.png")),  # numbered rows
+        ("a.jpg b.tiff c.png", Pair("a.jpg", "b.tiff")),
+        ("a.jpg None c.png", Pair("a.jpg", None)),
+        ("a.jpg\tb.png\tkitchen\tday", Pair("a.jpg", "b.png")),
     ],
 )
 def test_tabs_and_commas_allow_spaces_in_paths(tmp_path, line, expected):
@@ -60,8 +73,11 @@ def test_an_absolute_path_that_exists_is_kept(tmp_path):
     [
         ("only_one.jpg", "found 1 columns"),
         ("a b c d", "found 4 columns"),
-        ("a.jpg b.png wide", "focal length 'wide' is not a number"),
-        ("my room/a.jpg b.png", "focal length 'b.png' is not a number"),
+        ("my room/a.jpg b.png", "found 3 columns"),
+        ("my room/a.jpg my room/b.png 518", "found 5 columns"),
+        ("a.jpg my room/b.png 518", "found 4 columns"),
+        ("518.8 240 320", "found 3 columns"),
+        ("a.jpg,,518", "found 1 columns"),
         ("a.jpg / 518", "empty"),
     ],
 )
@@ -74,6 +90,52 @@ def test_malformed_line_names_file_and_line_and_shows_the_right_form(tmp_path, l
     assert problem in text
     assert "like 'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'" in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "image depth focal",
+        "rgb,depth",
+        ",image,depth",
+        "image_path\tdepth_path",
+        '"image";"depth"',
+        "# comment\nfile gt",
+    ],
+)
+def test_a_header_is_passed_over_and_named(tmp_path, header):
+    path = write(tmp_path / "list.txt", f"\ufeff{header}\r\na.jpg b.png 518\r\nc.jpg d.png\r\n")
+    pairs, notes = read_noted_list(path)
+    assert pairs == [Pair("a.jpg", "b.png"), Pair("c.jpg", "d.png")]
+    words = header.rpartition("\n")[2]
+    assert notes == [f"{path}: the first line, '{words}', names columns and is not read"]
+
+
+def test_only_words_above_files_are_a_header(tmp_path):
+    """Files without suffixes are rare, and are read."""
+    path = write(tmp_path / "list.txt", "image depth\nimage_b depth_b\n")
+    assert [pair.image for pair in read_list(path)] == ["image", "image_b"]
+    with pytest.raises(UserError, match="found 3 columns"):
+        read_list(write(path, "a.jpg b.png\nimage depth focal\nc.jpg d.png"))
+
+
+def test_columns_that_are_not_read_are_counted(tmp_path):
+    """The published NYU list of 36,253 lines has filled-in depth in its third column."""
+    path = write(
+        tmp_path / "list.txt", "a.jpg b.png 518\na.jpg b.png c.png\nd.jpg e.png f.png 518\n"
+    )
+    pairs, notes = read_noted_list(path)
+    assert len(pairs) == 3
+    (text,) = notes
+    assert text.startswith(f"{path}: 2 lines have more columns than image and depth map")
+    assert "first 'c.png' in line 2" in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_lists_of_windows(tmp_path, encoding):
+    path = tmp_path / "list.txt"
+    path.write_bytes("küche/a.jpg küche/b.png 518\r\n".encode(encoding))
+    assert read_list(path) == [Pair("küche/a.jpg", "küche/b.png")]
 
 
 def test_missing_empty_and_binary_lists(tmp_path):

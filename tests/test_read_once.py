@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import train
 
-import common.data.splits
+import common.data.lists
 import common.language.language
 from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
@@ -17,7 +17,7 @@ from common.data.splits import SplitFinder
 def reads(monkeypatch) -> Counter:
     """How often each list and caption file is read."""
     counts: Counter = Counter()
-    readers = ((common.data.splits, "read_list"), (common.language.language, "read_captions"))
+    readers = ((common.data.lists, "read_lines"), (common.language.language, "read_captions"))
     for module, name in readers:
         original = getattr(module, name)
 

@@ -8,6 +8,7 @@ import torch
 from conftest import metrics_of, run_process, train
 
 from common.config import REPO_ROOT
+from common.data.ground_truth import GroundTruthUse
 from common.data.sampling import epoch_order
 from common.errors import UserError
 from common.programs.session import Session
@@ -18,8 +19,9 @@ import sys
 sys.path.insert(0, {root!r})
 import common.programs.train
 from common.errors import run_program
+from common.data.ground_truth import GroundTruthUse
 from stage1_vae.train import main
-common.programs.train.check_data = lambda *_: None
+common.programs.train.check_data = lambda *_: GroundTruthUse()
 run_program(main)
 """
 
@@ -44,7 +46,7 @@ def words(workspace, data, tmp_path):
 @pytest.fixture
 def unseen(monkeypatch):
     """The first look at the data, which would meet every damage of so small a set, is left out."""
-    monkeypatch.setattr("common.programs.train.check_data", lambda *_: None)
+    monkeypatch.setattr("common.programs.train.check_data", lambda *_: GroundTruthUse())
 
 
 class Damaged:

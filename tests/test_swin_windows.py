@@ -14,6 +14,8 @@ from common.networks.fast.window_attention import (
     attend_at_once,
     attend_plainly,
     from_windows,
+    look_up,
+    look_up_rows,
     shifted_window_attention,
     shifted_windows_plainly,
     to_windows,
@@ -58,6 +60,48 @@ def test_swin_windows_are_pad_roll_and_cut(grid, window, shift):
     assert torch.autograd.gradcheck(
         lambda y: from_windows(y, windows), cut.detach().requires_grad_()
     )
+
+
+@pytest.mark.parametrize(("grid", "window", "shift"), GRIDS)
+def test_windows_on_a_gpu_are_the_same(grid, window, shift, monkeypatch):
+    """By rows of one table, and in a compiled graph; both exactly."""
+    torch.manual_seed(0)
+    x = torch.randn(3, grid[0] * grid[1], 4, requires_grad=True)
+    filler = torch.randn(4, requires_grad=True)
+    windows = windows_of(grid, window, shift, CPU)
+
+    def there_and_back(x, filler):
+        cut = to_windows(x, filler, windows)
+        out = from_windows(cut.square(), windows)
+        grads = torch.autograd.grad((out.sum() + cut.sum()), (x, filler))
+        return cut, out, *grads
+
+    wanted = there_and_back(x, filler)
+    monkeypatch.setattr(window_attention, "look_up", look_up_rows)
+    by_rows = there_and_back(x, filler)
+    monkeypatch.setattr(window_attention, "look_up", look_up)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    fused = there_and_back(x, filler)
+    for a, b, c in zip(wanted, by_rows, fused, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+
+
+def test_attention_at_once_takes_a_kernel_that_wants_dense_rows(monkeypatch):
+    """A bias whose last axis is not dense, as a table's look-up gives it, costs the fast kernel."""
+    given = []
+    attention = F.scaled_dot_product_attention
+
+    def spy(*arguments, attn_mask):
+        given.append(attn_mask)
+        return attention(*arguments, attn_mask=attn_mask)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    bias = torch.randn(9, 9, 2).permute(2, 0, 1)
+    for mask in (None, torch.zeros(4, 9, 9)):
+        attend_at_once(torch.randn(8, 9, 3, 2, 4), bias, mask)
+    assert [scores.stride(-1) for scores in given] == [1, 1]
+    assert [len(scores) for scores in given] == [2, 8]
 
 
 @pytest.mark.parametrize("shift", [(0, 0), (1, 2)])

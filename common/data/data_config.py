@@ -39,6 +39,7 @@ class DataConfig:
     rotate_degrees: float = 2.5
     flip: bool = True
     jitter: bool = True  # gamma, brightness and color
+    exif_orientation: bool = True  # images are turned as it says; false: taken as stored
     mask_border: bool = True  # NYU: no training ground truth near the image border
     cache: Path | None = may_change(None)  # folder for decoded training frames: a local disk
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.lists import Pair, carve_by_scene
+from common.data.lists import Notes, Pair, carve_by_scene
 from common.language.controls import folder_category
 
 Carve = Callable[[list[Pair], float, int], tuple[list[Pair], list[Pair]]]
@@ -61,7 +61,8 @@ class DataSet:
     float_depth_scale: float = 1.0
     # Listed
     splits: tuple[PublishedSplit, ...] = ()
-    find_pairs: Callable[[Path, Path], list[Pair]] | None = None  # where there are no lists
+    # Where there are no lists: the pairs below two roots, and notes on what is left out there.
+    find_pairs: Callable[[Path, Path], tuple[list[Pair], Notes]] | None = None
     carve: Carve = carve_by_scene  # sets validation (or test) images apart
     category_of: Callable[[str], str] = folder_category  # key -> kind of scene, for controls
     # Trained on

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from common.data.batch import Item
 from common.data.data_config import DataConfig
 from common.data.frame_cache import Frame
-from common.data.frames import FrameReader, frame_cache
+from common.data.frames import FrameReader, describe_turned, frame_cache
 from common.data.samples import Sample
 from common.data.splits import Split
 from common.images import transforms
@@ -47,6 +47,11 @@ class DepthDataset(Dataset):
         """Of image and depth of a training item; words and features are small beside them."""
         height, width = self.reader.size
         return (3 + 1) * height * width * torch.float32.itemsize
+
+    @property
+    def largest_size(self) -> tuple[int, int]:
+        """Height and width of the largest images that a network is given."""
+        return self.data_set.crop_size or self.reader.size
 
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
@@ -118,5 +123,7 @@ def build_dataset(
     augmentation = transforms.Augmentation(
         data.rotate_degrees, data.flip, data.jitter, data_set.brightness
     )
-    reader = FrameReader(data_set, data.size, data.mask_border, cache)
-    return DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
+    dataset = DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    dataset.notes += describe_turned(split.samples, data.exif_orientation)
+    return dataset

@@ -41,7 +41,10 @@ Frame = tuple[np.ndarray, np.ndarray]
 PAGE = 4096
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 # What a slot's content depends on.
-_CODE = ("data/frames.py", "images/crops.py", "images/reading.py", "images/transforms.py")
+_CODE = (
+    *("data/frames.py", "images/containers.py", "images/crops.py", "images/depth_formats.py"),
+    *("images/reading.py", "images/transforms.py"),
+)
 _STAMP = struct.Struct("=16s6qc")  # who wrote it, size and times of both files, type of the depth
 _MARK_BYTES = 8  # of each slot, in a table at the front, for counting
 

@@ -10,7 +10,9 @@ from common.data.frame_cache import Frame, FrameCache
 from common.data.samples import Sample
 from common.errors import UserError
 from common.images import transforms
-from common.images.reading import read_pair, size_text
+from common.images.reading import read_orientation, read_pair, size_text
+
+_NUM_TRIED = 20
 
 
 class FrameReader:
@@ -22,8 +24,10 @@ class FrameReader:
         size: tuple[int, int],
         mask_border: bool = True,
         cache: FrameCache | None = None,
+        upright: bool = True,
     ):
-        self.data_set, self.size = data_set, size
+        """upright: images are turned as their EXIF orientation says, and not taken as stored."""
+        self.data_set, self.size, self.upright = data_set, size, upright
         self.mask_border, self.cache = mask_border, cache
 
     def for_training(self, index: int, sample: Sample) -> Frame:
@@ -49,7 +53,8 @@ class FrameReader:
         return image, transforms.resize_depth(depth, *self.size)
 
     def _read(self, sample: Sample) -> Frame:
-        return read_pair(sample.image_file, sample.depth_file, self.data_set.rotated_bits)
+        rotated_bits = self.data_set.rotated_bits
+        return read_pair(sample.image_file, sample.depth_file, rotated_bits, self.upright)
 
     def _drop_border(self, depth: np.ndarray) -> np.ndarray:
         rows, cols = self.data_set.border_rows, self.data_set.border_cols
@@ -71,6 +76,27 @@ class FrameReader:
             ) from error
 
 
+def describe_turned(samples: Sequence[Sample], upright: bool) -> tuple[str, ...]:
+    """A line for the log if some of the images are stored turned; a few of them are looked at."""
+    tried = samples[:: max(len(samples) // _NUM_TRIED, 1)]
+    turned = [sample.key for sample in tried if _is_turned(sample.image_file)]
+    if not turned:
+        return ()
+    way = "turned upright" if upright else "taken as stored"
+    return (
+        f"EXIF says that {len(turned)} of {len(tried)} images looked at are to be turned, first "
+        f"{turned[0]}: they are {way} (data.exif_orientation={str(upright).lower()}), and their "
+        "depth must have been made so too",
+    )
+
+
+def _is_turned(file: str) -> bool:
+    try:
+        return read_orientation(file) > 1
+    except UserError:
+        return False  # told when the image is read
+
+
 def frame_cache(data: DataConfig, samples: Sequence[Sample]) -> FrameCache | None:
     """The cache that `data.cache` asks for; nothing is on disk until it is used."""
     if data.cache is None:
@@ -83,4 +109,5 @@ def frame_cache(data: DataConfig, samples: Sequence[Sample]) -> FrameCache | Non
         data.data_set.border_cols,
         data.data_set.border_size,
     )
-    return FrameCache(data.cache, data.name, samples, size, repr((facts, data.mask_border)))
+    recipe = (facts, data.mask_border, *(() if data.exif_orientation else ("as stored",)))
+    return FrameCache(data.cache, data.name, samples, size, repr(recipe))

@@ -4,10 +4,12 @@
     2011_09_26/.../0000000069.png None 721.5377                      no ground truth
     my kitchen/0001.jpg, my kitchen/0001.png                         tabs or commas allow spaces
 
-The focal length may be left out; nothing reads it. An absolute path that exists is taken as it is;
-otherwise a leading slash means nothing, as in the published lists.
+The focal length may be left out; nothing reads it, nor any further column (`list_lines.py` tells
+which those are). An absolute path that exists is taken as it is; otherwise a leading slash means
+nothing, as in the published lists.
 """
 
+import codecs
 import os
 import re
 from collections import Counter
@@ -17,8 +19,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from common.config import REPO_ROOT
+from common.data.list_lines import NO_DEPTH, is_header, split_line
 from common.errors import UserError
+from common.files import read_bytes
+from common.text_files import to_text
 
+Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
 
 
@@ -30,6 +36,18 @@ class Pair:
     depth: str | None  # None: the list has no ground truth for this image
 
 
+@dataclass(frozen=True)
+class ListText:
+    """What the lines of a list file say.
+
+    mistakes: a message for each line that cannot be read. notes: what is not read, for the log.
+    """
+
+    pairs: list[Pair]
+    mistakes: list[str]
+    notes: Notes
+
+
 def find_file(name: str, root: Path) -> Path:
     """`name` under `root`, else in the current folder, else in the repository; it may not exist."""
     for path in (root / name, Path(name), REPO_ROOT / name):
@@ -39,63 +57,83 @@ def find_file(name: str, root: Path) -> Path:
 
 
 def read_list(path: Path) -> list[Pair]:
-    """Read a list file; leading slashes, CRLF, `None`, `#` comments and blank lines are fine."""
+    """The pairs of a list file, without the notes of `read_noted_list`."""
+    return read_noted_list(path)[0]
+
+
+def read_noted_list(path: Path) -> tuple[list[Pair], Notes]:
+    """Read a list file; leading slashes, CRLF, `None`, `#` comments and blank lines are fine.
+
+    The notes say what of the file is not read.
+    """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        parsed = parse_list(path, read_lines(path))
     except FileNotFoundError as error:
         raise UserError(f"no list file {path}; check the data.*_list keys") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise UserError(f"cannot read list file {path}: {error}") from error
-    pairs = [
-        parse_line(line, f"{path}:{number}")
+    if parsed.mistakes:
+        raise UserError(parsed.mistakes[0])
+    if not parsed.pairs:
+        raise UserError(f"{path}: the list has no images")
+    return parsed.pairs, parsed.notes
+
+
+def read_lines(path: Path) -> list[str]:
+    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes.
+
+    A name that is not UTF-8 keeps its bytes. `UnicodeError` for what is no text.
+    """
+    content = read_bytes(path)
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16").splitlines()
+    if b"\0" in content:
+        raise UnicodeError("it is no text")
+    return to_text(content.removeprefix(codecs.BOM_UTF8)).splitlines()
+
+
+def parse_list(path: Path, lines: list[str]) -> ListText:
+    """Every line of a list; a first line that only names the columns is passed over."""
+    numbered = [
+        (number, line)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
-    if not pairs:
-        raise UserError(f"{path}: the list has no images")
-    return pairs
+    parsed = ListText([], [], [])
+    if len(numbered) > 1 and is_header(numbered[0][1], numbered[1][1]):
+        header = numbered.pop(0)[1].strip()
+        parsed.notes.append(f"{path}: the first line, '{header}', names columns and is not read")
+    unread = []
+    for number, line in numbered:
+        try:
+            pair, others = _parse_line(line, f"{path}:{number}")
+        except UserError as error:
+            parsed.mistakes.append(str(error))
+            continue
+        parsed.pairs.append(pair)
+        if others:
+            unread.append(f"'{others[0]}' in line {number}")
+    if unread:
+        parsed.notes.append(
+            f"{path}: {len(unread)} lines have more columns than image and depth map, first "
+            f"{unread[0]}; they are not read"
+        )
+    return parsed
 
 
-def parse_line(line: str, where: str) -> Pair:
-    """One line of a list; where: starts the message of a `UserError`, `FILE:NUMBER`."""
-    columns = _columns(line)
-    if len(columns) not in (2, 3):
+def _parse_line(line: str, where: str) -> tuple[Pair, list[str]]:
+    """The pair, and further columns that nothing reads; where: `FILE:NUMBER`."""
+    paths, others = split_line(line)
+    if len(paths) != 2:
+        found = len(line.split())
         raise UserError(
-            f"{where}: expected 'IMAGE DEPTH [FOCAL]', found {len(columns)} columns; write it like "
-            f"{EXAMPLE}, with tabs between the columns if a path has spaces"
+            f"{where}: expected 'IMAGE DEPTH [FOCAL]', found {found} columns; write it like "
+            f"{EXAMPLE}, with tabs between the columns, or quotes, if a path has spaces"
         )
-    if len(columns) == 3 and not _is_number(columns[2]):
-        raise UserError(
-            f"{where}: the focal length '{columns[2]}' is not a number; write the line like "
-            f"{EXAMPLE}, with tabs between the columns if a path has spaces"
-        )
-    image, depth = map(_strip_slash, columns[:2])
+    image, depth = map(_strip_slash, paths)
     if not image or not depth:
         raise UserError(f"{where}: the image or depth path is empty; write it like {EXAMPLE}")
-    return Pair(image, None if depth == "None" else depth)
-
-
-def _columns(line: str) -> list[str]:
-    """Split at tabs or commas where that gives two paths, else at spaces."""
-    for separator in ("\t", ","):
-        if separator not in line:
-            continue
-        columns = [column.strip() for column in line.strip().split(separator)]
-        if len(columns) in (2, 3) and all(map(_is_path, columns[:2])):
-            return columns
-    return line.split()
-
-
-def _is_path(text: str) -> bool:
-    return text == "None" or (PurePosixPath(text).suffix != "" and not _is_number(text))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return Pair(image, None if depth == NO_DEPTH else depth), others
 
 
 def _strip_slash(path: str) -> str:

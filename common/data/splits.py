@@ -8,23 +8,24 @@ images, unless `data.val_list` names some.
 """
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from common.data.data_config import DataConfig
-from common.data.data_set import ListFile
-from common.data.lists import Pair, find_file, read_list, scene_of
-from common.data.samples import MIN_SHARE, Sample, SplitName, name_files, present_samples
+from common.data.lists import Notes, Pair, find_file, read_list, scene_of
+from common.data.samples import Sample, SplitName, name_files, present_samples
 from common.data.sets import PUBLISHED_SPLITS
+from common.data.split_lists import list_path, read_split_list
 from common.data.subsets import draw_subset
 from common.errors import UserError
 from common.images.reading import FolderIndex
+from common.images.suffixes import without_suffix
 
 # The same for every run, so that no run validates on what another one trained on.
 CARVE_SEED = 0
 _SCENES_NAMED = 20  # in a run's log
-Notes = list[str]  # what a run's log should say about where the pairs came from
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def find_split(data: DataConfig, name: SplitName) -> Split:
 class SplitFinder:
     """The splits of one configured data set; what it has read it keeps.
 
-    A `UserError` if a list is not there, or is not what it should be.
+    A `UserError` if a list is not there, or is not what it should be. left_out: what of the lists,
+    or of the folder, could not be used, as lines for the log.
     """
 
     def __init__(self, data: DataConfig):
@@ -74,6 +76,7 @@ class SplitFinder:
                 f"data.root: no folder {data.root}; set data.root to where the images are"
             )
         self.data = data
+        self.left_out: Notes = []
         self._files = FolderIndex()
 
     def find(self, name: SplitName) -> Split:
@@ -82,16 +85,21 @@ class SplitFinder:
         A `UserError` if more than 1 % are missing, unless `data.allow_missing`.
         """
         pairs, notes = self.pairs(name)
+        if _is_scanned(self.data):
+            notes = [*self.left_out, *notes]
         named = name_files(self.data, name, pairs, self._files)
         if not named:
             raise UserError(f"none of the {len(pairs)} images of the {name} list has ground truth")
-        samples, missing = present_samples(self.data, name, named, self._files)
+        file = list_path(self.data, name)
+        samples, missing = present_samples(self.data, name, named, self._files, file)
+        notes = [*notes, *_describe_unpaired(name, pairs)]
         if missing:
             first = ", ".join(missing[:3])
             notes = [
                 *notes,
                 f"{name}: {len(missing)} of {len(named)} pairs are missing, first {first}",
             ]
+        notes += _describe_repeats(name, pairs)
         if name == "train" and self.data.train_images is not None:
             num_found, seed = len(samples), self.data.subset_seed
             samples = draw_subset(named, samples, self.data.train_images, seed)
@@ -132,15 +140,9 @@ class SplitFinder:
         return carve(self._training_list[0], self.data.val_share, CARVE_SEED)
 
     def _listed(self, name: SplitName) -> tuple[list[Pair], Notes]:
-        data = self.data
-        lists = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
-        file = lists[name]
-        if file is not None:
-            return read_list(find_file(file, data.root)), []
-        if data.split is None:
-            raise UserError(f"data.{name}_list is not set; name the list file of this split")
-        published = PUBLISHED_SPLITS[data.split]
-        return _read_published(data, published.test if name == "test" else published.train, name)
+        pairs, notes = read_split_list(self.data, name)
+        self.left_out += notes
+        return pairs, notes
 
     def _scanned_pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
         """A split of all pairs found in the folder; the listed ones of other splits are out."""
@@ -188,52 +190,38 @@ class SplitFinder:
             )
         scan = data.data_set.find_pairs
         assert scan is not None
-        return scan(data.root, data.gt_root or data.root)
+        pairs, notes = scan(data.root, data.gt_root or data.root)
+        self.left_out += notes
+        return pairs
 
 
 def _is_scanned(data: DataConfig) -> bool:
     return data.data_set.find_pairs is not None and data.train_list is None
 
 
-def _read_published(
-    data: DataConfig, listed: ListFile, name: SplitName
-) -> tuple[list[Pair], Notes]:
-    """A list of a published split, from the data root or the folder that holds it."""
-    places = [data.root / listed.file, data.root.parent / listed.file]
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
-        raise UserError(
-            f"no list file {listed.file} (data.split={data.split}) in {data.root} or "
-            f"{data.root.parent}; docs/data.md says where to get it, or set data.{name}_list"
-        )
-    pairs = read_list(path)
-    where = f"data.split={data.split}: {path}"
-    return pairs, _check_counts(pairs, listed, where, data.allow_missing)
-
-
-def _check_counts(pairs: list[Pair], listed: ListFile, where: str, allow_missing: bool) -> Notes:
-    """Refuse a list that is cut off or is another one; with `allow_missing` note what is short."""
-    num_with_gt = sum(pair.depth is not None for pair in pairs)
-    if num_with_gt * MIN_SHARE > listed.num_with_gt:
-        raise UserError(
-            f"{where} has {num_with_gt} lines with ground truth, this split has only "
-            f"{listed.num_with_gt}; correct data.split, or name your list with data.*_list"
-        )
-    counts = {
-        "lines": (len(pairs), listed.num_lines),
-        "lines with ground truth": (num_with_gt, listed.num_with_gt),
-    }
-    short = {what: count for what, count in counts.items() if count[0] < count[1]}
-    notes = [
-        f"{where} has {found} of {expected} {what}" for what, (found, expected) in short.items()
+def _describe_unpaired(name: SplitName, pairs: list[Pair]) -> Notes:
+    images = [pair.image for pair in pairs if pair.depth is None]
+    if not images:
+        return []
+    return [
+        f"{name}: {len(images)} of {len(pairs)} images have no ground truth and are left out, "
+        f"first {images[0]}"
     ]
-    is_cut = any(found < MIN_SHARE * expected for found, expected in short.values())
-    if is_cut and not allow_missing:
-        raise UserError(
-            f"{notes[0]}; get the whole list (docs/data.md), set data.allow_missing=true to go on "
-            "with these, or name your own with data.train_list and data.test_list"
-        )
-    return notes
+
+
+def _describe_repeats(name: SplitName, pairs: list[Pair]) -> Notes:
+    """Pictures that are in a list twice: by the same path, or in two formats."""
+    with_depth = [pair for pair in pairs if pair.depth is not None]
+    if len({pair.depth for pair in with_depth}) == len(with_depth):
+        return []
+    counts = Counter((without_suffix(pair.image), pair.depth) for pair in with_depth)
+    repeated = [image for (image, _), count in counts.items() if count > 1]
+    if not repeated:
+        return []
+    return [
+        f"{name}: {len(repeated)} images are listed more than once, first {repeated[0]}: each "
+        "time counts"
+    ]
 
 
 def _nothing_to_train_on(data: DataConfig, others: list[Pair]) -> str:
@@ -252,7 +240,11 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
 
 def _set_apart(name: SplitName, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
     if not pairs:
-        raise UserError(f"no {name} images: set data.{key} above 0, or data.{name}_list to a list")
+        share = getattr(DataConfig, key)
+        raise UserError(
+            f"no {name} images: set data.{key}={share:g}, or name a list of them in "
+            f"data.{name}_list"
+        )
     scenes = sorted({scene_of(pair.image) for pair in pairs})
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [

@@ -7,11 +7,25 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
+from common.files import read_bytes, retried
+from common.images.containers import (
+    exif_orientation,
+    foreign_remedy,
+    is_cut_off,
+    turn_back,
+    turn_upright,
+    turns_itself,
+)
+from common.images.depth_formats import load_npy, load_npz, load_pfm
 
-# Training pairs share one pixel grid, so an EXIF rotation must not turn the image alone.
+# Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
 _NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
+_ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
+# One line of ours says what is wrong with a file, and not several of OpenCV's before it.
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
+_set_log_level(0)
 
 
 class FolderIndex:
@@ -24,8 +38,7 @@ class FolderIndex:
         folder, name = os.path.split(path)
         if folder not in self._names:
             try:
-                with os.scandir(folder) as entries:
-                    self._names[folder] = frozenset(entry.name for entry in entries)
+                self._names[folder] = retried(lambda: _names_in(folder))
             except (FileNotFoundError, NotADirectoryError):
                 self._names[folder] = frozenset()
             except OSError as error:
@@ -35,18 +48,32 @@ class FolderIndex:
         return name in self._names[folder]
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """RGB, uint8 [H, W, 3]."""
-    return cv2.cvtColor(_decode(path, _COLOR), cv2.COLOR_BGR2RGB)
+def _names_in(folder: str) -> frozenset[str]:
+    with os.scandir(folder) as entries:
+        return frozenset(entry.name for entry in entries)
+
+
+def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
+    """RGB, uint8 [H, W, 3], turned as its EXIF orientation says; upright=False: as stored."""
+    data = _read(path)
+    image = cv2.cvtColor(_decode(data, path, _COLOR), cv2.COLOR_BGR2RGB)
+    if turns_itself(data) == upright:
+        return image
+    turn = turn_upright if upright else turn_back
+    return turn(image, exif_orientation(data))
 
 
 def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
-    """Depth [H, W], 0 = no measurement: uint16 as stored, or float32 meters (.npy, .exr).
+    """Depth [H, W], 0 = no measurement: uint16 as stored, or float32 meters.
 
-    rotated_bits: the stored values are turned by three bits, as in SUN RGB-D.
+    One rule for every kind of file: floats are meters, whole numbers of 16 bits or more are stored
+    units (`data.depth_scale` of them a meter). rotated_bits: the stored values are turned by three
+    bits, as in SUN RGB-D.
     """
     suffix = Path(path).suffix.lower()
-    depth = _load_npy(path) if suffix == ".npy" else _decode_depth(path, suffix)
+    depth = _as_depth(
+        _load_array(path, suffix) if suffix in _ARRAY_FILES else _decode_depth(path, suffix), path
+    )
     if depth.dtype != np.uint16:
         return np.where((depth > 0) & (depth < np.inf), depth, 0).astype(np.float32)
     depth[depth == NO_MEASUREMENT] = 0
@@ -54,54 +81,75 @@ def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
 
 
 def read_pair(
-    image_path: str, depth_path: str, rotated_bits: bool = False
+    image_path: str, depth_path: str, rotated_bits: bool = False, upright: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 [H, W, 3] and depth [H, W] (see `read_depth`) of the same size."""
-    image, depth = read_image(image_path), read_depth(depth_path, rotated_bits)
+    """uint8 [H, W, 3] and depth [H, W] of the same size; see `read_image` and `read_depth`."""
+    image, depth = read_image(image_path, upright), read_depth(depth_path, rotated_bits)
     if image.shape[:2] != depth.shape:
-        raise UserError(
+        raise UserError(_size_mismatch(image_path, image, depth_path, depth, upright))
+    return image, depth
+
+
+def read_orientation(path: str | Path) -> int:
+    """EXIF's, 1 to 8; 1 where the file says nothing."""
+    return exif_orientation(_read(path))
+
+
+def _size_mismatch(
+    image_path: str, image: np.ndarray, depth_path: str, depth: np.ndarray, upright: bool
+) -> str:
+    orientation = read_orientation(image_path)
+    other = read_image(image_path, not upright) if orientation > 1 else image
+    if other.shape[:2] != depth.shape:
+        return (
             f"{image_path} is {size_text(image)} but its depth {depth_path} is {size_text(depth)}; "
             "they must be of one size"
         )
-    return image, depth
+    turned, stored = f"turned upright (EXIF orientation {orientation})", "as stored"
+    mine, fitting = (turned, stored) if upright else (stored, turned)
+    return (
+        f"{image_path} is {size_text(image)} {mine}, its depth {depth_path} is {size_text(depth)} "
+        f"like the picture {fitting}; set data.exif_orientation={str(not upright).lower()} if all "
+        "depth was made so, or write this depth map anew to fit the picture"
+    )
 
 
 def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
     is_exr = suffix == ".exr"
     if is_exr:
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
-    depth = _decode(path, cv2.IMREAD_UNCHANGED, _NO_EXR if is_exr else "copy it again")
-    if depth.dtype != (np.float32 if is_exr else np.uint16) or depth.ndim != 2:
-        channels = 1 if depth.ndim == 2 else depth.shape[2]
-        kind = "32-bit float EXR" if is_exr else "16-bit PNG"
-        raise UserError(
-            f"{path}: depth must be a {kind} with one channel, "
-            f"this is {8 * depth.itemsize}-bit with {channels}; write it again from the source, "
-            "as 16-bit (millimeters, say) and not as a picture"
-        )
-    return depth
+    remedy = _NO_EXR if is_exr else "copy it again"
+    return _decode(_read(path), path, cv2.IMREAD_UNCHANGED, remedy)
 
 
-def _load_npy(path: str | Path) -> np.ndarray:
+def _load_array(path: str | Path, suffix: str) -> np.ndarray:
     try:
-        with Path(path).open("rb") as file:
-            # Not np.load, which also opens archives of several arrays, whatever they are called.
-            depth = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+        return _ARRAY_FILES[suffix](_read(path))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _as_depth(array: np.ndarray, path: str | Path) -> np.ndarray:
+    """[H, W], uint16 or floats; whole numbers of other types become uint16."""
+    shape = array.shape
+    if array.ndim == 3 and 1 in (shape[0], shape[2]):
+        array = array[0] if shape[0] == 1 else array[:, :, 0]
+    kind, bits = array.dtype.kind, 8 * array.itemsize
+    if array.ndim != 2 or not array.size or kind not in "fiu" or bits < 16:
         raise UserError(
-            f"{path}: not a readable .npy file; write it again with numpy.save"
-        ) from error
-    shape = depth.shape
-    if depth.ndim == 3 and 1 in (shape[0], shape[2]):
-        depth = depth[0] if shape[0] == 1 else depth[:, :, 0]
-    if depth.ndim != 2 or not depth.size or (depth.dtype.kind != "f" and depth.dtype != np.uint16):
-        raise UserError(
-            f"{path}: depth must be [H, W] of float meters or uint16, this is "
-            f"{list(shape)} of {depth.dtype}; convert it"
+            f"{path}: depth must have one channel, [H, W], of floats (meters) or of whole numbers "
+            f"with 16 bits or more (millimeters, say), this is {list(shape)} of {array.dtype}; "
+            "write it again from the source, and not as a picture"
         )
-    return depth
+    if kind == "f" or array.dtype == np.uint16:
+        return array
+    largest = int(array.max())
+    if largest > NO_MEASUREMENT:
+        raise UserError(
+            f"{path}: its {array.dtype} numbers go up to {largest}, above {NO_MEASUREMENT}; "
+            "divide them by what makes a meter and save them as floats"
+        )
+    return array.clip(0).astype(np.uint16)
 
 
 def size_text(array: np.ndarray) -> str:
@@ -109,24 +157,22 @@ def size_text(array: np.ndarray) -> str:
     return f"{array.shape[0]}x{array.shape[1]}"
 
 
-def _decode(path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
+def _read(path: str | Path) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return read_bytes(path)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    if _is_cut_off(data):
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _decode(data: bytes, path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
+    if is_cut_off(data):
         raise UserError(f"{path}: the file is cut off ({len(data)} bytes); copy it again")
     try:
         array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:
         array = None
     if array is None:
-        raise UserError(f"{path}: not a readable image ({len(data)} bytes); {remedy}")
+        raise UserError(
+            f"{path}: not a readable image ({len(data)} bytes); {foreign_remedy(data) or remedy}"
+        )
     return array
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Some decoders fill the missing part of a cut-off JPEG or PNG with gray instead of failing."""
-    if data.startswith(b"\xff\xd8"):  # the last scan (FFDA) must be closed by an end marker (FFD9)
-        return data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda")
-    return data.startswith(b"\x89PNG") and b"IEND" not in data

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from common.errors import UserError
+from common.language.caption_length import CaptionLimit
 from common.language.towers import ImageEncoder, TextEncoder
 
 EncoderKind = Literal["open_clip", "hf", "untrained"]
@@ -44,6 +45,23 @@ def text_encoder(spec: str, device: str | torch.device = "cpu") -> TextEncoder:
             from common.language.clip import load_clip_text
 
             return load_clip_text(spec, place)
+
+
+def caption_limit(spec: str) -> CaptionLimit:
+    """How much the text encoder reads of a caption; needs its tokenizer, and no weights."""
+    match encoder_kind(spec):
+        case "hf":
+            from common.language.hugging_face import load_hugging_face_limit
+
+            return load_hugging_face_limit(spec)
+        case "untrained":
+            from common.language.untrained import load_untrained_limit
+
+            return load_untrained_limit()
+        case "open_clip":
+            from common.language.clip import load_clip_limit
+
+            return load_clip_limit(spec)
 
 
 def image_encoder(spec: str, device: str | torch.device = "cpu") -> ImageEncoder:

@@ -24,7 +24,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import retried, whole_file
+from common.text_files import to_bytes, to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
 
@@ -125,7 +126,7 @@ def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> Feature
 def open_table(path: Path) -> FeatureTable:
     """Open one file; a `UserError` if it is missing or not a feature file."""
     try:
-        return _open_npz(path) if path.suffix == ".npz" else _open_packed(path)
+        return retried(lambda: _open_npz(path) if path.suffix == ".npz" else _open_packed(path))
     except FileNotFoundError as error:
         raise UserError(f"no feature file {path}; check the features keys") from error
     except (OSError, SafetensorError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -133,12 +134,12 @@ def open_table(path: Path) -> FeatureTable:
 
 
 def _open_packed(path: Path) -> FeatureTable:
-    with safe_open(path, framework="pt") as file:
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
         features, rows, joined = (file.get_tensor(n) for n in ("features", "rows", "paths"))
         provenance = json.loads((file.metadata() or {}).get("provenance", "null"))
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(f"`features` is {features.dtype} {list(features.shape)}, not fp16 [M, D]")
-    keys = joined.numpy().tobytes().decode().split("\n")
+    keys = to_text(joined.numpy().tobytes()).split("\n")
     if len(keys) != len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(features):
         raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(features)} features do not fit")
     return FeatureTable(features, dict(zip(keys, rows.tolist(), strict=True)), provenance)
@@ -171,7 +172,7 @@ def write_features(
     tensors = {
         "features": half[first].contiguous(),  # [M, D]
         "rows": torch.tensor(rows, dtype=torch.int32),
-        "paths": torch.from_numpy(np.frombuffer("\n".join(keys).encode(), np.uint8).copy()),
+        "paths": torch.from_numpy(np.frombuffer(to_bytes("\n".join(keys)), np.uint8).copy()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
     with whole_file(path) as temporary:  # not by save_file: others could not read its files

@@ -15,6 +15,8 @@ from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
 from common.language.feature_files import FeatureStore, FeatureTable
+from common.runtime.claims import claim_path
+from common.text_files import to_bytes
 
 Resolve = Callable[[str], Path]
 
@@ -78,9 +80,7 @@ def encode_once(
     """The captions' features from the cache, where they are put first if they are not there."""
     origin = text_origin(captions, encoder)
     path = place.cache_dir / _cache_name(label, encoder, _made_from(origin))
-    if place.is_main and not path.is_file():
-        encode_captions(path, captions, encoder, place.device)
-    place.barrier()
+    _make_once(path, place, lambda: encode_captions(path, captions, encoder, place.device))
     return FeatureStore.open(path)
 
 
@@ -98,10 +98,17 @@ def load_image_features(
         raise UserError(_nothing_configured("image", features, "images to encode"))
     sha256 = image_origin(list(image_files), encoder)["list_sha256"]
     path = place.cache_dir / _cache_name("image", encoder, sha256)
-    if place.is_main and not path.is_file():
-        encode_images(path, image_files, encoder, place.device)
-    place.barrier()
+    _make_once(path, place, lambda: encode_images(path, image_files, encoder, place.device))
     return FeatureStore.open(path)
+
+
+def _make_once(path: Path, place: FeaturePlace, make: Callable[[], object]) -> None:
+    """Let the main process make a missing file; another run that makes it is waited for."""
+    if place.is_main and not path.is_file():
+        with claim_path(path, alternative=None):
+            if not path.is_file():
+                make()
+    place.barrier()
 
 
 def names_in(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -151,7 +158,7 @@ def _made_from(origin: dict[str, str]) -> str:
     """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
     if encoder_kind(origin["encoder"]) != "hf":
         return origin["captions_sha256"]
-    return hashlib.sha256("\n".join(origin.values()).encode()).hexdigest()
+    return hashlib.sha256(to_bytes("\n".join(origin.values()))).hexdigest()
 
 
 def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:

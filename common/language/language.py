@@ -36,6 +36,7 @@ from common.language.features import (
     load_text_features,
     names_in,
 )
+from common.language.provenance import describe_provenance
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def load_language(
     images = load_image_features(text.image_features, text.encoder, files, place)
     _check_length("image", images, needs.image_dim)
     require_features(files, images, "image", "the image features")
-    return replace(words, image_features=images)
+    notes = (*words.notes, *_notes_of(label, images))
+    return replace(words, image_features=images, notes=notes)
 
 
 def _own_words(
@@ -131,7 +133,7 @@ def _own_words(
     store = load_text_features(text, captions, place, keys=files, label=f"text_{label}")
     _check_length("text", store, needs.text_dim)
     require_features(files, store, "text", "text.features or text.captions")
-    return Language(own, store, notes=_describe_cut(label, store))
+    return Language(own, store, notes=_notes_of(label, store))
 
 
 def _lent_words(
@@ -174,7 +176,7 @@ def _new_words(
         check_encoder_of(ready, text.encoder)
     store = encode_once(sentences, text.encoder, place, f"text_{label}")
     _check_length("text", store, needs.text_dim)
-    return Language(sentences, store, notes=(*notes, *_describe_cut(label, store)))
+    return Language(sentences, store, notes=(*notes, *_notes_of(label, store)))
 
 
 def require_features(keys: Iterable[str], store: FeatureStore, kind: str, where_from: str) -> None:
@@ -196,15 +198,10 @@ def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
         )
 
 
-def _describe_cut(label: str, store: FeatureStore) -> tuple[str, ...]:
-    """A line for the log where an encoder read captions in part only."""
-    origins = [origin or {} for origin in store.provenance]
-    return tuple(
-        f"{label}: {origin['num_cut']} distinct captions are longer than what {origin['encoder']} "
-        "reads; it read their beginning"
-        for origin in origins
-        if origin.get("num_cut")
-    )
+def _notes_of(label: str, store: FeatureStore) -> tuple[str, ...]:
+    """What the log should say of how the features were made."""
+    lines = [line for origin in store.provenance for line in describe_provenance(origin)]
+    return tuple(f"{label}: {line}" for line in lines)
 
 
 def _digests(store: FeatureStore, keys: Iterable[str]) -> dict[str, str]:

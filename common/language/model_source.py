@@ -11,6 +11,7 @@ from typing import Any
 
 from common.config_values import resolve_path
 from common.errors import UserError
+from common.text_files import to_bytes
 
 _READ_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin")
 _EXAMPLE = "hf:sentence-transformers/all-MiniLM-L6-v2"
@@ -76,9 +77,8 @@ def _files_sha256(folder: str, facts: tuple[tuple[str, int, int], ...]) -> str:
         with Path(name).open("rb") as file:
             while block := file.read(_BLOCK):
                 contents.update(block)
-        digest.update(
-            f"{Path(name).relative_to(folder).as_posix()} {contents.hexdigest()}\n".encode()
-        )
+        relative = Path(name).relative_to(folder).as_posix()
+        digest.update(to_bytes(f"{relative} {contents.hexdigest()}\n"))
     return digest.hexdigest()
 
 

@@ -64,6 +64,20 @@ def known_mean(prior_mean: float | None) -> float:
     return prior_mean
 
 
+def in_gpu_order(x: Tensor) -> Tensor:
+    """The same numbers, on a GPU with the channels of a pixel side by side (`channels_last`).
+
+    Convolutions and up-sampling are fastest there in this order, in which the encoder's features
+    come. Every layer keeps the order of what it is given, and what is concatenated with another
+    order falls back to the default, so whatever else enters a decoder goes through here.
+    """
+    return x.contiguous(memory_format=torch.channels_last) if _is_gpu(x) else x
+
+
+def _is_gpu(x: Tensor) -> bool:
+    return x.device.type == "cuda"
+
+
 def two_convs(fan_in: int, fan_out: int) -> nn.Sequential:
     """3x3 convolution, LeakyReLU, 3x3 convolution: what every refinement is made of."""
     return nn.Sequential(conv3x3(fan_in, fan_in), nn.LeakyReLU(), conv3x3(fan_in, fan_out))

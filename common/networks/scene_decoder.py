@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from common.networks.fast import kept
 from common.networks.fast.depth_head import sum_upsampled
 from common.networks.fast.upsampling import upsample, upsample_to
-from common.networks.layers import check_divisible, conv3x3, two_convs
+from common.networks.layers import check_divisible, conv3x3, in_gpu_order, two_convs
 
 LEVEL_SCALES = (16, 8, 4)  # how much smaller f1, f2, f3 are than the image
 
@@ -59,6 +59,7 @@ class SceneDecoder(nn.Module):
         x = self.place(1, upsample(x, 2))
         coarse = (size[0] // 32, size[1] // 32)  # [B, L, H/32, W/32]: here the image's aspect comes
         x = self.place(2, F.interpolate(x, coarse, mode="bilinear", align_corners=False))
+        x = in_gpu_order(x)
         f0 = upsample_to(x, (size[0] // 16, size[1] // 16))  # [B, L, H/16, W/16]
         f1 = self.refine4(f0)  # [B, C, H/16, W/16]
         f2 = self.refine3(upsample(f1, 2))  # [B, C, H/8, W/8]
@@ -67,7 +68,8 @@ class SceneDecoder(nn.Module):
 
     def place(self, index: int, x: Tensor) -> Tensor:
         """Add the position code, then convolution `index` of the grid and LeakyReLU."""
-        code = position_code(self.latent_dim, *x.shape[-2:], x.device).to(x.dtype)
+        height, width = x.shape[-2:]
+        code = position_code(self.latent_dim, height, width, x.device).to(x.dtype)
         return self.activation(self.grid[index](x + code))
 
 

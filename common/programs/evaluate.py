@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
+from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.processes import Processes, join_processes
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
@@ -54,7 +56,7 @@ def evaluate(doc: str, *stages: Stage) -> None:
         find_yaml(arguments.config) if arguments.config else None,
         tuple(_overrides(arguments)),
     )
-    with join_processes() as processes:
+    with join_processes() as processes, _claim_output(arguments, processes):
         if arguments.split == BENCHMARK:
             config, model = opened.open(processes)
             zip_path = Path(arguments.save_submission)
@@ -91,7 +93,7 @@ class Checkpoint:
         tree["eval"].pop("max_images", None)  # limits validation while training, not this
         if self.config_file is not None:
             merge_yaml(tree, sources, self.config_file)
-        apply_overrides(tree, sources, list(self.overrides))
+        apply_overrides(tree, sources, list(self.overrides), self.stage.config_type)
         config = build_config(self.stage.config_type, tree, sources)
         return config, self.stage.load(saved).to(processes.device)
 
@@ -106,6 +108,7 @@ class Checkpoint:
         dataset = load_split(config, split, self.stage.needs(model), processes)
         if processes.is_main and dataset.notes:
             print(*dataset.notes, sep="\n", file=sys.stderr)
+        self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
         if save_predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}
@@ -137,6 +140,19 @@ class Checkpoint:
             "split": split,
             **({} if control == "caption" else {"control": control}),
         }
+
+
+def _claim_output(
+    arguments: argparse.Namespace, processes: Processes
+) -> AbstractContextManager[None]:
+    """Hold what is written file by file: two programs would mix theirs."""
+    if arguments.save_predictions:
+        folder = Path(arguments.save_predictions)
+        return claim_together(processes, claim_folder(folder, "name another folder"))
+    if arguments.save_submission:
+        file = Path(arguments.save_submission)
+        return claim_together(processes, claim_path(file, "name another file"))
+    return nullcontext()
 
 
 def _parse(doc: str) -> argparse.Namespace:

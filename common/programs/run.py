@@ -1,11 +1,16 @@
 """A run's folder: resolved config, log, scalars, pictures, checkpoints, and what may continue it.
 
 runs/<experiment>/<stage>/: config.yaml, log.txt, metrics.jsonl, tensorboard/, panels/,
-checkpoints/last.pt and best.pt. The same command continues the run it finds there. A command whose
-settings would give other numbers never touches it: it writes to <stage>-2, <stage>-3, ...
+checkpoints/last.pt and best.pt. The same command continues the run it finds there, unless that is
+still running. A command whose settings would give other numbers never touches it: it writes to
+<stage>-2, <stage>-3, ...
 """
 
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +18,36 @@ import numpy as np
 import yaml
 
 from common.config import build_config, deciding_keys, look_up, to_dict
+from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
-from common.files import whole_file, write_errors_told
+from common.files import write_errors_told
 from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.progress import write_line
+from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
+from common.text_files import ESCAPED, write_text
+
+_ALTERNATIVE = (
+    "set experiment=NAME for a run beside it (several GPUs of one run are NPROC=4 sh .../train.sh)"
+)
 
 
 class Run:
     """The folder of one stage of one experiment; only the main process writes to it."""
 
-    def __init__(self, folder: Path, stage: str, processes: Processes, resume: bool = True):
-        self.folder, self.stage, self.processes = folder, stage, processes
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        processes: Processes,
+        resume: bool = True,
+        claim: Claim | None = None,
+    ):
+        """claim: the main process's on the folder."""
+        self.folder, self.stage, self.processes, self.claim = folder, stage, processes, claim
         self.last = folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
@@ -39,8 +59,10 @@ class Run:
         if not self.processes.is_main:
             return
         write_line(text)
+        if self.claim is not None and self.claim.lost_to is not None:
+            return  # the file is another run's now
         try:
-            with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
                 file.write(text + "\n")
         except OSError as error:  # the line was told; what ends the run must not hang on its copy
             write_line(f"(not in log.txt: {error.strerror})")
@@ -49,6 +71,7 @@ class Run:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""
         if not self.processes.is_main:
             return
+        self.check_claim()
         path = self.folder / "metrics.jsonl"
         with write_errors_told(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
@@ -67,6 +90,11 @@ class Run:
             self._board = Board(self.folder / "tensorboard", self._first_step)
         return self._board
 
+    def check_claim(self) -> None:
+        """Raise a `UserError` if the folder is no longer this run's."""
+        if self.claim is not None:
+            self.claim.check()
+
     def rewind(self, step: int) -> None:
         """Drop metrics written after `step`: a resumed run writes them again."""
         self._first_step = step + 1
@@ -75,8 +103,7 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        with whole_file(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
@@ -87,25 +114,41 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def open_run(config: RunConfig, stage: str, processes: Processes, arguments: list[str]) -> Run:
-    """Choose the run's folder and write its resolved config. arguments: the command line's."""
-    folder = choose_folder(config, stage)
-    processes.barrier()  # everyone has chosen before anyone writes
-    if processes.is_main:
-        try:
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder}: {error.strerror}; set output_root"
-            ) from None
-        with whole_file(folder / "config.yaml") as temporary:
-            temporary.write_text(_resolved(config, arguments, processes), encoding="utf-8")
-    processes.barrier()
-    run = Run(folder, stage, processes, config.train.resume)
-    if folder.name != stage:
-        run.log(f"{folder.with_name(stage)} holds a run with other settings and is left alone")
-    run.log(f"run folder: {folder}")
-    return run
+@contextmanager
+def open_run(
+    config: RunConfig, stage: str, processes: Processes, arguments: list[str]
+) -> Iterator[Run]:
+    """Claim the run's folder for the length of the block and write its resolved config.
+
+    arguments: the command line's. `Held` where the same run is going on.
+    """
+    with ExitStack() as held:
+        claim = _claim_run(held, config, stage) if processes.is_main else None
+        folders = processes.gather([str(claim.target)] if claim else [])  # others learn it
+        run = Run(Path(folders[0]), stage, processes, config.train.resume, claim)
+        if processes.is_main:
+            _prepare_folder(run, _resolved(config, arguments, processes))
+        processes.barrier()
+        if run.folder.name != stage:
+            first = run.folder.with_name(stage)
+            run.log(f"{first} holds a run with other settings and is left alone")
+        run.log(f"run folder: {run.folder}")
+        yield run
+
+
+def _prepare_folder(run: Run, resolved_config: str) -> None:
+    try:
+        run.last.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {run.folder}: {error.strerror}; set output_root"
+        ) from None
+    write_text(run.folder / "config.yaml", resolved_config)
+    if run.best.exists() and not run.last.exists():  # stopped before it was saved: it starts over
+        names = (run.best.with_name(f"best_of_stopped_run_{number}.pt") for number in count(1))
+        kept = next(name for name in names if not name.exists())
+        run.best.rename(kept)
+        run.log(f"the run here was stopped before its first last.pt; its best.pt is kept as {kept}")
 
 
 def will_resume(config: RunConfig, stage: str) -> bool:
@@ -114,22 +157,56 @@ def will_resume(config: RunConfig, stage: str) -> bool:
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:
-    """The stage's folder, or the next numbered one if that holds a run with other settings."""
+    """The stage's folder, or the next numbered one if that is of a run with other settings."""
     parent = config.output_root / config.experiment
-    number = 1
+    folders = (parent / (stage if n == 1 else f"{stage}-{n}") for n in count(1))
+    return next(folder for folder in folders if not _is_of_another(config, folder))
+
+
+def _claim_run(held: ExitStack, config: RunConfig, stage: str) -> Claim:
+    """Hold the run's folder, whoever else looks for one at the same time."""
     while True:
-        folder = parent / (stage if number == 1 else f"{stage}-{number}")
-        if not (folder / "checkpoints" / "last.pt").exists() or _continues(config, folder):
-            return folder
-        number += 1
+        folder = choose_folder(config, stage)
+        try:
+            claim = held.enter_context(claim_folder(folder, _ALTERNATIVE, to_dict(config)))
+        except Held as error:
+            if _continues(config, error.holder.note):
+                raise
+        else:
+            if not _holds_other_work(config, folder):
+                return claim
+            held.close()  # another run came and went while this one looked
 
 
-def _continues(config: RunConfig, folder: Path) -> bool:
-    """Whether `config` describes the run in `folder`, or the same run with more steps."""
+def _is_of_another(config: RunConfig, folder: Path) -> bool:
+    """Whether a run with other settings is going on in the folder, or has left work there."""
+    holder = find_holder(folder)
+    if holder is not None:
+        return not _continues(config, holder.note)
+    return _holds_other_work(config, folder)
+
+
+def _holds_other_work(config: RunConfig, folder: Path) -> bool:
+    metrics = folder / "metrics.jsonl"
+    is_used = any((folder / "checkpoints").glob("*.pt")) or (
+        metrics.is_file() and metrics.stat().st_size > 0
+    )
+    return is_used and not _continues(config, _written_config(folder))
+
+
+def _written_config(folder: Path) -> Any:
+    """What the run's config.yaml says; None: it cannot be read."""
     try:
-        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        saved = to_dict(build_config(type(config), written or {}))  # a key it lacks: the default
-    except (OSError, yaml.YAMLError, UserError):
+        return read_yaml(folder / "config.yaml")
+    except UserError:
+        return None
+
+
+def _continues(config: RunConfig, written: Any) -> bool:
+    """Whether `config` describes the run of a `written` config, or the same run with more steps."""
+    try:
+        saved = to_dict(build_config(type(config), written))  # a key it lacks: the default
+    except UserError:
         return False
     own = to_dict(config)
     if any(_value(saved, key) != _value(own, key) for key in deciding_keys(config)):
@@ -152,6 +229,6 @@ def _is_longer(saved: tuple, own: tuple) -> bool:
 
 
 def _resolved(config: RunConfig, arguments: list[str], processes: Processes) -> str:
-    facts = {"command": " ".join(arguments), "processes": processes.world_size, **environment()}
-    head = "".join(f"# {name}: {value}\n" for name, value in facts.items())
+    facts = {"command": shlex.join(arguments), "processes": processes.world_size, **environment()}
+    head = "".join(f"# {name}: {' '.join(str(value).split())}\n" for name, value in facts.items())
     return head + yaml.safe_dump(to_dict(config), sort_keys=False)

@@ -152,6 +152,7 @@ class Session:
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
         if self.run.processes.is_main:
+            self.run.check_claim()
             checkpoints.save_checkpoint(
                 self.run.last,
                 self._content(step)
@@ -200,7 +201,7 @@ class Session:
             f"{len(data.train)} training and {len(data.val)} validation images; "
             f"{trained:.1f} of {_millions(self.model.parameters()):.1f} M parameters are trained"
         )
-        for note in (*data.train.notes, *data.val.notes):
+        for note in dict.fromkeys((*data.train.notes, *data.val.notes)):
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "

@@ -38,9 +38,11 @@ def read_settings(yaml_path: Path, overrides: list[str], *stages: Stage) -> Sett
     tree: dict[str, Any] = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, yaml_path)
-    apply_overrides(tree, sources, overrides)
     stage = stages[0]
     if any(field.name == "recipe" for field in fields(stage.config_type)):
+        named = [item for item in overrides if item.startswith("recipe=")]  # it says what keys are
+        apply_overrides(tree, sources, named, stage.config_type)
         recipe = str(tree.get("recipe", stage.recipe))
         stage = choose_stage(stages, recipe, f"{sources.get('recipe', 'config')}: ")
+    apply_overrides(tree, sources, overrides, stage.config_type)
     return Settings(stage, tree, sources)

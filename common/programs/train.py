@@ -49,14 +49,14 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     max_depth, use = config.data.max_depth, GroundTruthUse()
     if processes.is_main:
         use = check_data(data.train, data.val, config.eval, max_depth, stage.valid)
-    run = open_run(config, stage.name, processes, sys.argv)
-    if processes.is_main:
-        check_outputs(run.folder, model)
-    run.log(use.describe("trained on", max_depth))
-    if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
-        run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
-    stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
-    train_to_the_end(stage, config, model, data, run)
+    with open_run(config, stage.name, processes, sys.argv) as run:
+        if processes.is_main:
+            check_outputs(run.folder, model)
+        run.log(use.describe("trained on", max_depth))
+        if stage.earlier and (earlier_path or stage.earlier.experiments(config)):
+            run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
+        stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
+        train_to_the_end(stage, config, model, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:

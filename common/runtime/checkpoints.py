@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files import retried, whole_file
 
 FORMAT_VERSION = 1
 
@@ -31,7 +31,9 @@ def load_checkpoint(
     The weights are mapped from the file: nothing is read before it is used.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = retried(
+            lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        )
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except Exception as error:  # reading damaged bytes fails in many ways

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from common.images.suffixes import DEPTH_SUFFIXES, IMAGE_SUFFIXES
 from scripts.doctor_checks.findings import Fix, advice, settings, some_of
 from scripts.doctor_checks.list_edits import EditableList
 
 _MOST_FILES = 500_000  # a listing of more is given up: the folder is something else altogether
 _NUM_SAMPLED = 20
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".npy", ".exr")
+_SUFFIXES = tuple(dict.fromkeys((*IMAGE_SUFFIXES, *DEPTH_SUFFIXES)))  # in any case of letters
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".part", ".mat", ".h5")
 
 

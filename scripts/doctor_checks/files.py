@@ -8,12 +8,15 @@ from pathlib import Path
 from common.data.data_config import DataConfig
 from common.data.lists import Pair
 from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
+from common.files import read_bytes, retried
+from common.images.containers import is_cut_off
 from common.images.reading import FolderIndex
 from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, in_threads, note, problem
 from scripts.doctor_checks.lists import editable_list
 
-_TAIL = 64  # bytes in which a whole PNG or JPEG ends
+# Where nothing follows a whole picture, its file ends so: JPEG, and PNG with its checksum.
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 _CHUNK = 2000
 
 
@@ -90,13 +93,13 @@ def file_sizes(files: list[str]) -> dict[str, int]:
 
 def _size(file: str) -> int:
     try:
-        return Path(file).stat().st_size
+        return retried(Path(file).stat).st_size
     except OSError:
         return -1
 
 
 def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
-    """Empty files, and PNG and JPEG files without their end; for `seconds` at most."""
+    """Empty files, and pictures without their end; for `seconds` at most."""
     lost = [file for file, size in sizes.items() if size < 0]
     empty = [file for file, size in sizes.items() if size == 0]
     rest = [file for file, size in sizes.items() if size > 0]
@@ -105,7 +108,7 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
         if time.monotonic() > end:
             break
         chunk = rest[start : start + _CHUNK]
-        marks = in_threads(_is_cut_off, chunk, "file ends")
+        marks = in_threads(_lacks_its_end, chunk, "file ends")
         cut += [file for file, is_cut in zip(chunk, marks, strict=True) if is_cut]
         num_checked += len(chunk)
     findings = [] if sizes else [note("no_files", "there is no file to look at")]
@@ -126,18 +129,15 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
     return findings or [fine("whole", f"all {len(sizes):,} files are whole at their ends")]
 
 
-def _is_cut_off(file: str) -> bool:
-    """A JPEG or PNG whose last bytes hold no end marker."""
-    suffix = Path(file).suffix.lower()
-    if suffix not in (".png", ".jpg", ".jpeg"):
-        return False
+def _lacks_its_end(file: str) -> bool:
+    """Whether training would call it cut off: its rule, where the last bytes do not settle it."""
     try:
         with Path(file).open("rb") as stream:
             start = stream.read(4)
-            stream.seek(max(stream.seek(0, os.SEEK_END) - _TAIL, 0))
-            tail = stream.read()
+            end = next((end for mark, end in _ENDS.items() if start.startswith(mark)), b"")
+            stream.seek(max(stream.seek(0, os.SEEK_END) - len(end), 0))
+            if end and stream.read() == end:
+                return False
+        return start.startswith((*_ENDS, b"RIFF")) and is_cut_off(read_bytes(file))
     except OSError:
         return True
-    if start.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in tail
-    return start == b"\x89PNG" and b"IEND" not in tail

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from common.data.data_config import DataConfig
 from common.data.data_set import DataSet
 from common.data.samples import SplitName
-from scripts.doctor_checks.findings import Finding, Fix, advice, fine, note, problem, quoted
+from scripts.doctor_checks.findings import (
+    Finding,
+    Fix,
+    advice,
+    fine,
+    note,
+    problem,
+    quoted,
+    settings,
+)
 from scripts.doctor_checks.lists import editable_list
 from scripts.doctor_checks.pixels import Probe, Size
 
@@ -20,6 +29,7 @@ def judge_files(name: SplitName, probes: Sequence[Probe], data: DataConfig) -> l
         *_wrong_bits(name, others),
         *_unreadable(name, others),
         *_sizes(name, others, data),
+        *_turned(name, others, data),
         *_images(name, others, data),
     ]
     if not any(f.level == "problem" for f in findings):
@@ -82,7 +92,7 @@ def _has_wrong_bits(probe: Probe) -> bool:
     return (
         probe.depth is None
         and probe.depth_size is not None
-        and "16-bit with 1 " not in f"{probe.depth_kind} "
+        and (probe.depth_kind.startswith("8-bit") or "1 channel" not in probe.depth_kind)
     )
 
 
@@ -96,8 +106,12 @@ def _unreadable(name: str, probes: list[Probe]) -> list[Finding]:
     if not lines:
         return []
     text = f"{name}: {len(lines)} files of {len(probes)} pairs cannot be read"
-    cause = "a copy, a download or an unpacking that was interrupted"
-    return [problem("unreadable", text, lines, cause, advice("copy or unpack these files again"))]
+    remedy = Counter(line.rpartition("; ")[2] for line in lines).most_common(1)[0][0]
+    cause, fix = "", advice(f"of the first: {remedy}")
+    if remedy == "copy it again":
+        cause = "a copy, a download or an unpacking that was interrupted"
+        fix = advice("copy or unpack these files again")
+    return [problem("unreadable", text, lines, cause, fix)]
 
 
 def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
@@ -107,14 +121,39 @@ def _sizes(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
     if unequal:
         text = f"{name}: {len(unequal)} of {len(both)} images and depth maps differ in size"
         cause = "one of the two was resized or cropped"
+        fix = advice("take image and depth map from the same release, neither of them resized")
         if all(_is_turned(p) for p in unequal):
             cause = "one of the two was turned by 90 degrees"
+        if all(_is_turned(p) and p.orientation > 4 for p in unequal):
+            cause = f"the depth maps fit the pictures {_other_way(data)} (EXIF orientation)"
+            fix = settings(_other_key(data))
         cases = [_pair_text(p) for p in unequal]
-        fix = advice("take image and depth map from the same release, neither of them resized")
         findings.append(problem("size_mismatch", text, cases, cause, fix))
     if data.data_set.crop_size is not None:
         findings += _too_small(name, probes, data.data_set)
     return findings
+
+
+def _other_way(data: DataConfig) -> str:
+    return "as stored" if data.exif_orientation else "turned upright"
+
+
+def _other_key(data: DataConfig) -> str:
+    return f"data.exif_orientation={str(not data.exif_orientation).lower()}"
+
+
+def _turned(name: str, probes: list[Probe], data: DataConfig) -> list[Finding]:
+    """Pictures that a viewer turns: their depth must have been made the way they are read."""
+    turned = [p for p in probes if p.orientation > 1]
+    if not turned:
+        return []
+    counts = Counter(p.orientation for p in turned)
+    kinds = ", ".join(f"{count} of orientation {kind}" for kind, count in sorted(counts.items()))
+    way = "turned upright, as every viewer does" if data.exif_orientation else "taken as stored"
+    text = f"{name}: EXIF turns {len(turned)} of {len(probes)} images ({kinds}): they are {way}"
+    cause = "a camera that was held sideways or upside down; the depth must have been made so too"
+    fix = advice(f"where depth fits the pictures {_other_way(data)}: {_other_key(data)}")
+    return [note("turned_images", text, [p.sample.key for p in turned], cause, fix)]
 
 
 def _too_small(name: str, probes: list[Probe], data_set: DataSet) -> list[Finding]:

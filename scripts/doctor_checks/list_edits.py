@@ -5,10 +5,10 @@
 gives a line for the shell that writes train_corrected.txt, and the setting that names that file.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.data.list_prefix import strip_command
 from scripts.doctor_checks.findings import Fix, quoted
 
 
@@ -21,9 +21,8 @@ class EditableList:
 
     def without_prefix(self, prefix: str) -> Fix:
         """Image and depth paths that start with the folders `prefix` lose them."""
-        escaped = re.sub(r"[].[*^$\\|]", r"\\\g<0>", prefix.strip("/"))
-        both = rf"s|^/*{escaped}/||; s|\([[:space:],]\)/*{escaped}/|\1|g"
-        return self._copied(f"sed {quoted(both)}")
+        command, copy = strip_command(self.path, [prefix])
+        return Fix(command, (f"{self.key}={copy}",))
 
     def with_slashes(self) -> Fix:
         """Windows' \\ becomes /."""

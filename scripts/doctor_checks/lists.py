@@ -9,9 +9,9 @@ from pathlib import Path
 
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
-from common.data.lists import Pair, find_file, parse_line, scene_of
+from common.data.lists import Pair, parse_list, read_lines, scene_of
 from common.data.samples import SplitName
-from common.data.sets import PUBLISHED_SPLITS
+from common.data.split_lists import list_path
 from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, note, problem
@@ -27,14 +27,16 @@ def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
     """
     lists: Lists = {}
     findings: list[Finding] = []
+    finder = SplitFinder(data)
     for split in configured_splits(data):
         try:
-            lists[split] = SplitFinder(data).pairs(split)[0]
+            lists[split] = finder.pairs(split)[0]
         except UserError as error:
             pairs, found = _salvage(data, split, str(error), command)
             if split != "val" or data.val_list is not None:
                 lists[split] = pairs
             findings += [f for f in found if f not in findings]
+    findings += [note("not_read", line) for line in dict.fromkeys(finder.left_out)]
     if data.val_list is None and "train" in lists:
         lists["train"] = lists["train"] + lists.pop("val", [])
     lists = {split: pairs for split, pairs in lists.items() if pairs}
@@ -45,20 +47,6 @@ def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
         findings.insert(0, fine("lists", f"{counts} pairs listed"))
     reported = {example for finding in findings for example in finding.examples}
     return lists, findings + _published(data, reported, command)
-
-
-def list_path(data: DataConfig, split: SplitName) -> Path | None:
-    """The list file that a split comes from; it may not exist. None: there is no list."""
-    names = {"train": data.train_list, "val": data.val_list, "test": data.test_list}
-    name = names[split] or (names["train"] if split == "val" else None)
-    if name is not None:
-        return find_file(name, data.root)
-    if data.split is None:
-        return None
-    named = PUBLISHED_SPLITS[data.split]
-    file = named.test.file if split == "test" else named.train.file
-    places = [data.root / file, data.root.parent / file]
-    return next((place for place in places if place.is_file()), places[0])
 
 
 def editable_list(data: DataConfig, split: SplitName) -> EditableList | None:
@@ -81,15 +69,16 @@ def _salvage(
         cause = "the list was not downloaded yet, or lies in another folder"
         return [], [problem("list_missing", text, [str(path)], cause, command)]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_lines(path)
+    except (OSError, UnicodeError):
         cause = "an archive or an editor's file under the list's name, or UTF-16"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):
         text = f"{path} is a web page, not a list"
         cause = "a download that got the server's error page in place of the file"
         return [], [problem("list_unreadable", text, [str(path)], cause, command)]
-    pairs, bad = _parse(path, lines)
+    parsed = parse_list(path, lines)
+    pairs, bad = parsed.pairs, parsed.mistakes
     if bad:
         text = f"{len(bad)} of {len(lines):,} lines of {path.name} cannot be read"
         cause = "a list that was cut off, edited, or has columns of another order or number"
@@ -103,18 +92,6 @@ def _salvage(
         return pairs, [problem("list_refused", text, [str(path)], fix=parts)]
     code = "list_count" if "lines" in text else "list_refused"
     return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
-
-
-def _parse(path: Path, lines: list[str]) -> tuple[list[Pair], list[str]]:
-    """The pairs of the good lines, and the errors of the bad ones."""
-    pairs, bad = [], []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip() and not line.lstrip().startswith("#"):
-                pairs.append(parse_line(line, f"{path}:{number}"))
-        except UserError as error:
-            bad.append(str(error))
-    return pairs, bad
 
 
 def _repeats(split: SplitName, pairs: list[Pair], data: DataConfig) -> list[Finding]:

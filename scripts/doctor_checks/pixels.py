@@ -5,20 +5,21 @@ All depth statistics come from one histogram of the 65,536 stored values.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from common.data.data_set import DataSet
+from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
-from common.images.reading import read_depth, read_image
+from common.files import read_bytes
+from common.images.reading import NO_MEASUREMENT, read_depth, read_image, read_orientation
+from common.images.suffixes import has_suffix
 from scripts.doctor_checks.units import millimeter_shares
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
-_NO_MEASUREMENT = 65535
+_NO_PICTURES = (".npy", ".npz", ".pfm", ".exr")
 Size = tuple[int, int]  # (height, width)
 
 
@@ -63,14 +64,17 @@ class Probe:
     depth: DepthStatistics | None = None
     depth_kind: str = "16-bit with 1 channel"
     errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
+    orientation: int = 1  # EXIF's, of the image
 
 
-def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
+def probe_pair(sample: Sample, data: DataConfig) -> Probe:
     """Read both files as training does, and measure them."""
     errors = []
     image = depth = None
+    data_set, orientation = data.data_set, 1
     try:
-        image = read_image(sample.image_file)
+        image = read_image(sample.image_file, data.exif_orientation)
+        orientation = read_orientation(sample.image_file)
     except UserError as error:
         errors.append(str(error))
     try:
@@ -83,15 +87,16 @@ def probe_pair(sample: Sample, data_set: DataSet, max_depth: float) -> Probe:
     if depth is not None and stored is not None:
         is_float = depth.dtype != np.uint16
         scale = data_set.float_depth_scale if is_float else data_set.depth_scale
-        measured = measure_depth(depth, stored, scale, max_depth)
+        measured = measure_depth(depth, stored, scale, data.max_depth)
     return Probe(
         sample,
         _size(image),
-        _size(stored),
+        _size(depth if stored is None else stored),
         None if image is None else measure_image(image, sample.image_file),
         measured,
         kind,
         tuple(errors),
+        orientation,
     )
 
 
@@ -115,7 +120,7 @@ def measure_depth(
     counts = np.bincount(codes.ravel(), minlength=1 << 16)
     counts[0] = 0
     num_valid = int(counts.sum())
-    largest_share = float((stored == _NO_MEASUREMENT).mean())
+    largest_share = float((stored == NO_MEASUREMENT).mean())
     if num_valid == 0:
         return DepthStatistics(0.0, largest_share=largest_share)
     values = np.flatnonzero(counts)
@@ -146,7 +151,7 @@ def _as_codes(meters: np.ndarray) -> tuple[np.ndarray, float]:
 def _stored_values(stored: np.ndarray) -> dict[str, Any]:
     """What 16-bit values tell of the unit they were written in."""
     counts = np.bincount(stored.ravel(), minlength=1 << 16)
-    values = np.flatnonzero(counts[1:_NO_MEASUREMENT]) + 1
+    values = np.flatnonzero(counts[1:NO_MEASUREMENT]) + 1
     if not len(values):
         return {}
     low = counts[values[(values & 7) <= 1]].sum()
@@ -169,11 +174,11 @@ def _is_far_at_top(depth: np.ndarray) -> bool | None:
 
 
 def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
-    """An image file's bits and channels, in text, and its pixels; None if it has none."""
-    if path.lower().endswith((".npy", ".exr")):
+    """An image file's bits and channels, in text, and its pixels of 8 or 16 bits, if any."""
+    if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = np.frombuffer(read_bytes(path), np.uint8)
     except OSError:
         return "unreadable", None
     array = cv2.imdecode(data, _AS_STORED) if data.size else None
@@ -181,7 +186,8 @@ def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
         return "unreadable", None
     channels = 1 if array.ndim == 2 else array.shape[2]
     plural = "" if channels == 1 else "s"
-    return f"{8 * array.itemsize}-bit with {channels} channel{plural}", array
+    kind = f"{8 * array.itemsize}-bit with {channels} channel{plural}"
+    return kind, array if array.dtype in (np.uint8, np.uint16) else None
 
 
 def _size(array: np.ndarray | None) -> Size | None:

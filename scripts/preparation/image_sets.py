@@ -10,14 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from common.config import apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import resolve_path
 from common.data.data_config import DataConfig
 from common.data.samples import SplitName
 from common.data.splits import SplitFinder, configured_splits
 from common.errors import UserError
+from common.images.suffixes import (
+    DEPTH_SUFFIXES,
+    IMAGE_SUFFIXES,
+    counted_suffixes,
+    has_suffix,
+    one_of_each,
+)
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -53,23 +61,33 @@ def images_of_arguments(
 def images_below(
     folder: Path, pattern: str = "**/*", log: Callable[[str], None] = print
 ) -> dict[str, Path]:
-    """The images below a folder by their path in it; depth maps are left out and counted."""
+    """The images below a folder by their path in it.
+
+    Left out, counted and named are depth maps, files that are no images, and twins: of one name in
+    two formats the one is taken that training takes.
+    """
     if not folder.is_dir():
         raise UserError(f"--images: no folder {folder}")
-    names = sorted(
-        name
+    files = sorted(
+        Path(name).as_posix()
         # Path.glob would not follow links to folders, and data often lies behind one.
         for name in glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
-        if name.lower().endswith(SUFFIXES) and (folder / name).is_file()
+        if (folder / name).is_file()
     )
-    images = {
-        Path(name).as_posix(): folder / name for name in names if not _is_depth(folder / name)
-    }
-    if not images:
-        raise UserError(f"--images: no images in {folder} that fit --pattern '{pattern}'")
-    if len(images) < len(names):
-        log(f"left out {len(names) - len(images)} depth maps (16-bit PNG, one channel)")
-    return images
+    pictures = [name for name in files if has_suffix(name, IMAGE_SUFFIXES)]
+    images = [name for name in pictures if not _is_depth(folder / name)]
+    chosen, twins = one_of_each(images, IMAGE_SUFFIXES)
+    others = [name for name in files if not has_suffix(name, IMAGE_SUFFIXES)]
+    unread = f"; {counted_suffixes(others)} are not read, first {others[0]}" if others else ""
+    if not chosen:
+        raise UserError(f"--images: no images in {folder} that fit --pattern '{pattern}'{unread}")
+    if len(images) < len(pictures):
+        log(f"left out {len(pictures) - len(images)} depth maps (one channel of 16 bits or more)")
+    if others:
+        log(f"left out {len(others)} files{unread}")
+    if twins:
+        log(f"left out {len(twins)} images in a second format: {twins[0][0]} beside {twins[0][1]}")
+    return {name: folder / name for name in chosen}
 
 
 def images_of_config(
@@ -98,7 +116,7 @@ def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
     tree: dict = {}
     sources: dict[str, str] = {}
     merge_yaml(tree, sources, find_yaml(name))
-    apply_overrides(tree, sources, overrides)
+    apply_overrides(tree, sources, overrides, _DataOnly)
     sources = {key: source for key, source in sources.items() if key.partition(".")[0] == "data"}
     # configs/zero_shot/ leave the size to the checkpoint, and no image is resized here.
     section = {"height": 32, "width": 32, **tree.get("data", {})}
@@ -106,11 +124,11 @@ def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
 
 
 def _is_depth(path: Path) -> bool:
-    """Whether a PNG's header says 16 bits and one channel."""
-    if path.suffix.lower() != ".png":
+    """Whether the header of a PNG or TIFF says one channel of 16 bits or more."""
+    if not has_suffix(path.name, DEPTH_SUFFIXES):
         return False
     try:
-        with path.open("rb") as file:
-            return file.read(26)[24:26] == b"\x10\x00"
-    except OSError:
+        with Image.open(path) as image:
+            return image.mode.startswith(("I", "F"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # reported when the image is read

@@ -20,11 +20,12 @@ import numpy as np
 import scipy.io
 
 from common.errors import UserError
+from common.files import retried
+from scripts.preparation.hdf5 import HDF5_ERRORS, is_hdf5, open_hdf5, trouble_of_disk
 
 HEIGHT, WIDTH = 480, 640
 DepthKind = Literal["raw", "filled"]
 _DEPTH_ARRAYS = {"raw": "rawDepths", "filled": "depths"}
-_HDF5_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError)
 _IMAGES_AT_ONCE = 8
 _MOST_AT_ONCE = 64  # 140 MB
 
@@ -82,12 +83,13 @@ class LabeledFile:
     def _read_batch(self, batch: list[int], kind: DepthKind) -> Iterator[LabeledFrame]:
         first, end = batch[0], batch[-1] + 1
         try:
-            images = self._images[first:end]  # [n, 3, 640, 480]
-            depths = self._depths[kind][first:end]  # [n, 640, 480]
-        except _HDF5_ERRORS as error:
+            images = retried(lambda: self._images[first:end])  # [n, 3, 640, 480]
+            depths = retried(lambda: self._depths[kind][first:end])  # [n, 640, 480]
+        except HDF5_ERRORS as error:
             raise UserError(
-                f"{self._path}: frames {first} to {end - 1} cannot be read, the file is damaged or "
-                "cut off; download it again"
+                trouble_of_disk(self._path, error)
+                or f"{self._path}: frames {first} to {end - 1} cannot be read, the file is damaged "
+                "or cut off; download it again"
             ) from error
         for index in batch:
             yield LabeledFrame(
@@ -101,11 +103,12 @@ class LabeledFile:
 @contextmanager
 def open_labeled(path: Path) -> Iterator[LabeledFile]:
     """Open `nyu_depth_v2_labeled.mat`; a `UserError` if it is not that file, whole."""
-    with _open_hdf5(path) as file:
+    with open_hdf5(path) as file:
         try:
             labeled = LabeledFile(path, file)
-        except _HDF5_ERRORS as error:
-            raise UserError(f"{path} is damaged ({_line(error)}); download it again") from error
+        except HDF5_ERRORS as error:
+            damaged = f"{path} is damaged ({_line(error)}); download it again"
+            raise UserError(trouble_of_disk(path, error) or damaged) from error
         yield labeled
 
 
@@ -126,8 +129,8 @@ def read_official_split(path: Path, num_frames: int) -> OfficialSplit:
 
 def _read_split_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        if h5py.is_hdf5(path):
-            with _open_hdf5(path) as file:
+        if is_hdf5(path):
+            with open_hdf5(path) as file:
                 return file["trainNdxs"][()], file["testNdxs"][()]
         content = scipy.io.loadmat(path)
         return content["trainNdxs"], content["testNdxs"]
@@ -137,23 +140,10 @@ def _read_split_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"no file {path}") from error
     except UserError:
         raise
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the disk") from error
     except Exception as error:  # scipy has no common error for files that are damaged
         raise UserError(f"{path} is not a readable MATLAB file; download it again") from error
-
-
-@contextmanager
-def _open_hdf5(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise UserError(f"no file {path}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(
-            f"{path} is not a whole MATLAB v7.3 (HDF5) file ({path.stat().st_size:,} bytes): "
-            "damaged, cut off or not readable; download it again"
-        ) from error
-    with file:
-        yield file
 
 
 def _line(error: Exception) -> str:

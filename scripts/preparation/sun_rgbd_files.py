@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import scipy.io
 
 from common.errors import UserError
 from common.images.reading import read_depth
+from scripts.preparation.hdf5 import is_hdf5, open_hdf5
 
 DATA_FOLDER = "SUNRGBD"
 SPLIT_FILE = "allsplit.mat"
@@ -54,9 +54,11 @@ def _walk(place: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 def read_test_folders(path: Path) -> list[str]:
     """The test samples' folders below SUNRGBD, `kv1/NYUdata/NYU0001`; MATLAB v5 or v7.3 files."""
     try:
-        texts = _read_v73(path) if h5py.is_hdf5(path) else _read_v5(path)
+        texts = _read_v73(path) if is_hdf5(path) else _read_v5(path)
     except KeyError as error:
         raise UserError(f"{path}: there is no 'alltest' in it; take the toolbox's file") from error
+    except UserError:
+        raise
     except Exception as error:  # scipy and h5py raise many types on damaged files
         reason = str(error).splitlines()[:1]
         raise UserError(f"cannot read {path}: {reason}; unpack the toolbox again") from error
@@ -69,7 +71,7 @@ def _read_v5(path: Path) -> list[str]:
 
 
 def _read_v73(path: Path) -> list[str]:
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         return ["".join(map(chr, file[ref][()].ravel())) for ref in file["alltest"][()].ravel()]
 
 

@@ -3,8 +3,8 @@
     ROOT/rgb/kitchen/0001.jpg         ROOT/depth/kitchen/0001.png      one rgb/ for all scenes, or
     ROOT/kitchen/rgb/0001.jpg         ROOT/kitchen/depth/0001.npy      one for each scene
 
-Depth is a 16-bit PNG (`data.depth_scale` stored units per meter), a `.npy` file (float meters, or
-uint16 as in the PNG) or an `.exr` file (meters). docs/your_own_data.md is the tutorial.
+Depth holds whole numbers, as a 16-bit PNG does (`data.depth_scale` of them a meter), or floats
+(meters), in any of the formats of `DEPTH_SUFFIXES`. docs/your_own_data.md is the tutorial.
 """
 
 import os
@@ -13,37 +13,50 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from common.data.data_set import DataSet
-from common.data.lists import Pair, carve_by_scene, scene_of
+from common.data.lists import Notes, Pair, carve_by_scene, scene_of
 from common.errors import UserError
+from common.files import retried
+from common.images.suffixes import (
+    DEPTH_SUFFIXES,
+    IMAGE_SUFFIXES,
+    counted_suffixes,
+    has_suffix,
+    one_of_each,
+    without_suffix,
+)
 from common.language.controls import folder_category
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-DEPTH_SUFFIXES = (".png", ".npy", ".exr")
 
-
-def find_pairs(root: Path, gt_root: Path) -> list[Pair]:
+def find_pairs(root: Path, gt_root: Path) -> tuple[list[Pair], Notes]:
     """Every image below an `rgb` folder of `root`, in natural order ("2" before "10").
 
     Its depth lies below `gt_root`, at the same place with `depth` for `rgb`; None where there is no
-    such file. A `UserError` if there are no images, or none with depth.
+    such file. The notes name what is left out: files of other kinds, and twins of the same name in
+    another format. A `UserError` if there are no images, or none with depth.
     """
-    images = [path for path in _walk(root) if _is_below(path, "rgb", IMAGE_SUFFIXES)]
+    files = list(_walk(root))
+    images, notes = _sorted_out(files, "rgb", IMAGE_SUFFIXES)
     if not images and root.name == "rgb":
-        raise UserError(f"data.root must be the folder that holds rgb/: set it to {root.parent}")
+        raise UserError(f"data.root must be the folder that holds rgb/: data.root={root.parent}")
     if not images:
         raise UserError(
-            f"no images in {root}: expected {root}/rgb/NAME.jpg (or .jpeg, .png) with its depth in "
-            f"{gt_root}/depth/NAME.png (or .npy, .exr); see docs/your_own_data.md"
+            f"no images in {root}: expected {root}/rgb/NAME.jpg (or {_others(IMAGE_SUFFIXES)}) "
+            f"with its depth in {gt_root}/depth/NAME.png (or {_others(DEPTH_SUFFIXES)})"
+            f"{_also(notes)}; see docs/your_own_data.md"
         )
-    depths = _depth_files(gt_root)
+    if gt_root != root:
+        files = list(_walk(gt_root))
+    depth_files, depth_notes = _sorted_out(files, "depth", DEPTH_SUFFIXES)
+    depths = {without_suffix(path): path for path in depth_files}
     pairs = [Pair(image, depths.get(_twin(image))) for image in sorted(images, key=_natural)]
     if all(pair.depth is None for pair in pairs):
         raise UserError(
             f"none of the {len(pairs)} images in {root} has depth of the same name: "
-            f"{pairs[0].image} needs {gt_root}/{_twin(pairs[0].image)}.png (or .npy, .exr); "
-            f"{len(depths)} depth files are there{_first(depths)}"
+            f"{pairs[0].image} needs {gt_root}/{_twin(pairs[0].image)}.png (or "
+            f"{_others(DEPTH_SUFFIXES)}); {len(depths)} depth files are there{_first(depths)}"
+            f"{_also(depth_notes)}"
         )
-    return pairs
+    return pairs, [*notes, *depth_notes]
 
 
 def carve(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -59,47 +72,68 @@ def carve(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[
 
 def _walk(root: Path) -> Iterator[str]:
     """Every file below `root`, relative to it; links are followed, hidden names passed over."""
-    seen = set()
-    for folder, names, files in os.walk(root, onerror=_refuse, followlinks=True):
+    seen, waiting = set(), [""]  # folders below the root, each with a slash behind it
+    while waiting:
+        below = waiting.pop()
+        folder = f"{root}/{below}"
         real = os.path.realpath(folder)
-        names[:] = [name for name in names if not name.startswith(".") and real not in seen]
-        below = Path(folder).relative_to(root)
-        if real not in seen:
-            yield from ((below / name).as_posix() for name in files if not name.startswith("."))
+        if real in seen:
+            continue
         seen.add(real)
+        for name, is_folder in _entries(folder):
+            if is_folder:
+                waiting.append(f"{below}{name}/")
+            else:
+                yield below + name
 
 
-def _refuse(error: OSError) -> None:
-    raise UserError(
-        f"cannot list {error.filename}: {error.strerror}; check its permissions"
-    ) from error
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Names that are not hidden, and whether they are folders."""
+    try:
+        return retried(lambda: _listed(folder))
+    except OSError as error:
+        raise UserError(f"cannot list {folder}: {error.strerror}; check its permissions") from error
 
 
-def _is_below(path: str, folder: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether the first folder called `rgb` or `depth` is `folder`, and the suffix fits."""
+def _listed(folder: str) -> list[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        return [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".")]
+
+
+def _sorted_out(
+    files: list[str], folder: str, suffixes: tuple[str, ...]
+) -> tuple[list[str], Notes]:
+    """The files below `folder`, each picture once, and notes on those that are left out."""
+    below = [path for path in files if _is_below(path, folder)]
+    readable = [path for path in below if has_suffix(path, suffixes)]
+    chosen, twins = one_of_each(readable, suffixes)
+    notes = []
+    if len(readable) < len(below):
+        others = sorted(path for path in below if not has_suffix(path, suffixes))
+        notes.append(
+            f"{len(others)} files below {folder}/ are not read ({counted_suffixes(others)}), first "
+            f"{others[0]}: {folder}/ is searched for {', '.join(suffixes)}"
+        )
+    if twins:
+        path, taken = min(twins)
+        notes.append(
+            f"{len(twins)} files below {folder}/ have the name of another one, and one of them is "
+            f"taken: {path} is left out beside {taken}"
+        )
+    return chosen, notes
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether the first folder called `rgb` or `depth` is `folder`."""
     parts = [part for part in path.split("/")[:-1] if part in ("rgb", "depth")]
-    return parts[:1] == [folder] and path.lower().endswith(suffixes)
+    return parts[:1] == [folder]
 
 
 def _twin(image: str) -> str:
     """`a/rgb/b.jpg` -> `a/depth/b`."""
-    parts = list(PurePosixPath(image).with_suffix("").parts)
+    parts = without_suffix(image).split("/")
     parts[parts.index("rgb")] = "depth"
     return "/".join(parts)
-
-
-def _depth_files(gt_root: Path) -> dict[str, str]:
-    """Path without suffix -> path."""
-    depths: dict[str, str] = {}
-    for path in _walk(gt_root):
-        if _is_below(path, "depth", DEPTH_SUFFIXES):
-            name = str(PurePosixPath(path).with_suffix(""))
-            if name in depths:
-                raise UserError(
-                    f"{gt_root}: {depths[name]} and {path} are depth of one image; remove one"
-                )
-            depths[name] = path
-    return depths
 
 
 def _natural(path: str) -> list[str | int]:
@@ -109,6 +143,14 @@ def _natural(path: str) -> list[str | int]:
 
 def _first(depths: dict[str, str]) -> str:
     return f", first {min(depths.values())}" if depths else ""
+
+
+def _others(suffixes: tuple[str, ...]) -> str:
+    return ", ".join(suffixes[1:])
+
+
+def _also(notes: Notes) -> str:
+    return "".join(f"; {note}" for note in notes)
 
 
 def _category(key: str) -> str:

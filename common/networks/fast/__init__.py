@@ -6,7 +6,6 @@
 The switch is for benchmarks and tests. It is read when a network runs, not when it is built.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
@@ -44,33 +43,41 @@ def plain(*names: str) -> Iterator[None]:
         _plain_forms = before
 
 
+class _Tables:
+    """Has an attribute for every result that a compiled graph reads."""
+
+
+_tables = _Tables()
+
+
 def kept(count: int) -> Callable[[F], F]:
     """Keep the last `count` results of a function of sizes and device: masks, orders, matrices.
 
-    To `torch.compile` they are constants of the graph. It would look through a plain `lru_cache`,
-    compute all of them on the CPU in every step, and copy them to the device.
+    `torch.compile` would look through a plain `lru_cache`, compute all of them on the CPU in every
+    step, and copy them to the device. To a compiled graph each is an input with a name of its own.
     """
 
     def decorate(function: F) -> F:
         # What is kept in an evaluation must do for training too.
         cached = lru_cache(count)(torch.inference_mode(False)(function))
+        names: dict[Any, str] = {}
+
+        def name_of(*arguments: Any) -> str:
+            """Called while a graph is made, and only then: put the result where the graph reads."""
+            name = names.setdefault(arguments, f"{function.__name__}_{len(names)}")
+            setattr(_tables, name, cached(*arguments))
+            return name
+
+        # What `torch.compiler.assume_constant_result` sets, which takes a second to import. On
+        # `table` itself it would do for one result only: a graph cannot tell two of them apart.
+        name_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
         @wraps(function)
-        def constant(*arguments: Any) -> Any:
-            return _of_fixed_size(cached(*arguments))
+        def table(*arguments: Any) -> Any:
+            if torch.compiler.is_compiling():
+                return getattr(_tables, name_of(*arguments))
+            return cached(*arguments)
 
-        # What `torch.compiler.assume_constant_result` sets, which takes a second to import.
-        constant._dynamo_marked_constant = True  # type: ignore[attr-defined]
-        return constant  # type: ignore[return-value]
+        return table  # type: ignore[return-value]
 
     return decorate
-
-
-def _of_fixed_size(result: Any) -> Any:
-    """Tell a compiler, if there is one, that the tensors' sizes are constants too."""
-    if compiler := sys.modules.get("torch._dynamo"):
-        tensors = [result] if isinstance(result, torch.Tensor) else vars(result).values()
-        for tensor in tensors:
-            if isinstance(tensor, torch.Tensor):
-                compiler.mark_static(tensor)
-    return result

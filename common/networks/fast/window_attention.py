@@ -5,13 +5,14 @@ attends inside windows, and undoes all three. Two things are faster here, each f
 
 cells-only: padding, rolling and cutting are one look-up of cells, made once for every size, and so
 is the way back. Cells alone are projected, no padding: padding is zero before the first projection
-and thrown away after the last one, so its query, key and value are the projection's bias.
+and thrown away after the last one, so its query, key and value are the projection's bias. A GPU
+looks up whole rows of a table of all images' cells; a compiled step fuses that with what follows.
 
 attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for a bias that is
 trained; it writes the scores of all windows to memory, several times. Here a few windows at a time
 are scored, so that the scores stay in the processor's cache, and the backward pass scores them once
 more instead of keeping them. Scores, their softmax and its gradient are float32 at least, as in
-PyTorch's kernels.
+PyTorch's kernels. A GPU has such a kernel, which takes bias and mask as one table of dense rows.
 
 Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
 heads, D channels of a head, C = A * D.
@@ -19,6 +20,7 @@ heads, D channels of a head, C = A * D.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -104,6 +106,7 @@ def attend_at_once(qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
     bias = bias.to(qkv.dtype)
     mask = None if mask is None else mask.to(qkv.dtype)
     scores = bias if mask is None else (bias + mask[:, None]).flatten(0, 1)  # [M * A, N, N]
+    scores = scores.contiguous()  # else PyTorch takes the plain form, in float32
     query, key, value = (  # [W / M, M * A, N, D]: one set of masks serves every image
         x.unflatten(0, (-1, period)).transpose(2, 3).flatten(1, 2) for x in qkv.unbind(2)
     )
@@ -119,6 +122,7 @@ class Windows:
     cell_of_place: Tensor  # [W * N], 0 for padding
     place_of_cell: Tensor  # [T]
     padding: Tensor  # [P], the places without a cell
+    is_padding: Tensor  # [W * N, 1], bool
     mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
 
 
@@ -136,8 +140,9 @@ def windows_of(
     num_padding = len(cell) - grid[0] * grid[1]
     mask = shift_mask(size, window, shift).to(device) if any(shift) else None
     area = window[0] * window[1]
-    cell, order = cell.clamp(min=0).to(device), order.to(device)
-    return Windows(area, cell, order[num_padding:], order[:num_padding], mask)
+    is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
+    order = order.to(device)
+    return Windows(area, cell, order[num_padding:], order[:num_padding], is_padding, mask)
 
 
 def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
@@ -245,8 +250,8 @@ class _ToWindows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         windows: Windows = ctx.windows
         (filler,) = ctx.saved_tensors
-        of_filler = grad.index_select(1, windows.padding).sum((0, 1), dtype=at_least_float32(grad))
-        return grad.index_select(1, windows.place_of_cell), of_filler.to(filler.dtype), None
+        of_filler = look_up(grad, windows.padding).sum((0, 1), dtype=at_least_float32(grad))
+        return look_up(grad, windows.place_of_cell), of_filler.to(filler.dtype), None
 
 
 class _FromWindows(torch.autograd.Function):
@@ -255,7 +260,7 @@ class _FromWindows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, windows: Windows) -> Tensor:
         ctx.windows = windows
-        return x.index_select(1, windows.place_of_cell)
+        return look_up(x, windows.place_of_cell)
 
     @staticmethod
     @once_differentiable
@@ -270,7 +275,31 @@ def at_least_float32(x: Tensor) -> torch.dtype:
 
 def _spread(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
     """[B, T, C] -> [B, W * N, C]."""
-    out = x.index_select(1, windows.cell_of_place)
-    if len(windows.padding):
-        out[:, windows.padding] = filler.to(out.dtype)
+    out = look_up(x, windows.cell_of_place)
+    if len(windows.padding) == 0:
+        return out
+    if torch.compiler.is_compiling():  # fused with the look-up
+        return torch.where(windows.is_padding, filler.to(out.dtype), out)
+    out[:, windows.padding] = filler.to(out.dtype)
     return out
+
+
+def look_up(x: Tensor, places: Tensor) -> Tensor:
+    """[B, T, C], [P] -> [B, P, C]."""
+    if x.device.type == "cpu" or torch.compiler.is_compiling():
+        return x.index_select(1, places)
+    return look_up_rows(x, places)
+
+
+def look_up_rows(x: Tensor, places: Tensor) -> Tensor:
+    """The same in a table of all images' cells: a GPU copies whole rows, not number by number."""
+    rows = rows_of(places, len(x), x.shape[1])
+    return x.flatten(0, 1).index_select(0, rows).unflatten(0, (len(x), -1))
+
+
+@lru_cache(maxsize=128)  # a tensor is told from others by its identity
+@torch.inference_mode(False)
+def rows_of(places: Tensor, images: int, length: int) -> Tensor:
+    """[P] -> [B * P], where tables of `length` rows, one for each image, are put in one."""
+    first = torch.arange(images, device=places.device)[:, None] * length
+    return (first + places).flatten()
