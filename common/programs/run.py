@@ -21,7 +21,7 @@ from common.config import build_config, deciding_keys, look_up, to_dict
 from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
-from common.files import whole_file, write_errors_told
+from common.files import write_errors_told
 from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.progress import write_line
@@ -103,8 +103,7 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        with whole_file(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
