@@ -8,12 +8,12 @@ A string in a list costs about 120 bytes, packed its text and 12 more. Arrays co
 worker processes that are forked share them with their parent, and to others they are sent at once.
 """
 
+import zlib
 from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from functools import cached_property
-from itertools import islice
-from typing import Any, Generic, TypeVar, overload
-from zlib import crc32
+from itertools import islice, pairwise
+from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 
@@ -33,16 +33,16 @@ class Packed(Sequence[Item]):
         """The item in this row, counted from 0."""
 
     @abstractmethod
-    def take(self, rows: np.ndarray) -> "Packed[Item]":
+    def take(self, rows: np.ndarray) -> Self:
         """The items of these rows (int [M], or bool [N]), in their order."""
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> "Packed[Item]": ...
+    def __getitem__(self, index: slice) -> Self: ...
 
-    def __getitem__(self, index: int | slice) -> "Item | Packed[Item]":
+    def __getitem__(self, index: int | slice) -> Item | Self:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         if not -len(self) <= index < len(self):
@@ -63,8 +63,9 @@ class Packed(Sequence[Item]):
 
 
 class PackedStrings(Packed[str]):
-    """text: uint8, UTF-8 (and the bytes of names that are not). starts: int64 [N]. sizes: int32 [N],
-    bytes."""
+    """text: uint8, UTF-8 (and the bytes of names that are not). starts: int64 [N], of each in the
+    text. sizes: int32 [N], bytes.
+    """
 
     def __init__(self, text: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> None:
         self.text, self.starts, self.sizes = text, starts, sizes
@@ -146,7 +147,7 @@ class PackedStrings(Packed[str]):
         return int(self.sizes.sum(dtype=np.int64))
 
     @cached_property
-    def index(self) -> "PackedIndex":
+    def lookup(self) -> "PackedIndex":
         """Where each string stands; made when it is first asked for."""
         return PackedIndex(self)
 
@@ -157,10 +158,29 @@ class PackedStrings(Packed[str]):
             joined += separator.join(chunk) + separator
         return np.frombuffer(joined, np.uint8)[: -len(separator) or None]
 
-    def sorted_rows(self) -> list[int]:
-        """The rows in the order of their strings, as Python sorts these."""
+    def sorted_rows(self) -> np.ndarray:
+        """The rows in the order of their strings, as Python sorts these; equal ones as they are."""
+        if all(a <= b for a, b in pairwise(map(bytes, self.parts()))):
+            return np.arange(len(self))
         keys = [bytes(part) for part in self.parts()]
-        return sorted(range(len(self)), key=keys.__getitem__)
+        return np.array(sorted(range(len(self)), key=keys.__getitem__), np.int64)
+
+    def compressed(self) -> np.ndarray:
+        """All of it in few bytes, uint8; `from_compressed` undoes it."""
+        packer, parts = zlib.compressobj(level=1), self.parts()
+        head = np.int64(len(self)).tobytes() + self.sizes.astype(np.int32).tobytes()
+        packed = bytearray(packer.compress(head))
+        while chunk := list(islice(parts, CHUNK)):
+            packed += packer.compress(b"".join(chunk))
+        return np.frombuffer(packed + packer.flush(), np.uint8)
+
+    @classmethod
+    def from_compressed(cls, packed: np.ndarray) -> "PackedStrings":
+        """Undo `compressed`."""
+        content = np.frombuffer(bytearray(zlib.decompress(packed.tobytes())), np.uint8)
+        end = 8 + 4 * int(content[:8].view(np.int64)[0])
+        sizes = content[8:end].view(np.int32)
+        return cls(content[end:], np.cumsum(sizes, dtype=np.int64) - sizes, sizes)
 
     @property
     def _view(self) -> memoryview:
@@ -208,7 +228,7 @@ class PackedIndex:
             text = to_bytes(string)
         except UnicodeEncodeError:
             return -1
-        mark = np.uint32(crc32(text))
+        mark = np.uint32(zlib.crc32(text))
         at = int(np.searchsorted(self.hashes, mark, "right")) - 1
         while at >= 0 and self.hashes[at] == mark:
             row = int(self.rows[at])
@@ -250,13 +270,13 @@ class PackedMapping(Mapping[str, Value], Generic[Value]):
         """The value of the name in this row."""
 
     def __getitem__(self, name: str) -> Value:
-        row = self.names.index.find(name)
+        row = self.names.lookup.find(name)
         if row < 0:
             raise KeyError(name)
         return self.value_at(row)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.names.index.find(name) >= 0
+        return isinstance(name, str) and self.names.lookup.find(name) >= 0
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -275,7 +295,7 @@ class PackedMapping(Mapping[str, Value], Generic[Value]):
         wanted = PackedStrings.of(names)
         if wanted is self.names:
             return []
-        return list(wanted.view(np.flatnonzero(self.names.index.find_all(wanted) < 0)))
+        return list(wanted.view(np.flatnonzero(self.names.lookup.find_all(wanted) < 0)))
 
 
 class PackedRows(PackedMapping[int]):
@@ -311,7 +331,7 @@ def _decoded(part: memoryview) -> str:
 
 def _hashes(strings: PackedStrings) -> np.ndarray:
     """uint32 [N]."""
-    return np.fromiter(map(crc32, strings.parts()), np.uint32, len(strings))
+    return np.fromiter(map(zlib.crc32, strings.parts()), np.uint32, len(strings))
 
 
 def _are_same(first: PackedStrings, second: PackedStrings, rows: np.ndarray) -> np.ndarray:

@@ -1,19 +1,21 @@
 """Every file below the folders called `rgb` (or `depth`) of a data root, however many there are.
 
-    images, depths = Search("rgb", IMAGE_SUFFIXES), Search("depth", DEPTH_SUFFIXES)
-    search(root, images, depths)                         # one walk through all folders
-    images.paths(), images.notes()                       # "kitchen/rgb/1.jpg", and what is left out
+images, depths = Search("rgb", IMAGE_SUFFIXES), Search("depth", DEPTH_SUFFIXES)
+search(root, images, depths)                         # one walk through all folders
+images.paths(), images.notes()                       # "kitchen/rgb/1.jpg", and what is left out
 """
 
 import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from common.data.lists import Notes
 from common.errors import UserError
 from common.files import retried
 from common.images.suffixes import counted_suffixes, has_suffix, one_of_each, without_suffix
-from common.packed import Packer, PackedStrings
+from common.packed import PackedStrings, Packer
 from common.progress import ProgressBar, progress_bar
 
 _STEP = 1000  # files between two movements of the bar
@@ -51,8 +53,8 @@ class Search:
         if self._twins:
             path, taken = min(self._twins)
             notes.append(
-                f"{len(self._twins)} files below {folder}/ have the name of another one, and one of "
-                f"them is taken: {path} is left out beside {taken}"
+                f"{len(self._twins)} files below {folder}/ have the name of another one, and one "
+                f"of them is taken: {path} is left out beside {taken}"
             )
         return notes
 
@@ -100,7 +102,7 @@ def _listed(folder: str, bar: ProgressBar) -> tuple[list[str], list[str]]:
     return files, folders
 
 
-def natural_order(paths: PackedStrings) -> list[int]:
+def natural_order(paths: PackedStrings) -> np.ndarray:
     """The rows in natural order: "2" before "10", text by text and number by number."""
     of_folder: dict[str, str] = {}
     keys = Packer()

@@ -1,9 +1,11 @@
 """Pairs of an image and its depth map as lists name them; a million of them in a few arrays."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from common.packed import Packed, PackedStrings, Packer
 
@@ -61,6 +63,19 @@ class Pairs(Packed[Pair]):
     def without_depth(self) -> "Pairs":
         """The others."""
         return self.take(np.flatnonzero(~self.has_depth))
+
+    def to_plain(self) -> dict[str, Tensor]:
+        """In few bytes, for a checkpoint."""
+        columns = {"images": self.images, "depths": self.depths}
+        return {name: torch.from_numpy(column.compressed()) for name, column in columns.items()}
+
+    @classmethod
+    def of_plain(cls, plain: Mapping[str, Tensor]) -> "Pairs":
+        """Undo `to_plain`."""
+        images, depths = (
+            PackedStrings.from_compressed(plain[name].numpy()) for name in ("images", "depths")
+        )
+        return cls(images, depths, depths.sizes > 0)
 
     def __add__(self, others: Iterable[Pair]) -> "Pairs":
         more = Pairs.of(others)

@@ -10,13 +10,14 @@ images, unless `data.val_list` names some.
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from common.data.data_config import DataConfig
+from common.data.kept_data import KeptData
 from common.data.lists import Notes, find_file, number_scenes, read_list
 from common.data.pairs import Pair, Pairs
 from common.data.samples import ImageFiles, Samples, SplitName, find_present, name_files
@@ -37,7 +38,8 @@ class Split:
     """The samples of a split whose files are there, and what was left out.
 
     num_without_gt: list lines that name no depth. num_missing: pairs that are not on disk, or that
-    the test list of a published split has lost. notes: lines for the log that say so.
+    the test list of a published split has lost. notes: lines for the log that say so. pairs: all
+    that have ground truth, before anything was left out.
     """
 
     name: SplitName
@@ -45,6 +47,7 @@ class Split:
     num_without_gt: int = 0
     num_missing: int = 0
     notes: tuple[str, ...] = ()
+    pairs: Pairs = field(default_factory=lambda: Pairs.of(()))
 
     @cached_property
     def files(self) -> Mapping[str, Path]:
@@ -54,7 +57,7 @@ class Split:
 
 def configured_splits(data: DataConfig) -> list[SplitName]:
     """The splits that there are: by a list, by `data.split`, or as a share of the images."""
-    is_scanned, is_named = _is_scanned(data), data.split is not None
+    is_scanned, is_named = is_searched(data), data.split is not None
     has_train = data.test_share < 1 if is_scanned else data.train_list is not None or is_named
     has_val = data.val_list is not None or (has_train and data.val_share > 0)
     has_test = data.test_list is not None or is_named or (is_scanned and data.test_share > 0)
@@ -70,16 +73,19 @@ def find_split(data: DataConfig, name: SplitName) -> Split:
 class SplitFinder:
     """The splits of one configured data set; what it has read it keeps.
 
-    A `UserError` if a list is not there, or is not what it should be. left_out: what of the lists,
-    or of the folder, could not be used, as lines for the log.
+    A `UserError` if a list is not there, or is not what it should be. kept: how a folder without
+    lists is divided, where that is known already; only what it names is used. notes: lines for the
+    log about pairs that are in no split. left_out: likewise of what of the lists, or of the folder,
+    could not be used.
     """
 
-    def __init__(self, data: DataConfig):
+    def __init__(self, data: DataConfig, kept: KeptData | None = None):
         if not data.root.is_dir():
             raise UserError(
                 f"data.root: no folder {data.root}; set data.root to where the images are"
             )
-        self.data = data
+        self.data, self.kept = data, kept
+        self.notes: Notes = []
         self.left_out: Notes = []
         self._files = FolderIndex()
 
@@ -89,7 +95,7 @@ class SplitFinder:
         A `UserError` if more than 1 % are missing, unless `data.allow_missing`.
         """
         pairs, notes = self.pairs(name)
-        if _is_scanned(self.data):
+        if is_searched(self.data):
             notes = [*self.left_out, *notes]
         named = name_files(self.data, name, pairs, self._files)
         if not named:
@@ -112,18 +118,19 @@ class SplitFinder:
                 f"train: {len(samples)} of {num_found} training images (subset seed {seed})",
             ]
         num_missing = len(missing) + self.num_lost_lines(name, pairs)
-        return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes))
+        num_without_gt = len(pairs) - len(named)
+        return Split(name, samples, num_without_gt, num_missing, tuple(notes), pairs.with_depth)
 
     def _find_present(self, name: SplitName, named: Samples) -> tuple[np.ndarray, list[str]]:
         """bool [N], and what is missing; files that a search has just found are there."""
-        if _is_scanned(self.data) and not self._is_listed(name):
+        if is_searched(self.data) and not self._is_listed(name):
             return np.ones(len(named), bool), []
         file = list_path(self.data, name)
         return find_present(self.data, name, named, self._files, file)
 
     def pairs(self, name: SplitName) -> tuple[Pairs, Notes]:
         """What the lists or the folder say, whether the files exist or not."""
-        if _is_scanned(self.data):
+        if is_searched(self.data):
             return self._scanned_pairs(name)
         if name == "test" or (name == "val" and self.data.val_list is not None):
             return self._listed(name)
@@ -139,6 +146,16 @@ class SplitFinder:
             return 0
         num_with_gt = int(pairs.has_depth.sum())
         return max(PUBLISHED_SPLITS[self.data.split].test.num_with_gt - num_with_gt, 0)
+
+    @property
+    def divided(self) -> dict[SplitName, Pairs]:
+        """The splits that a folder without lists is divided into; none where there are lists."""
+        if not is_searched(self.data):
+            return {}
+        listed = {"val": self.data.val_list, "test": self.data.test_list}
+        names: tuple[SplitName, ...] = ("train", "val", "test")
+        parts = zip(names, self._divided, strict=True)
+        return {name: pairs for name, pairs in parts if listed.get(name) is None}
 
     @cached_property
     def _training_list(self) -> tuple[Pairs, Notes]:
@@ -185,6 +202,11 @@ class SplitFinder:
         if listed:
             is_free = [_real_path(data, pair) not in listed for pair in rest]
             rest = rest.take(np.array(is_free, bool))
+        if self.kept is not None:
+            parts, new = self.kept.divide(rest)
+            self.notes += _describe_new(new)
+            none = pairs[:0]
+            return parts["train"] + without, parts.get("val", none), parts.get("test", none)
         carve = data.data_set.carve
         rest, test = carve(rest, data.test_share if data.test_list is None else 0, CARVE_SEED)
         train, val = carve(rest, data.val_share if data.val_list is None else 0, CARVE_SEED)
@@ -208,7 +230,8 @@ class SplitFinder:
         return pairs
 
 
-def _is_scanned(data: DataConfig) -> bool:
+def is_searched(data: DataConfig) -> bool:
+    """Whether a folder is searched for the images and divided, for want of lists."""
     return data.data_set.find_pairs is not None and data.train_list is None
 
 
@@ -224,7 +247,7 @@ def _describe_unpaired(name: SplitName, pairs: Pairs) -> Notes:
 
 def _describe_repeats(name: SplitName, pairs: Pairs) -> Notes:
     """Pictures that are in a list twice: by the same path, or in two formats."""
-    shared = set(pairs.depths.take(pairs.depths.index.repeated()))
+    shared = set(pairs.depths.take(pairs.depths.lookup.repeated()))
     if not shared:
         return []
     counts = Counter((without_suffix(p.image), p.depth) for p in pairs if p.depth in shared)
@@ -244,6 +267,16 @@ def _nothing_to_train_on(data: DataConfig, others: Pairs) -> str:
         f"in a list, data.test_share={data.test_share:g} and "
         f"data.val_share={data.val_share:g} leave none"
     )
+
+
+def _describe_new(pairs: Pairs) -> Notes:
+    if not pairs:
+        return []
+    scenes = sorted(number_scenes(pairs.images)[1])
+    return [
+        f"{len(pairs)} images of {len(scenes)} scene(s), first {scenes[0]}, are newer than the run "
+        "and in none of its splits: not used; a new run (experiment=NAME) divides them too"
+    ]
 
 
 def _real_path(data: DataConfig, pair: Pair) -> str:

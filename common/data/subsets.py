@@ -8,6 +8,7 @@ import numpy as np
 
 from common.errors import UserError
 
+
 def check_subset(images: int | float | None, seed: int) -> None:
     """ValueError, with the key first, unless this can be asked for."""
     if isinstance(images, float) and not 0 < images < 1:

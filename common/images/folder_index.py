@@ -1,8 +1,8 @@
 """Which of many files exist, from one listing of each folder.
 
-    files = FolderIndex()
-    "data/nyu/kitchen/1.jpg" in files
-    files.which_exist(("data/nyu", images), ("data/nyu", depths))     # a million at once
+files = FolderIndex()
+"data/nyu/kitchen/1.jpg" in files
+files.which_exist(("data/nyu", images), ("data/nyu", depths))     # a million at once
 """
 
 import os

@@ -26,6 +26,7 @@ class Captions(PackedMapping[str]):
     def __init__(self, names: PackedStrings, rows: np.ndarray, texts: PackedStrings) -> None:
         super().__init__(names)
         self.rows, self.texts = rows, texts
+        self._selected: Captions | None = None  # the last one: a split's are asked for again
 
     @classmethod
     def of(cls, captions: Mapping[str, str] | Iterable[tuple[str, str]]) -> "Captions":
@@ -37,7 +38,7 @@ class Captions(PackedMapping[str]):
             keys.append(key)
             rows.append(texts.setdefault(text, len(texts)))
         packed = cls(keys.packed(), np.array(rows, np.int32), PackedStrings.of(texts))
-        repeated = packed.names.index.repeated()
+        repeated = packed.names.lookup.repeated()
         return packed._take(np.delete(np.arange(len(rows)), repeated)) if len(repeated) else packed
 
     def value_at(self, row: int) -> str:
@@ -46,10 +47,14 @@ class Captions(PackedMapping[str]):
     def select(self, keys: Iterable[str]) -> "Captions":
         """Those of these images, in the order of `keys`, which need not all be there."""
         wanted = PackedStrings.of(keys)
-        rows = self.names.index.find_all(wanted)
+        for known in (self, self._selected):
+            if known is not None and known.names is wanted:
+                return known
+        rows = self.names.lookup.find_all(wanted)
         found = rows >= 0
         names = wanted if found.all() else wanted.take(found)
-        return Captions(names, self.rows[rows[found]], self.texts)
+        self._selected = Captions(names, self.rows[rows[found]], self.texts)
+        return self._selected
 
     @property
     def distinct(self) -> tuple[list[str], np.ndarray]:
@@ -63,7 +68,7 @@ class Captions(PackedMapping[str]):
         """Identity of these captions, whatever the order of their lines."""
         digest, rows = hashlib.sha256(), self.names.sorted_rows()
         for first in range(0, len(rows), CHUNK):
-            part = self._take(np.array(rows[first : first + CHUNK]))
+            part = self._take(rows[first : first + CHUNK])
             digest.update(to_bytes("".join(f"{key}\t{text}\n" for key, text in part.items())))
         return digest.hexdigest()
 

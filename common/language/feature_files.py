@@ -7,7 +7,8 @@
 
 A packed file is one safetensors file: `features` fp16 [M, D] holds the distinct rows, `rows` int32
 [N] says which of them an image has, `paths` uint8 holds the N image keys, joined by newlines. Equal
-captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from.
+captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from;
+of image features, `pictures` int64 [N, 2] holds size and time of the image files.
 """
 
 import json
@@ -25,8 +26,9 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import retried, whole_file
+from common.fingerprints import Fingerprint
 from common.packed import PackedRows, PackedStrings
-from common.text_files import utf8_name
+from common.text_files import to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
 
@@ -113,7 +115,7 @@ class FeatureStore:
             own = PackedStrings.of(lenders.get(key, _NOBODY) for key in keys)
         rows, first = np.full(len(own), -1), 0
         for table in self._tables:
-            found = table.rows.names.index.find_all(own)
+            found = table.rows.names.lookup.find_all(own)
             is_new = (rows < 0) & (found >= 0)
             rows[is_new] = first + table.rows.rows[found[is_new]]
             first += len(table.features)
@@ -196,20 +198,34 @@ def _open_npz(path: Path) -> FeatureTable:
     return FeatureTable(features.flatten(1), PackedRows(names, np.arange(len(names))), None)
 
 
+def read_pictures(path: Path) -> Fingerprint | None:
+    """Which image files the features of a packed file were made from; None: it does not say."""
+    if path.suffix == ".npz":
+        return None
+    with safe_open(path, framework="pt") as file:
+        if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
+            return None
+        facts = file.get_tensor("pictures").numpy()
+        names = tuple(to_text(file.get_tensor("paths").numpy().tobytes()).split("\n"))
+        return Fingerprint(names, facts, json.loads(file.metadata()["provenance"])["contents"])
+
+
 def write_features(
     path: Path,
     keys: Iterable[str],
     features: Tensor,
     provenance: dict[str, Any],
     rows: np.ndarray | None = None,
+    pictures: Fingerprint | None = None,
 ) -> None:
     """Pack the features of N image keys, equal ones once; the file appears whole or not.
 
     features: [N, D]; or [M, D], and rows: int [N] says which of them each key has.
+    pictures: the files of these keys that they were made from.
     """
     names = PackedStrings.of(keys)
     rows = np.arange(len(features)) if rows is None else rows
-    num_repeated = len(names.index.repeated())
+    num_repeated = len(names.lookup.repeated())
     if len(names) != len(rows) or num_repeated or not names:
         raise ValueError(f"{len(names)} keys ({num_repeated} repeated), {len(rows)} features")
     half = features.detach().cpu().half()  # [N, D] or [M, D]
@@ -222,13 +238,18 @@ def write_features(
         "paths": torch.from_numpy(names.to_joined()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
+    if pictures is not None:
+        tensors["pictures"] = torch.from_numpy(pictures.facts)  # int64 [N, 2]
+        origin["contents"] = dict(pictures.contents)
     with whole_file(path) as temporary:  # not by save_file: others could not read its files
         temporary.write_bytes(save(tensors, metadata={"provenance": json.dumps(origin)}))
 
 
 def _distinct(features: Tensor, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
-    """Which of the features [M, D] to keep, in the order of their first use in `rows` [N], and which
-    of those each of the N has."""
+    """Which of the features [M, D] to keep, in the order of their first use in `rows` [N].
+
+    Also which of those each of the N has.
+    """
     row_of: dict[bytes, int] = {}
     same_as = np.array([row_of.setdefault(f.tobytes(), n) for n, f in enumerate(features.numpy())])
     kept, first, new_rows = np.unique(same_as[rows], return_index=True, return_inverse=True)

@@ -8,6 +8,7 @@ from common.data.data_config import DataConfig
 from common.engine.train_config import TrainConfig
 from common.evaluation.scoring import EvalConfig
 from common.language.features import TextConfig
+from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout
 from common.text_files import is_whole_text
 
 MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
@@ -20,6 +21,7 @@ class RunConfig:
     data: DataConfig
     experiment: str = "nyu"
     output_root: Path = may_change(REPO_ROOT / "runs")
+    hub_timeout: float = may_change(HUB_TIMEOUT)  # seconds that a silent model hub is waited for
     seed: int = 0
     text: TextConfig = field(default_factory=TextConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -34,6 +36,7 @@ class RunConfig:
                     f"{name}: {ascii(value)} is not UTF-8, and TensorBoard writes to no other "
                     "folder; choose another"
                 )
+        check_hub_timeout(self.hub_timeout)
         require_at_least(0, self, "seed")
         if self.seed > MAX_SEED:
             raise ValueError(f"seed: must be at most {MAX_SEED}, not {self.seed}")

@@ -67,6 +67,12 @@ def set_hub_timeout(seconds: float) -> None:
     _limit = seconds
 
 
+def check_hub_timeout(seconds: float) -> None:
+    """ValueError, in the words of a config's, unless it is a time to wait."""
+    if not seconds > 0:
+        raise ValueError(f"hub_timeout: must be above 0 seconds, not {seconds:g}")
+
+
 def load_from_hub(
     what: str, advice: str, load: Callable[[], Loaded], is_local: bool = False
 ) -> Loaded:

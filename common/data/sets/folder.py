@@ -9,8 +9,6 @@ Depth holds whole numbers, as a 16-bit PNG does (`data.depth_scale` of them a me
 
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from common.data.data_set import DataSet
 from common.data.folder_search import Search, natural_order, search
 from common.data.lists import Notes, carve_by_scene, number_scenes
@@ -45,7 +43,7 @@ def find_pairs(root: Path, gt_root: Path) -> tuple[Pairs, Notes]:
             f"with its depth in {gt_root}/depth/NAME.png (or {_others(DEPTH_SUFFIXES)})"
             f"{_also(notes)}; see docs/your_own_data.md"
         )
-    pairs = _paired(found.view(np.array(natural_order(found))), depths.paths())
+    pairs = _paired(found.view(natural_order(found)), depths.paths())
     if not pairs.has_depth.any():
         raise UserError(_describe_unpaired(root, gt_root, pairs, depths))
     return pairs, [*notes, *depths.notes()]
@@ -54,7 +52,7 @@ def find_pairs(root: Path, gt_root: Path) -> tuple[Pairs, Notes]:
 def _paired(images: PackedStrings, depths: PackedStrings) -> Pairs:
     """Every image with its depth, where there is one."""
     names = PackedStrings.of(map(without_suffix, depths))
-    rows = names.index.find_all(map(_twin, images))
+    rows = names.lookup.find_all(map(_twin, images))
     has_depth = rows >= 0
     with_none = depths + PackedStrings.of([""])  # which row -1 names
     return Pairs(images, with_none.view(rows), has_depth)
