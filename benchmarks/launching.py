@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -23,12 +24,13 @@ POLL_SECONDS = 0.02
 class Outcome:
     """A run's metrics.jsonl lines of training, and when (seconds from the command) each was seen.
 
-    A step's line is seen within 20 ms.
+    A step's line is seen within 20 ms. peak_gigabytes: of the largest process, on Linux.
     """
 
     lines: list[dict[str, Any]]
     seen_at: list[float]
     seconds: float
+    peak_gigabytes: float = 0.0
 
 
 def write_config(
@@ -69,11 +71,12 @@ def run_stage1(config: Path, arguments: Sequence[str], **variables: str) -> Outc
             command, env={**os.environ, **variables}, stdout=output, stderr=output
         )
         seen_at = _watch(process, lines, start)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     seconds = time.perf_counter() - start
     if process.returncode:
         reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         raise UserError(f"the training run ended with code {process.returncode}: {reason}")
-    return Outcome(_training_lines(lines), seen_at, seconds)
+    return Outcome(_training_lines(lines), seen_at, seconds, peak)
 
 
 def _watch(process: subprocess.Popen, lines: Path, start: float) -> list[float]:

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from common.text_files import to_bytes
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+Own = TypeVar("Own", bound="Packed")
 CHUNK = 2**16  # strings that exist as Python objects at a time
 _HALF = 0.5
 
@@ -33,16 +34,16 @@ class Packed(Sequence[Item]):
         """The item in this row, counted from 0."""
 
     @abstractmethod
-    def take(self, rows: np.ndarray) -> Self:
+    def take(self: Own, rows: np.ndarray) -> Own:
         """The items of these rows (int [M], or bool [N]), in their order."""
 
     @overload
     def __getitem__(self, index: int) -> Item: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self: Own, index: slice) -> Own: ...
 
-    def __getitem__(self, index: int | slice) -> Item | Self:
+    def __getitem__(self: Own, index: int | slice) -> Item | Own:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         if not -len(self) <= index < len(self):

@@ -13,7 +13,7 @@ from pathlib import Path
 from common.files import whole_file
 from common.progress import progress_bar
 
-_BLOCK = 2**20  # characters
+_BLOCK = 2**20  # bytes
 ESCAPED = "backslashreplace"  # the `errors` of a text file for people
 
 
@@ -36,13 +36,13 @@ def is_whole_text(text: str) -> bool:
     return True
 
 
-def text_blocks(text: str, title: str) -> Iterator[str]:
-    """A long text in parts of whole lines; a bar shows how far they are."""
+def text_blocks(content: bytes, title: str) -> Iterator[str]:
+    """A long text in parts of whole lines, see `to_text`; a bar shows how far they are."""
     start = 0
-    with progress_bar(title, len(text), unit="B", stays=False) as bar:
-        while start < len(text):
-            end = text.find("\n", start + _BLOCK) + 1 or len(text)
-            yield text[start:end]
+    with progress_bar(title, len(content), unit="B", stays=False) as bar:
+        while start < len(content):
+            end = content.find(b"\n", start + _BLOCK) + 1 or len(content)
+            yield to_text(content[start:end])
             bar.update(end - start)
             start = end
 

@@ -116,7 +116,7 @@ def test_a_checkpoint_keeps_the_three_splits(run, rooms):
     kept = kept_of(run)
     parts = {name: [pair.image for pair in read_list(run / f"splits/{name}.txt")]
              for name in ("train", "val", "test")}  # fmt: skip
-    assert {name: list(kept.images[name]) for name in ("train", "val")} == {
+    assert {name: kept.keys(name) for name in ("train", "val")} == {
         name: parts[name] for name in ("train", "val")
     }
     assert sorted(key for keys in parts.values() for key in keys) == sorted(
@@ -137,12 +137,12 @@ def test_new_scenes_move_no_split_of_a_run(run, command, rooms, tmp_path):
 
 def test_a_picture_that_is_gone_is_missed_and_moves_no_split(run, command, rooms, tmp_path):
     kept = kept_of(run)
-    gone = rooms / kept.images["train"][0]
+    gone = rooms / kept.keys("train")[0]
     content = gone.read_bytes()
     gone.unlink()
-    assert not set(scored(run, tmp_path)) & set(kept.images["train"])
+    assert not set(scored(run, tmp_path)) & set(kept.keys("train"))
     refusal = go_on(command).refusal
-    assert f"1 of 30 are not there, first {kept.images['train'][0]}; bring back what was" in refusal
+    assert f"1 of 30 are not there, first {kept.keys('train')[0]}; bring back what was" in refusal
     gone.write_bytes(content)  # "bring back what was there"
     assert "resuming at step 2" in go_on(command).err
     gone.unlink()

@@ -99,7 +99,7 @@ def check_unseen(split: Split, kept: KeptData, data: DataConfig) -> None:
 
 def describe_seen(split: Split, kept: KeptData, data: DataConfig, by: str) -> str:
     """Which images of the split were trained on and by whom, in words; empty: none."""
-    rows = kept.images["train"].index.find_all(split.samples.keys)
+    rows = kept.images["train"].lookup.find_all(split.samples.keys)
     met = {s.key: s.image_file for s in split.samples.take(rows >= 0)}
     others = set(kept.files["train"].changed({**kept.places(data), **met})) if met else set()
     seen = [key for key in met if key not in others]

@@ -25,7 +25,7 @@ from common.errors import UserError
 from common.files import read_bytes
 from common.images.folder_index import FolderIndex
 from common.packed import PackedStrings
-from common.text_files import text_blocks, to_text
+from common.text_files import text_blocks
 
 Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
@@ -81,12 +81,10 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     content = read_bytes(path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = content.decode("utf-16")
-    elif b"\0" in content:
+        content = content.decode("utf-16").encode()
+    if b"\0" in content:
         raise UnicodeError("it is no text")
-    else:
-        text = to_text(content.removeprefix(codecs.BOM_UTF8))
-    blocks = text_blocks(text, f"reading {path.name}")
+    blocks = text_blocks(content.removeprefix(codecs.BOM_UTF8), f"reading {path.name}")
     return chain.from_iterable(map(str.splitlines, blocks))  # not all are there at a time
 
 

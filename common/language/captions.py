@@ -15,7 +15,7 @@ import numpy as np
 from common.errors import UserError
 from common.files import read_bytes, whole_file
 from common.packed import CHUNK, PackedMapping, PackedStrings, Packer
-from common.text_files import is_whole_text, text_blocks, to_bytes, to_text
+from common.text_files import is_whole_text, text_blocks, to_bytes
 
 
 class Captions(PackedMapping[str]):
@@ -125,12 +125,12 @@ def _good_entries(path: Path) -> Iterator[dict[str, Any]]:
 def _entries(path: Path) -> Iterator[dict[str, Any] | str]:
     """Line by line: the entry, or what is wrong with it."""
     try:
-        text = to_text(read_bytes(path).removeprefix(codecs.BOM_UTF8))
+        content = read_bytes(path).removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError as error:
         raise UserError(f"no caption file {path}; check text.captions or the path") from error
     except OSError as error:
         raise UserError(f"cannot read caption file {path}: {error}") from error
-    blocks = text_blocks(text, f"reading {path.name}")
+    blocks = text_blocks(content, f"reading {path.name}")
     lines = chain.from_iterable(block.removesuffix("\n").split("\n") for block in blocks)
     for number, line in enumerate(lines, 1):
         try:

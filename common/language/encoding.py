@@ -71,7 +71,7 @@ def encode_captions(
         )  # [M, D]
         cut = report_cut(tower.limit.find_cut(distinct), captions)
         provenance = {**origin, **tower.facts, **cut, **more_origin}
-        write_features(path, captions.names, features, provenance, rows)
+        write_features(path, captions.names, features, provenance, rows=rows)
     return len(distinct)
 
 
@@ -95,7 +95,7 @@ def encode_images(
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
         origin = {**image_origin(image_files, encoder), **tower.facts, **more_origin}
-        write_features(path, image_files, features, origin, pictures=pictures)
+        write_features(path, image_files, features, origin, pictures)
 
 
 class PartFolder:

@@ -215,8 +215,8 @@ def write_features(
     keys: Iterable[str],
     features: Tensor,
     provenance: dict[str, Any],
-    rows: np.ndarray | None = None,
     pictures: Fingerprint | None = None,
+    rows: np.ndarray | None = None,
 ) -> None:
     """Pack the features of N image keys, equal ones once; the file appears whole or not.
 
