@@ -107,10 +107,11 @@ def natural_order(paths: PackedStrings) -> np.ndarray:
     of_folder: dict[str, str] = {}
     keys = Packer()
     for path in paths:
-        folder, slash, name = path.rpartition("/")
+        start = path.rfind("/") + 1
+        folder = path[:start]
         if folder not in of_folder:
-            of_folder[folder] = _natural_key(folder + slash)[:-1]
-        keys.append(of_folder[folder] + _natural_key(name))
+            of_folder[folder] = _natural_key(folder)[:-1]
+        keys.append(of_folder[folder] + _natural_key(path[start:]))
     return keys.packed().sorted_rows()
 
 
