@@ -2,7 +2,6 @@
 
     names = PackedStrings.of(["a/1.jpg", "a/2.jpg"])     # a sequence of strings
     names[1], names[::2], names.take(rows)               # parts share the text
-    table = PackedRows(names, np.array([0, 1]))          # a mapping: name -> number
 
 A string in a list costs about 120 bytes, packed its text and 12 more. Arrays count no references:
 worker processes that are forked share them with their parent, and to others they are sent at once.
@@ -10,27 +9,26 @@ worker processes that are forked share them with their parent, and to others the
 
 import zlib
 from abc import abstractmethod
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import Any, Generic, TypeVar, overload
+from typing import TypeVar, overload
 
 import numpy as np
 
 from common.text_files import to_bytes
 
-Item = TypeVar("Item")
-Value = TypeVar("Value")
+Element = TypeVar("Element")
 Own = TypeVar("Own", bound="Packed")
 CHUNK = 2**16  # strings that exist as Python objects at a time
 _HALF = 0.5
 
 
-class Packed(Sequence[Item]):
+class Packed(Sequence[Element]):
     """A sequence whose items are made when they are asked for."""
 
     @abstractmethod
-    def item(self, row: int) -> Item:
+    def item(self, row: int) -> Element:
         """The item in this row, counted from 0."""
 
     @abstractmethod
@@ -38,12 +36,12 @@ class Packed(Sequence[Item]):
         """The items of these rows (int [M], or bool [N]), in their order."""
 
     @overload
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> Element: ...
 
     @overload
     def __getitem__(self: Own, index: slice) -> Own: ...
 
-    def __getitem__(self: Own, index: int | slice) -> Item | Own:
+    def __getitem__(self: Own, index: int | slice) -> Element | Own:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         if not -len(self) <= index < len(self):
@@ -74,8 +72,7 @@ class PackedStrings(Packed[str]):
     @classmethod
     def of(cls, strings: Iterable[str]) -> "PackedStrings":
         """Pack them; what is packed already is taken as it is."""
-        if isinstance(strings, PackedMapping):
-            return strings.names
+        strings = getattr(strings, "names", strings)  # of a `PackedMapping`
         if isinstance(strings, PackedStrings):
             return strings
         packer, strings = Packer(), iter(strings)
@@ -258,72 +255,6 @@ class PackedIndex:
         rows = np.unique(self.rows[np.concatenate([at, at + 1])]).tolist()
         last: dict[str, int] = {self.strings.item(row): row for row in rows}
         return np.array([r for r in rows if last[self.strings.item(r)] != r], np.int64)
-
-
-class PackedMapping(Mapping[str, Value], Generic[Value]):
-    """Values by name, made when they are asked for. names: each one once."""
-
-    def __init__(self, names: PackedStrings) -> None:
-        self.names = names
-
-    @abstractmethod
-    def value_at(self, row: int) -> Value:
-        """The value of the name in this row."""
-
-    def __getitem__(self, name: str) -> Value:
-        row = self.names.lookup.find(name)
-        if row < 0:
-            raise KeyError(name)
-        return self.value_at(row)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.names.lookup.find(name) >= 0
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def values(self) -> ValuesView[Value]:
-        return _Values(self)
-
-    def items(self) -> ItemsView[str, Value]:
-        return _Items(self)
-
-    def missing(self, names: Iterable[str]) -> list[str]:
-        """Those that have no value, in their order."""
-        wanted = PackedStrings.of(names)
-        if wanted is self.names:
-            return []
-        return list(wanted.view(np.flatnonzero(self.names.lookup.find_all(wanted) < 0)))
-
-
-class PackedRows(PackedMapping[int]):
-    """Name -> whole number. rows: int [N]."""
-
-    def __init__(self, names: PackedStrings, rows: np.ndarray) -> None:
-        super().__init__(names)
-        self.rows = rows
-
-    def value_at(self, row: int) -> int:
-        return int(self.rows[row])
-
-
-class _Values(ValuesView):
-    """Without a search for each."""
-
-    _mapping: PackedMapping
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self._mapping.value_at, range(len(self._mapping)))
-
-
-class _Items(ItemsView):
-    _mapping: PackedMapping
-
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return zip(self._mapping, self._mapping.values(), strict=True)
 
 
 def _decoded(part: memoryview) -> str:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from common.data.folder_search import natural_order
-from common.data.pairs import Pair, Pairs
+from common.data.pairs import Pair, PairList
 from common.errors import UserError
 from common.images.folder_index import FolderIndex
 from common.images.suffixes import without_suffix
 from common.language.captions import Captions, captions_sha256
-from common.packed import CHUNK, PackedRows, PackedStrings
+from common.packed import CHUNK, PackedStrings
+from common.packed_mappings import PackedRows
 
 STRINGS = ["a/1.jpg", "", "küche/日.png", "b\udce9/2.jpg", "a/1.jpg", "b"]
 SAME_HASH = ("plumless", "buckeroo")  # equal CRC-32
@@ -97,8 +98,10 @@ def test_a_mapping_is_the_mapping():
 
 
 def test_pairs_and_captions():
-    pairs = Pairs.of([Pair("a", "b"), Pair("c", None)])
-    assert pairs == [Pair("a", "b"), Pair("c", None)] and Pairs.of_plain(pairs.to_plain()) == pairs
+    pairs = PairList.of([Pair("a", "b"), Pair("c", None)])
+    assert (
+        pairs == [Pair("a", "b"), Pair("c", None)] and PairList.of_plain(pairs.to_plain()) == pairs
+    )
     assert pairs.with_depth == [Pair("a", "b")] and pairs.without_depth == [Pair("c", None)]
     words = {"k": "hall", "a": "room", "z": "hall"}
     captions = Captions.of(words)

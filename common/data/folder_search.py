@@ -1,6 +1,6 @@
 """Every file below the folders called `rgb` (or `depth`) of a data root, however many there are.
 
-images, depths = Search("rgb", IMAGE_SUFFIXES), Search("depth", DEPTH_SUFFIXES)
+images, depths = FolderSearch("rgb", IMAGE_SUFFIXES), FolderSearch("depth", DEPTH_SUFFIXES)
 search(root, images, depths)                         # one walk through all folders
 images.paths(), images.notes()                       # "kitchen/rgb/1.jpg", and what is left out
 """
@@ -21,7 +21,7 @@ from common.progress import ProgressBar, progress_bar
 _STEP = 1000  # files between two movements of the bar
 
 
-class Search:
+class FolderSearch:
     """What is found below `folder`: each picture once, and what is left out."""
 
     def __init__(self, folder: str, suffixes: tuple[str, ...]) -> None:
@@ -59,7 +59,7 @@ class Search:
         return notes
 
 
-def search(root: Path, *searches: Search) -> None:
+def search(root: Path, *searches: FolderSearch) -> None:
     """Walk through every folder below `root`; links are followed, hidden names passed over.
 
     A file belongs to the first folder above it, from the root on, that has a name which is sought

@@ -10,7 +10,7 @@ from torch import Tensor
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset
 from common.data.kept_data import KeptData
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.data.samples import MIN_SHARE
 from common.data.splits import Split
 from common.errors import UserError
@@ -113,7 +113,7 @@ def describe_seen(split: Split, kept: KeptData, data: DataConfig, by: str) -> st
     )
 
 
-def _compare_lists(before: Pairs, now: Pairs) -> str:
+def _compare_lists(before: PairList, now: PairList) -> str:
     """What differs between two lists, in words; empty: nothing."""
     if before.images == now.images and before.depths == now.depths:
         return ""

@@ -14,7 +14,7 @@ import torch
 
 from common.config import look_up, to_dict
 from common.data.data_config import DataConfig
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.data.samples import Sample, Samples, SplitName
 from common.files import whole_file
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
@@ -37,7 +37,7 @@ class KeptData:
     """
 
     data: Mapping[str, Any]
-    pairs: Mapping[SplitName, Pairs]
+    pairs: Mapping[SplitName, PairList]
     images: Mapping[SplitName, PackedStrings]
     files: Mapping[SplitName, Fingerprint]
     words: Mapping[SplitName, Mapping[str, Any]]
@@ -47,7 +47,7 @@ class KeptData:
     def take(
         cls,
         data: DataConfig,
-        pairs: Mapping[SplitName, Pairs],
+        pairs: Mapping[SplitName, PairList],
         samples: Mapping[SplitName, Samples],
         words: Mapping[SplitName, Mapping[str, Any]],
     ) -> "KeptData":
@@ -64,7 +64,7 @@ class KeptData:
             return None
         return cls(
             checkpoint["config"]["data"],
-            {name: Pairs.of_plain(plain) for name, plain in kept["pairs"].items()},
+            {name: PairList.of_plain(plain) for name, plain in kept["pairs"].items()},
             {name: _to_names(plain) for name, plain in kept["images"].items()},
             {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
             kept["words"],
@@ -126,12 +126,12 @@ class KeptData:
         """Whether `data` is the folder of this run and is to be divided as this run did."""
         return not self.other_settings(data) and self.is_of(data)
 
-    def divide(self, pairs: Pairs) -> tuple[dict[SplitName, Pairs], Pairs]:
+    def divide(self, pairs: PairList) -> tuple[dict[SplitName, PairList], PairList]:
         """The pairs of a folder in the splits they have been in, and those that are in none.
 
         A pair that is gone stays in its split, to be missed there.
         """
-        is_left, parts = np.ones(len(pairs), bool), dict[SplitName, Pairs]()
+        is_left, parts = np.ones(len(pairs), bool), dict[SplitName, PairList]()
         for name, before in self.pairs.items():
             rows = pairs.images.lookup.find_all(before.images)
             is_there = rows >= 0

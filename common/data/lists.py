@@ -20,7 +20,7 @@ import numpy as np
 
 from common.config import REPO_ROOT
 from common.data.list_lines import NO_DEPTH, is_header, split_line
-from common.data.pairs import Pair, Pairs
+from common.data.pairs import Pair, PairList
 from common.errors import UserError
 from common.files import read_bytes
 from common.images.folder_index import FolderIndex
@@ -38,7 +38,7 @@ class ListText:
     mistakes: a message for each line that cannot be read. notes: what is not read, for the log.
     """
 
-    pairs: Pairs
+    pairs: PairList
     mistakes: list[str]
     notes: Notes
 
@@ -51,12 +51,12 @@ def find_file(name: str, root: Path) -> Path:
     return Path(name)
 
 
-def read_list(path: Path) -> Pairs:
+def read_list(path: Path) -> PairList:
     """The pairs of a list file, without the notes of `read_noted_list`."""
     return read_noted_list(path)[0]
 
 
-def read_noted_list(path: Path) -> tuple[Pairs, Notes]:
+def read_noted_list(path: Path) -> tuple[PairList, Notes]:
     """Read a list file; leading slashes, CRLF, `None`, `#` comments and blank lines are fine.
 
     The notes say what of the file is not read.
@@ -103,7 +103,7 @@ def parse_list(path: Path, lines: Iterable[str]) -> ListText:
         notes.append(f"{path}: the first line, '{header}', names columns and is not read")
     unread: list[str] = []
     columns = _parse_lines(path, chain(first, numbered), mistakes, unread)
-    pairs = _without_slashes(Pairs.of_columns(columns))
+    pairs = _without_slashes(PairList.of_columns(columns))
     if unread:
         notes.append(
             f"{path}: {len(unread)} lines have more columns than image and depth map, first "
@@ -136,11 +136,11 @@ def _parse_lines(
         yield image, None if depth == NO_DEPTH else depth
 
 
-def _without_slashes(pairs: Pairs) -> Pairs:
+def _without_slashes(pairs: PairList) -> PairList:
     """Absolute paths that exist stay as they are."""
     files = FolderIndex(is_strict=False)
     images, depths = (_relative(paths, files) for paths in (pairs.images, pairs.depths))
-    return Pairs(images, depths, pairs.has_depth)
+    return PairList(images, depths, pairs.has_depth)
 
 
 def _relative(paths: PackedStrings, files: FolderIndex) -> PackedStrings:
@@ -178,12 +178,12 @@ def number_scenes(images: Collection[str]) -> tuple[np.ndarray, list[str]]:
     return np.fromiter(map(number, images), np.int32, len(images)), list(names)
 
 
-def carve_by_scene(pairs: Iterable[Pair], share: float, seed: int) -> tuple[Pairs, Pairs]:
+def carve_by_scene(pairs: Iterable[Pair], share: float, seed: int) -> tuple[PairList, PairList]:
     """Split into (rest, carved): about `share` of the images, no scene in both.
 
     Scenes are taken in a seeded order while they fit into the share; when none fits, the smallest.
     """
-    pairs = Pairs.of(pairs)
+    pairs = PairList.of(pairs)
     if share == 0:
         return pairs, pairs[:0]
     numbers, names = number_scenes(pairs.images)

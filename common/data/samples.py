@@ -10,10 +10,11 @@ import numpy as np
 
 from common.data.data_config import DataConfig
 from common.data.list_prefix import foreign_prefix, strip_command
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.errors import UserError
 from common.images.folder_index import FolderIndex
-from common.packed import Packed, PackedMapping, PackedStrings
+from common.packed import Packed, PackedStrings
+from common.packed_mappings import PackedMapping
 
 SplitName = Literal["train", "val", "test"]
 # A few files lost in a download change no result; more means that something is wrong.
@@ -87,7 +88,7 @@ class ImageFiles(PackedMapping[Path]):
         return Path(self.samples[row].image_file)
 
 
-def name_files(data: DataConfig, split: SplitName, pairs: Pairs, files: FolderIndex) -> Samples:
+def name_files(data: DataConfig, split: SplitName, pairs: PairList, files: FolderIndex) -> Samples:
     """The files that the pairs with ground truth stand for, whether they exist or not."""
     image_dir, depth_dirs = _folders(data, split)
     pairs = pairs.with_depth

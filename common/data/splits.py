@@ -19,7 +19,7 @@ import numpy as np
 from common.data.data_config import DataConfig
 from common.data.kept_data import KeptData
 from common.data.lists import Notes, find_file, number_scenes, read_list
-from common.data.pairs import Pair, Pairs
+from common.data.pairs import Pair, PairList
 from common.data.samples import ImageFiles, Samples, SplitName, find_present, name_files
 from common.data.sets import PUBLISHED_SPLITS
 from common.data.split_lists import list_path, read_split_list
@@ -47,7 +47,7 @@ class Split:
     num_without_gt: int = 0
     num_missing: int = 0
     notes: tuple[str, ...] = ()
-    pairs: Pairs = field(default_factory=lambda: Pairs.of(()))
+    pairs: PairList = field(default_factory=lambda: PairList.of(()))
 
     @cached_property
     def files(self) -> Mapping[str, Path]:
@@ -123,12 +123,13 @@ class SplitFinder:
 
     def _find_present(self, name: SplitName, named: Samples) -> tuple[np.ndarray, list[str]]:
         """bool [N], and what is missing; files that a search has just found are there."""
-        if is_searched(self.data) and not self._is_listed(name):
+        is_new = self.kept is None  # a run's own may be gone
+        if is_new and is_searched(self.data) and not self._is_listed(name):
             return np.ones(len(named), bool), []
         file = list_path(self.data, name)
         return find_present(self.data, name, named, self._files, file)
 
-    def pairs(self, name: SplitName) -> tuple[Pairs, Notes]:
+    def pairs(self, name: SplitName) -> tuple[PairList, Notes]:
         """What the lists or the folder say, whether the files exist or not."""
         if is_searched(self.data):
             return self._scanned_pairs(name)
@@ -140,7 +141,7 @@ class SplitFinder:
         train, val = self._carved_list
         return (train, notes) if name == "train" else _set_apart("val", val, "val_share")
 
-    def num_lost_lines(self, name: SplitName, pairs: Pairs) -> int:
+    def num_lost_lines(self, name: SplitName, pairs: PairList) -> int:
         """How many lines with ground truth the test list of a published split has too few."""
         if name != "test" or self.data.test_list is not None or self.data.split is None:
             return 0
@@ -148,7 +149,7 @@ class SplitFinder:
         return max(PUBLISHED_SPLITS[self.data.split].test.num_with_gt - num_with_gt, 0)
 
     @property
-    def divided(self) -> dict[SplitName, Pairs]:
+    def divided(self) -> dict[SplitName, PairList]:
         """The splits that a folder without lists is divided into; none where there are lists."""
         if not is_searched(self.data):
             return {}
@@ -158,21 +159,21 @@ class SplitFinder:
         return {name: pairs for name, pairs in parts if listed.get(name) is None}
 
     @cached_property
-    def _training_list(self) -> tuple[Pairs, Notes]:
+    def _training_list(self) -> tuple[PairList, Notes]:
         return self._listed("train")
 
     @cached_property
-    def _carved_list(self) -> tuple[Pairs, Pairs]:
+    def _carved_list(self) -> tuple[PairList, PairList]:
         """Training and validation pairs."""
         carve = self.data.data_set.carve
         return carve(self._training_list[0], self.data.val_share, CARVE_SEED)
 
-    def _listed(self, name: SplitName) -> tuple[Pairs, Notes]:
+    def _listed(self, name: SplitName) -> tuple[PairList, Notes]:
         pairs, notes = read_split_list(self.data, name)
         self.left_out += notes
         return pairs, notes
 
-    def _scanned_pairs(self, name: SplitName) -> tuple[Pairs, Notes]:
+    def _scanned_pairs(self, name: SplitName) -> tuple[PairList, Notes]:
         """A split of all pairs found in the folder; the listed ones of other splits are out."""
         data = self.data
         if self._is_listed(name):
@@ -187,7 +188,7 @@ class SplitFinder:
         return _set_apart(name, val if name == "val" else test, f"{name}_share")
 
     @cached_property
-    def _divided(self) -> tuple[Pairs, Pairs, Pairs]:
+    def _divided(self) -> tuple[PairList, PairList, PairList]:
         """Disjoint training, validation and test pairs; images without depth are in the first."""
         data, pairs = self.data, self._scan()
         listed = {
@@ -216,7 +217,7 @@ class SplitFinder:
         """Whether a folder's split comes from a list nevertheless."""
         return bool({"val": self.data.val_list, "test": self.data.test_list}.get(name))
 
-    def _scan(self) -> Pairs:
+    def _scan(self) -> PairList:
         data = self.data
         if data.train_dir or data.test_dir:
             raise UserError(
@@ -235,7 +236,7 @@ def is_searched(data: DataConfig) -> bool:
     return data.data_set.find_pairs is not None and data.train_list is None
 
 
-def _describe_unpaired(name: SplitName, pairs: Pairs) -> Notes:
+def _describe_unpaired(name: SplitName, pairs: PairList) -> Notes:
     images = pairs.without_depth.images
     if not images:
         return []
@@ -245,7 +246,7 @@ def _describe_unpaired(name: SplitName, pairs: Pairs) -> Notes:
     ]
 
 
-def _describe_repeats(name: SplitName, pairs: Pairs) -> Notes:
+def _describe_repeats(name: SplitName, pairs: PairList) -> Notes:
     """Pictures that are in a list twice: by the same path, or in two formats."""
     shared = set(pairs.depths.take(pairs.depths.lookup.repeated()))
     if not shared:
@@ -260,7 +261,7 @@ def _describe_repeats(name: SplitName, pairs: Pairs) -> Notes:
     ]
 
 
-def _nothing_to_train_on(data: DataConfig, others: Pairs) -> str:
+def _nothing_to_train_on(data: DataConfig, others: PairList) -> str:
     num_pairs = int(others.has_depth.sum())
     return (
         f"no training images in {data.root}: of {num_pairs} images with depth that are not "
@@ -269,7 +270,7 @@ def _nothing_to_train_on(data: DataConfig, others: Pairs) -> str:
     )
 
 
-def _describe_new(pairs: Pairs) -> Notes:
+def _describe_new(pairs: PairList) -> Notes:
     if not pairs:
         return []
     scenes = sorted(number_scenes(pairs.images)[1])
@@ -284,7 +285,7 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
     return os.path.realpath(data.root / pair.image)
 
 
-def _set_apart(name: SplitName, pairs: Pairs, key: str) -> tuple[Pairs, Notes]:
+def _set_apart(name: SplitName, pairs: PairList, key: str) -> tuple[PairList, Notes]:
     if not pairs:
         share = getattr(DataConfig, key)
         raise UserError(

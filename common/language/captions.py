@@ -14,7 +14,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import read_bytes, whole_file
-from common.packed import CHUNK, PackedMapping, PackedStrings, Packer
+from common.packed import CHUNK, PackedStrings, Packer
+from common.packed_mappings import PackedMapping
 from common.text_files import is_whole_text, text_blocks, to_bytes
 
 

@@ -27,7 +27,8 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import retried, whole_file
 from common.fingerprints import Fingerprint
-from common.packed import PackedRows, PackedStrings
+from common.packed import PackedStrings
+from common.packed_mappings import PackedRows
 from common.text_files import to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"

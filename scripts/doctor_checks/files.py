@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.data.data_config import DataConfig
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.data.samples import MIN_SHARE, Sample, Samples, SplitName, name_files
 from common.files import read_bytes, retried
 from common.images.containers import is_cut_off
@@ -25,12 +25,12 @@ class ListedFiles:
     """The pairs of a split that have ground truth."""
 
     split: SplitName
-    pairs: Pairs  # as listed
+    pairs: PairList  # as listed
     samples: Samples  # their files, in the same order
     present: list[Sample]  # those of which both files are there
 
 
-def locate_files(data: DataConfig, split: SplitName, pairs: Pairs) -> ListedFiles:
+def locate_files(data: DataConfig, split: SplitName, pairs: PairList) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
     samples = name_files(data, split, pairs, index)

@@ -10,7 +10,7 @@ from pathlib import Path
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
 from common.data.lists import number_scenes, parse_list, read_lines
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.data.samples import SplitName
 from common.data.split_lists import list_path
 from common.data.splits import SplitFinder, configured_splits
@@ -18,7 +18,7 @@ from common.errors import UserError
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, note, problem
 from scripts.doctor_checks.list_edits import EditableList
 
-Lists = dict[SplitName, Pairs]
+Lists = dict[SplitName, PairList]
 
 
 def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
@@ -59,25 +59,25 @@ def editable_list(data: DataConfig, split: SplitName) -> EditableList | None:
 
 def _salvage(
     data: DataConfig, split: SplitName, error: str, command: Fix
-) -> tuple[Pairs, list[Finding]]:
+) -> tuple[PairList, list[Finding]]:
     """The readable lines of a list that the split finder refused with `error`."""
     text, _, fix = error.partition("; ")
     listed = editable_list(data, split)
     if listed is None:
-        return Pairs.of(()), [problem("no_pairs", error, fix=command)]
+        return PairList.of(()), [problem("no_pairs", error, fix=command)]
     path = listed.path
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
-        return Pairs.of(()), [problem("list_missing", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_missing", text, [str(path)], cause, command)]
     try:
         lines = list(read_lines(path))
     except (OSError, UnicodeError):
         cause = "an archive or an editor's file under the list's name, or UTF-16"
-        return Pairs.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):
         text = f"{path} is a web page, not a list"
         cause = "a download that got the server's error page in place of the file"
-        return Pairs.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
     parsed = parse_list(path, lines)
     pairs, bad = parsed.pairs, parsed.mistakes
     if bad:
@@ -95,7 +95,7 @@ def _salvage(
     return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
 
 
-def _repeats(split: SplitName, pairs: Pairs, data: DataConfig) -> list[Finding]:
+def _repeats(split: SplitName, pairs: PairList, data: DataConfig) -> list[Finding]:
     """Images, and depth maps, that a list names more than once."""
     findings = []
     images = Counter(pair.image for pair in pairs)
@@ -114,7 +114,7 @@ def _repeats(split: SplitName, pairs: Pairs, data: DataConfig) -> list[Finding]:
     return findings
 
 
-def _without_gt(split: SplitName, pairs: Pairs) -> list[Finding]:
+def _without_gt(split: SplitName, pairs: PairList) -> list[Finding]:
     without = [pair.image for pair in pairs if pair.depth is None]
     if not without:
         return []

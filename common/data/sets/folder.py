@@ -10,24 +10,24 @@ Depth holds whole numbers, as a 16-bit PNG does (`data.depth_scale` of them a me
 from pathlib import Path, PurePosixPath
 
 from common.data.data_set import DataSet
-from common.data.folder_search import Search, natural_order, search
+from common.data.folder_search import FolderSearch, natural_order, search
 from common.data.lists import Notes, carve_by_scene, number_scenes
-from common.data.pairs import Pairs
+from common.data.pairs import PairList
 from common.errors import UserError
 from common.images.suffixes import DEPTH_SUFFIXES, IMAGE_SUFFIXES, without_suffix
 from common.language.controls import folder_category
 from common.packed import PackedStrings
 
 
-def find_pairs(root: Path, gt_root: Path) -> tuple[Pairs, Notes]:
+def find_pairs(root: Path, gt_root: Path) -> tuple[PairList, Notes]:
     """Every image below an `rgb` folder of `root`, in natural order ("2" before "10").
 
     Its depth lies below `gt_root`, at the same place with `depth` for `rgb`; None where there is no
     such file. The notes name what is left out: files of other kinds, and twins of the same name in
     another format. A `UserError` if there are no images, or none with depth.
     """
-    images = Search("rgb", IMAGE_SUFFIXES)
-    depths = Search("depth", DEPTH_SUFFIXES)
+    images = FolderSearch("rgb", IMAGE_SUFFIXES)
+    depths = FolderSearch("depth", DEPTH_SUFFIXES)
     if gt_root == root:
         search(root, images, depths)
     else:
@@ -49,16 +49,16 @@ def find_pairs(root: Path, gt_root: Path) -> tuple[Pairs, Notes]:
     return pairs, [*notes, *depths.notes()]
 
 
-def _paired(images: PackedStrings, depths: PackedStrings) -> Pairs:
+def _paired(images: PackedStrings, depths: PackedStrings) -> PairList:
     """Every image with its depth, where there is one."""
     names = PackedStrings.of(map(without_suffix, depths))
     rows = names.lookup.find_all(map(_twin, images))
     has_depth = rows >= 0
     with_none = depths + PackedStrings.of([""])  # which row -1 names
-    return Pairs(images, with_none.view(rows), has_depth)
+    return PairList(images, with_none.view(rows), has_depth)
 
 
-def _describe_unpaired(root: Path, gt_root: Path, pairs: Pairs, depths: Search) -> str:
+def _describe_unpaired(root: Path, gt_root: Path, pairs: PairList, depths: FolderSearch) -> str:
     found = depths.paths()
     first = f", first {min(found)}" if found else ""
     return (
@@ -69,7 +69,7 @@ def _describe_unpaired(root: Path, gt_root: Path, pairs: Pairs, depths: Search) 
     )
 
 
-def carve(pairs: Pairs, share: float, seed: int) -> tuple[Pairs, Pairs]:
+def carve(pairs: PairList, share: float, seed: int) -> tuple[PairList, PairList]:
     """Split into (rest, carved): by scene, or the last images where all are of one scene.
 
     The last ones, and not random ones: neighbors in a video are nearly the same image.
