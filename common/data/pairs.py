@@ -1,4 +1,4 @@
-"""PairList of an image and its depth map as lists name them; a million of them in a few arrays."""
+"""Pairs of an image and its depth map as lists name them; a million of them in a few arrays."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
