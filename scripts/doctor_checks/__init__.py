@@ -3,6 +3,7 @@
 What a check says:  findings; causes (why files are missing), commands (what makes them),
                     list_edits (copies of a list, corrected)
 Lists and files:    lists, files, duplicates (test images in training), disk
-A decoded sample:   pixels (measures it), judge_files, judge_depth, units
+A decoded sample:   pixels (measures it), judge_files, judge_depth, judge_unit, units
 Text:               text (captions and features)
+The last word:      training (what training itself would refuse)
 """
