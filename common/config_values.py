@@ -19,6 +19,7 @@ from typing import Any, Literal, Union
 import yaml
 
 from common.errors import UserError
+from common.text_files import to_bytes
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -174,6 +175,8 @@ def _convert_scalar(kind: Any, value: Any, typed_by_hand: bool) -> Any:
         return value
     if kind is bool and isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        to_bytes(value)  # half a character is no text, nor a path
     if kind is str and isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     if kind is Path and isinstance(value, str) and value:

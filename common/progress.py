@@ -77,6 +77,11 @@ def progress_bar(
     )
 
 
+def download_bar(total: float | None = None, **_: object) -> ProgressBar:
+    """What stands in for the bar that a library draws around a download of `total` bytes."""
+    return progress_bar("downloading", total, unit="B")
+
+
 def tracked(
     items: Iterable[Tracked],
     title: str,

@@ -19,7 +19,7 @@ from common.config import require_at_least
 from common.errors import UserError
 from common.runtime.processes import send
 from llm_mde.lora import add_lora
-from llm_mde.tokenizer import PromptTokenizer
+from llm_mde.tokenizer import PromptTokenizer, require_known
 
 LORA_TARGETS = {
     "gpt2": ("c_attn",),
@@ -114,15 +114,10 @@ class LanguageModel(nn.Module):
         if longest + num_image_tokens > self.context:
             raise UserError(
                 f"a prompt of {longest} tokens does not fit: {self.config.name} reads "
-                f"{self.context} tokens, of which {num_image_tokens} are the image's; shorten the "
-                "prompt (prompt.*) or lower model.vision.image_size"
+                f"{self.context} tokens, of which {num_image_tokens} are the image's"
             )
-        highest = max((token for row in rows for token in row), default=0)
-        if highest >= self.vocabulary:
-            raise UserError(
-                f"the tokenizer of {self.config.name} gives token {highest}, but the model knows "
-                f"{self.vocabulary}; they belong to different models"
-            )
+        for row in rows:
+            require_known(row, self.vocabulary, self.config.name)
         ids, mask = torch.zeros(2, len(rows), longest, dtype=torch.int64)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = torch.tensor(row, dtype=torch.int64)

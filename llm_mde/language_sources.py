@@ -26,7 +26,7 @@ from transformers import (
 
 from common.config_values import resolve_path
 from common.errors import UserError
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub, one_line_failure
 from llm_mde.frozen import portable_path
 from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.random_weights import fill_with_random
@@ -104,8 +104,12 @@ def first_layers(config: LanguageModelConfig, source: str) -> PretrainedConfig:
     """The architecture, cut to `num_layers` and checked."""
     if config.is_tiny:
         return tiny_architecture(config)
-    with one_line_failure(f"the language model {config.name}", ADVICE):
-        architecture = AutoConfig.from_pretrained(source)
+    architecture = load_from_hub(
+        f"the language model {config.name}",
+        ADVICE,
+        lambda: AutoConfig.from_pretrained(source),
+        is_local=Path(source).is_dir(),
+    )
     kind = architecture.model_type
     if kind not in MODELS:
         raise UserError(
@@ -162,8 +166,9 @@ def build_body(architecture: PretrainedConfig) -> PreTrainedModel:
 def _pretrained_body(architecture: PretrainedConfig, source: str) -> PreTrainedModel:
     kind = architecture.model_type
     transformers.utils.logging.disable_progress_bar()
-    with one_line_failure(f"the weights of {source}", ADVICE):
-        body, report = MODELS[kind].from_pretrained(
+
+    def load() -> tuple[Any, dict[str, Any]]:
+        return MODELS[kind].from_pretrained(
             source,
             config=architecture,
             dtype=torch.float32,
@@ -171,6 +176,9 @@ def _pretrained_body(architecture: PretrainedConfig, source: str) -> PreTrainedM
             ignore_mismatched_sizes=True,
             **OPTIONS.get(kind, {}),
         )
+
+    is_local = Path(source).is_dir()
+    body, report = load_from_hub(f"the weights of {source}", ADVICE, load, is_local)
     mismatched = sorted(report["mismatched_keys"])
     if mismatched:
         # A name, to which transformers 5 adds both sizes.

@@ -12,7 +12,7 @@ Legend: T image tokens, L prompt tokens, C width of the image tokens, D of the l
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from common.config import build_config, require_at_least, to_dict
 from common.networks.encoder import EncoderConfig
 from llm_mde.frozen import check_frozen, frozen_sha256, leave_out_frozen
 from llm_mde.head import AdaptationHead, HeadConfig
-from llm_mde.image_tokens import EncoderTokens, size_of
+from llm_mde.image_tokens import EncoderTokens, HeightWidth, ImageTokens, size_of
 from llm_mde.language_model import LanguageModel, LanguageModelConfig
 from llm_mde.language_sources import (
     SavedLanguage,
@@ -31,7 +31,8 @@ from llm_mde.language_sources import (
     restore_language_model,
     save_language_model,
 )
-from llm_mde.prompt import AdaptivePrompt, PromptConfig, longest_prompts
+from llm_mde.prompt import AdaptivePrompt, PromptConfig
+from llm_mde.prompt_room import PromptRoom
 from llm_mde.reprogramming import ReprogrammingConfig, build_reprogramming
 from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_body, vision_width
 
@@ -89,9 +90,8 @@ class LLMDepth(nn.Module):
         self.reads_prompt = config.language.num_layers > 0 and not prompt.is_empty
         self.reads_depth_class = self.reads_prompt and prompt.depth_class
         self.vision, self.language = vision, language
-        if config.language.num_layers > 0:  # half of its context is for the prompt
-            in_training = math.prod(vision.grid_size(setting.data_size))
-            vision.max_tokens = max(in_training, language.context // 2)
+        if config.language.num_layers > 0:
+            limit_tokens(vision, setting.data_size, language.context)
         self.reprogramming = build_reprogramming(
             config.reprogramming, vision.dim, language.vocabulary, language.dim
         )
@@ -123,13 +123,22 @@ class LLMDepth(nn.Module):
         states = self.language(tokens, prompt)
         return self.head(states, self.vision.grid_size(size_of(image)), image)
 
-    def check_prompts(self, captions: Iterable[str]) -> None:
-        """Raise `UserError` if the prompt with one of these captions does not fit the context."""
+    def check_prompts(self, captions: Mapping[str, str], size: HeightWidth) -> None:
+        """Raise `UserError` if the prompt of one of the images does not fit the context.
+
+        captions: image key -> caption. size: of the largest image (height, width).
+        """
         if self.config.language.num_layers == 0:
             return
-        rows, columns = self.vision.grid_size(self.setting.data_size)
-        prompts = longest_prompts(self.prompt.config, captions) if self.reads_prompt else [[]]
-        self.language.tokenize(prompts, rows * columns)
+        language = self.language
+        room = PromptRoom(
+            language.config.name,
+            language.tokenizer,
+            language.vocabulary,
+            language.context,
+            math.prod(self.vision.grid_size(size)),
+        )
+        room.check(self.prompt.config, captions)
 
     def get_extra_state(self) -> dict[str, str]:
         """Hashes of the frozen weights the rest was trained beside; empty if complete."""
@@ -154,6 +163,12 @@ class LLMDepth(nn.Module):
             "setting": to_dict(self.setting),
             "frozen": self.frozen,
         }
+
+
+def limit_tokens(vision: ImageTokens, data_size: HeightWidth, context: int) -> None:
+    """Half of what the language model reads is for the prompt, or all but the image in training."""
+    in_training = math.prod(vision.grid_size(data_size))
+    vision.max_tokens = max(in_training, context // 2)
 
 
 def size_line(name: str, module: nn.Module) -> str:

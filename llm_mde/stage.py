@@ -11,7 +11,7 @@ from common.programs.stage import Stage
 from llm_mde.config import LLMMDEConfig
 from llm_mde.eval import predict
 from llm_mde.model import LLMDepth, load_llm_depth
-from llm_mde.train import build, prepare, start, step_fn
+from llm_mde.train import build, check_words, prepare, start, step_fn
 
 
 def needs(model: LLMDepth) -> Needs:
@@ -39,6 +39,7 @@ STAGE = Stage(
     predict=predict,
     parameters=parameters,
     prepare=prepare,
+    check_words=check_words,
     start=start,
     optimizer=adamw,
 )

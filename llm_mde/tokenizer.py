@@ -7,12 +7,13 @@ LLM-MDE's way; the built-in one is ours.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from common.errors import UserError
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 
 CACHED_SENTENCES = 100_000
 CLIP_VOCABULARY = 49_408
@@ -67,17 +68,32 @@ class PromptTokenizer:
         return [*self.prefix, *tokens, *self.suffix]
 
 
+def require_known(tokens: Sequence[int], vocabulary: int, name: str) -> None:
+    """Raise a `UserError` for a token that the language model `name` does not know."""
+    highest = max(tokens, default=0)
+    if highest >= vocabulary:
+        raise UserError(
+            f"the tokenizer of {name} gives token {highest}, but the model knows {vocabulary}; "
+            "they belong to different models"
+        )
+
+
 def load_tokenizer(source: str) -> PromptTokenizer:
     """The tokenizer of a folder or a model of the hub."""
-    with one_line_failure(
-        f"the tokenizer of {source}", "put its tokenizer.json into a local folder with the model"
-    ):
-        backend = AutoTokenizer.from_pretrained(source).backend_tokenizer
-    tokenizer = PromptTokenizer.from_string(backend.to_str())
-    known = set(tokenizer(["a photo of a room"])) - {*tokenizer.prefix, *tokenizer.suffix}
-    if len(known) < 2:  # transformers makes an empty tokenizer where it finds no file
-        raise UserError(
-            f"model.language.name: {source} has no tokenizer (it knows no word); put its "
-            "tokenizer.json into the model's folder"
+    is_folder = Path(source).is_dir()
+
+    def load() -> PromptTokenizer:
+        tokenizer = PromptTokenizer.from_string(
+            AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
         )
-    return tokenizer
+        known = set(tokenizer(["a photo of a room"])) - {*tokenizer.prefix, *tokenizer.suffix}
+        if len(known) < 2:  # transformers makes an empty tokenizer where it finds no file
+            raise ValueError("it has no tokenizer (it knows no word)")
+        return tokenizer
+
+    return load_from_hub(
+        f"the tokenizer of {source}",
+        "put its tokenizer.json into a local folder with the model (model.language.name)",
+        load,
+        is_folder,
+    )

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.data.batch import Batch
-from common.errors import run_program
+from common.errors import UserError, run_program
+from common.language.language import Language
 from common.losses.depth import DepthLossConfig, silog_loss, silog_valid
 from common.networks.encoder_weights import start_from
 from common.programs.assembly import Data
@@ -31,7 +32,9 @@ from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.randomness import StepRandom
 from llm_mde.config import LLMMDEConfig
+from llm_mde.image_tokens import HeightWidth
 from llm_mde.model import LLMDepth, Setting, build_llm_depth
+from llm_mde.vision_encoder import check_vision_weights
 
 
 def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
@@ -42,20 +45,32 @@ def build(config: LLMMDEConfig, earlier: None) -> LLMDepth:
 
 def prepare(model: LLMDepth, config: LLMMDEConfig, data: Data) -> None:
     """Refuse prompts that are too long; encode the depth classes with CLIP's text tower."""
-    splits = (data.train, data.val)
-    model.check_prompts(c for split in splits for c in split.language.captions.values())
+    for split in (data.train, data.val):
+        check_words(model, split.language, split.largest_size)
     if model.reads_depth_class:
         # Imported here: only this part of the prompt needs CLIP.
         from common.language.encoders import text_encoder
 
-        features = text_encoder(config.text.encoder).encode(model.prompt.clip_sentences())
-        model.prompt.set_class_features(features)
+        encoder, sentences = text_encoder(config.text.encoder), model.prompt.clip_sentences()
+        if cut := encoder.limit.find_cut(sentences):
+            raise UserError(
+                f"prompt.templates.clip: {config.text.encoder} reads {cut[0].num_read} of the "
+                f"{cut[0].num_tokens} tokens of '{cut[0].caption}'; shorten it"
+            )
+        model.prompt.set_class_features(encoder.encode(sentences))
+
+
+def check_words(model: LLMDepth, language: Language, size: HeightWidth) -> None:
+    """Refuse captions with which a prompt is too long. size: of the largest image."""
+    model.check_prompts(language.captions, size)
 
 
 def start(model: LLMDepth, config: LLMMDEConfig, start: Start) -> None:
-    """A pretrained encoder, if there is one; say how many weights, and whether a prompt is read."""
-    if config.model.encoder is not None and start.is_fresh:
+    """Which weights it starts from, and how many there are; whether a prompt is read."""
+    if start.is_fresh and config.model.encoder is not None:
         start_from(model.vision.encoder, config.model.encoder.weights, start.log)
+    elif start.is_fresh and (line := check_vision_weights(config.model.vision)):
+        start.log(line)
     for line in model.size_lines():
         start.log(line)
     if not model.reads_prompt:

@@ -24,13 +24,16 @@ from common.config import require_at_least
 from common.config_values import resolve_path
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
-from common.runtime.hub import one_line_failure
+from common.networks.normalization import from_imagenet, reading_of, require_known_reading
+from common.runtime.hub import load_from_hub
+from common.runtime.torchscript import is_archive, read_archive
 from llm_mde.frozen import portable_path
 from llm_mde.image_tokens import HeightWidth, fit_grid, resize, size_of
 from llm_mde.lora import add_lora
 from llm_mde.random_weights import fill_with_random
 
 INIT_STD = 0.02  # of timm's vision transformers
+OWN = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}  # random weights read images as they come
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class VisionEncoder(nn.Module):
         self.max_tokens: int | None = None
         if config.train == "lora":
             add_lora(body, ["qkv"], config.lora_rank, config.lora_alpha)
-        scale, shift = _from_imagenet(body, config.weights is not None)
+        scale, shift = from_imagenet(OWN if config.weights is None else body.pretrained_cfg)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
 
@@ -123,17 +126,6 @@ class VisionEncoder(nn.Module):
         return tokens[:, self.body.num_prefix_tokens :]  # [B, T, C]
 
 
-def _from_imagenet(body: VisionTransformer, pretrained: bool) -> tuple[Tensor, Tensor]:
-    """Factor and offset [1, 3, 1, 1] from this project's normalization to the pretrained one."""
-    ours = torch.tensor([IMAGENET_MEAN, IMAGENET_STD])
-    theirs = ours
-    if pretrained:
-        theirs = torch.tensor([body.pretrained_cfg["mean"], body.pretrained_cfg["std"]])
-    (our_mean, our_std), (their_mean, their_std) = ours, theirs
-    scale, shift = our_std / their_std, (our_mean - their_mean) / their_std
-    return scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)
-
-
 def build_vision_body(
     config: VisionConfig, seed: int, pretrained: bool = True
 ) -> VisionTransformer:
@@ -145,16 +137,24 @@ def build_vision_body(
         return body
     if not pretrained:
         return create_vit(config)
-    with one_line_failure(
+    is_file = config.weights != "pretrained"
+    return load_from_hub(
         f"vision weights of {config.name}",
         "on a machine without network name a file in model.vision.weights, or null for random ones",
-    ):
-        if config.weights == "pretrained":
-            return create_vit(config, pretrained=True)
-        path = resolve_path(config.weights, typed_by_hand=True)
-        if not path.is_file():
-            raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
-        body = create_vit(config)
+        lambda: _from_file(config) if is_file else create_vit(config, pretrained=True),
+        is_local=is_file,
+    )
+
+
+def _from_file(config: VisionConfig) -> VisionTransformer:
+    path = resolve_path(str(config.weights), typed_by_hand=True)
+    if not path.is_file():
+        raise UserError(f"model.vision.weights: no file {path}; name one, or pretrained")
+    body = create_vit(config)
+    if is_archive(path):
+        found = checkpoint_filter_fn(read_archive(path), body)
+        loaded = body.load_state_dict(found, strict=False)
+    else:
         loaded = load_checkpoint(body, str(path), strict=False, filter_fn=checkpoint_filter_fn)
     missing = loaded.missing_keys if loaded else []  # None: of a .npz file, which has to be whole
     if missing:  # they would stay random
@@ -163,6 +163,24 @@ def build_vision_body(
             f"{missing[0]}; it is of another network"
         )
     return body
+
+
+def check_vision_weights(config: VisionConfig) -> str | None:
+    """Which weights the vision transformer starts from, and how they read images, for the log.
+
+    A `UserError` where a file does not say that; None: random weights.
+    """
+    if config.weights is None:
+        return None
+    if config.weights != "pretrained":
+        path = resolve_path(config.weights, typed_by_hand=True)
+        require_known_reading(config.name, path, "model.vision.name")
+    reading = reading_of(config.name)
+    line = f"vision starts from {config.weights}: images with {reading}"
+    if reading.quick_gelu and "quickgelu" not in config.name:
+        line += f", but the network has GELU; {config.name.replace('_clip_', '_clip_quickgelu_')}"
+        line += " is the one they were trained in"
+    return line
 
 
 def vision_width(config: VisionConfig) -> int:

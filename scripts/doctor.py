@@ -11,13 +11,11 @@ sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: 
 """
 
 import argparse
-import json
 import shlex
 import sys
-import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.errors import UserError, run_program
 from common.evaluation.scoring import EvalConfig
-from common.files import check_output, whole_file
+from common.files import check_output
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
@@ -48,12 +46,20 @@ from scripts.doctor_checks.files import (
 from scripts.doctor_checks.findings import Finding, in_threads, merged
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
+from scripts.doctor_checks.pictures import check_image_features
 from scripts.doctor_checks.pixels import probe_pair
+from scripts.doctor_checks.report_text import (
+    DoctorReport,
+    describe,
+    sorted_by_level,
+    verdict,
+    write_doctor_report,
+)
 from scripts.doctor_checks.text import check_text, text_feature_length
 from scripts.doctor_checks.training import try_as_training
 
-WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
 
 
@@ -65,20 +71,7 @@ class DoctorConfig:
     text: TextConfig = field(default_factory=TextConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     output_root: Path = REPO_ROOT / "runs"
-
-
-@dataclass(frozen=True)
-class DoctorReport:
-    """What was found."""
-
-    data: str
-    findings: list[Finding]
-    counts: dict[str, int]  # split -> pairs listed
-    seconds: float
-
-    @property
-    def problems(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.level == "problem"]
+    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
 
 
 def main() -> None:
@@ -90,7 +83,8 @@ def main() -> None:
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
     given = [item for item in given if not item.startswith("data.root=")]
-    report = examine(config, shlex.join([arguments.config, *given]), arguments.sample)
+    typed = shlex.join([arguments.config, *given])
+    report = examine(config, typed, arguments.sample)
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
@@ -121,7 +115,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return config
+    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
@@ -168,14 +162,20 @@ def examine_text(
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
-    return check_text(
+    resolve = partial(place_of, config.data.root)
+    findings = check_text(
         config.text,
         keys,
-        partial(place_of, config.data.root),
+        resolve,
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
+        llm_mde=config.llm_mde,
     )
+    if any(finding.code in ("feature_missing", "feature_unreadable") for finding in findings):
+        return findings
+    again = commands["encode_images"]
+    return findings + check_image_features(config.text, resolve, files.values(), again)
 
 
 def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> list[Finding]:
@@ -200,64 +200,6 @@ def _present_files(listed: Iterable[ListedFiles]) -> list[str]:
         for file in (sample.image_file, sample.depth_file)
     }
     return list(names)
-
-
-def sorted_by_level(findings: list[Finding]) -> list[Finding]:
-    """Problems last, next to the verdict."""
-    return sorted(findings, key=lambda finding: ("ok", "note", "problem").index(finding.level))
-
-
-def describe(finding: Finding) -> str:
-    """A few aligned lines."""
-    level = "PROBLEM" if finding.level == "problem" else finding.level
-    lines = [_wrapped(f"{level:<8}{finding.code:<20}", finding.text)]
-    if finding.level != "ok":
-        for label, example in zip(("such as", "", ""), finding.examples, strict=False):
-            lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("fix", str(finding.fix))):
-        lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
-    return "\n".join(lines)
-
-
-def _wrapped(start: str, text: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def verdict(report: DoctorReport) -> str:
-    """One line."""
-    codes = sorted({finding.code for finding in report.problems})
-    notes = sum(finding.level == "note" for finding in report.findings)
-    ending = f"{notes} notes, {report.seconds:.1f} s"
-    if not codes:
-        is_sure = all(finding.code != "depth_unit" for finding in report.findings)
-        doubt = "" if is_sure else ", but only you can say if the unit of depth is right"
-        return f"healthy{doubt}: training will accept this data ({ending})"
-    return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
-
-
-def write_doctor_report(path: Path, report: DoctorReport) -> None:
-    """The report for programs."""
-    content = {
-        "data": report.data,
-        "healthy": not report.problems,
-        "findings": [_as_json(finding) for finding in report.findings],
-        "counts": report.counts,
-        "seconds": round(report.seconds, 2),
-    }
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _as_json(finding: Finding) -> dict[str, Any]:
-    """Its fields; programs read what fixes it as one text, `mend`, or in its parts, `fix`."""
-    return {**asdict(finding), "mend": str(finding.fix)}
 
 
 def _parse() -> argparse.Namespace:

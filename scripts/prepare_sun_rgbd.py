@@ -27,6 +27,7 @@ from common.errors import UserError, run_program
 from common.files import check_folder, whole_file
 from common.progress import tracked
 from common.runtime.claims import claim_folder
+from common.text_files import to_bytes
 from scripts.preparation.archives import existing_places, extract_zip, find_archives
 from scripts.preparation.download import download
 from scripts.preparation.links import link
@@ -183,7 +184,7 @@ def write_list(path: Path, samples: list[RgbdFiles]) -> None:
         gap = "\t" if " " in sample.image + sample.depth else " "
         lines.append(gap.join((sample.image, sample.depth, f"{sample.focal:.7g}")))
     with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_bytes(to_bytes("\n".join(lines) + "\n"))
 
 
 def _find_archive(places: list[Path], name: str) -> Path | None:

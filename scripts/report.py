@@ -17,7 +17,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_program
-from common.files import whole_file
+from common.text_files import write_text
 from scripts.reporting import parts as parts
 
 STYLE_FILE = Path(__file__).resolve().parent / "reporting" / "report.css"
@@ -54,8 +54,7 @@ def write_report(run_dir: Path) -> Path:
     body = report_body(run_dir, results, stages, report_panels)
     style = STYLE_FILE.read_text(encoding="utf-8")
     report_path = run_dir / "report.html"
-    with whole_file(report_path) as temporary:
-        temporary.write_text(parts.page("LangDepth: demo report", style, body), encoding="utf-8")
+    write_text(report_path, parts.page("LangDepth: demo report", style, body))
     return report_path
 
 

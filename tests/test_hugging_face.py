@@ -80,9 +80,9 @@ def test_every_kind_of_text_model_encodes_the_same_in_any_batch(models, name):
 @pytest.mark.parametrize("name", list(MAKERS))
 def test_long_captions_are_cut_and_counted(models, name):
     encoder = text_encoder(f"hf:{models[name]}")
-    assert encoder.max_length == LONGEST.get(name, 12)
+    assert encoder.limit.longest == LONGEST.get(name, 12)
     long = [LONG, "a kitchen", f"{LONG} and a kitchen"]
-    assert encoder.count_cut(long) == (0 if name == "t5" else 2)
+    assert len(encoder.limit.find_cut(long)) == (0 if name == "t5" else 2)
     features = encoder.encode(long)
     assert torch.isfinite(features).all()
     if name in ("gpt2", "roberta"):  # read the first words only, which are the same
@@ -158,7 +158,9 @@ def test_dense_layer_length_case_and_prompt(bert):
     save_file(linear.state_dict(), bert / "2_Dense/model.safetensors")  # names without `linear.`
     torch.testing.assert_close(encode(bert, ["a kitchen"])[0], expected, atol=1e-5, rtol=0)
     write_json(bert / "sentence_bert_config.json", {"max_seq_length": 5, "do_lower_case": True})
-    assert text_encoder(f"hf:{bert}").count_cut(["a kitchen with a table", "a kitchen"]) == 1
+    assert (
+        len(text_encoder(f"hf:{bert}").limit.find_cut(["a kitchen with a table", "a kitchen"])) == 1
+    )
     prompts = {"prompts": {"query": "photo of "}, "default_prompt_name": "query"}
     write_json(bert / "config_sentence_transformers.json", prompts)
     prompted = encode(bert, ["kitchen"])
@@ -275,7 +277,7 @@ def test_the_real_minilm_knows_what_sentences_mean():
     captions = ["a kitchen with a stove", "a stove in a kitchen", "a car on a street"]
     features = encoder.encode(captions)
     assert features.shape == (3, 384)
-    assert encoder.max_length == 256
+    assert encoder.limit.longest == 256
     torch.testing.assert_close(features.norm(dim=1), torch.ones(3))
     near, far = features[0] @ features[1], features[0] @ features[2]
     assert near > 0.9

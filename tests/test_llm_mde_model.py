@@ -52,8 +52,8 @@ def test_the_caption_is_read_only_where_the_prompt_has_it():
 def test_the_context_limits_only_a_language_model_that_is_there():
     large = {"vision": {"image_size": [640, 640]}}
     with pytest.raises(UserError, match="reads 1024 tokens, of which 1600"):
-        tiny_model(**large).check_prompts(["A room."])
-    tiny_model(**large, language={"num_layers": 0}).check_prompts(["A room."])
+        tiny_model(**large).check_prompts({"a.png": "A room."}, SIZE)
+    tiny_model(**large, language={"num_layers": 0}).check_prompts({"a.png": "A room."}, SIZE)
 
 
 def test_the_state_holds_no_frozen_weights_and_refuses_others():

@@ -2,13 +2,16 @@
 
 import io
 import sys
+from pathlib import Path
 
+import open_clip.pretrained
 import pytest
 from conftest import evaluate, run_script, train
 
 from common import progress
 from common.config import REPO_ROOT
 from common.progress import progress_bar, tracked
+from common.runtime.hub import one_line_failure
 
 
 class Terminal(io.StringIO):
@@ -100,6 +103,17 @@ def test_only_the_first_process_shows_anything(monkeypatch, stream):
     assert sys.stderr.getvalue() == ""
 
 
+def test_a_download_of_a_library_writes_lines_too(tmp_path, capsys):
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(bytes(100_000))
+    with one_line_failure("weights", "ask"):
+        file = open_clip.pretrained.download_pretrained_from_url(
+            weights.as_uri(), str(tmp_path / "cache")
+        )
+    assert Path(file).stat().st_size == 100_000
+    assert written(capsys).startswith("downloading: 100kB/100kB (100 %), ")
+
+
 def test_one_module_draws_bars():
     """So that no program fills a log with them."""
     folders = (
@@ -112,7 +126,7 @@ def test_one_module_draws_bars():
         "llm_mde",
     )
     files = [path for folder in folders for path in (REPO_ROOT / folder).rglob("*.py")]
-    users = [path.name for path in files if "tqdm" in path.read_text(encoding="utf-8")]
+    users = [path.name for path in files if "import tqdm" in path.read_text(encoding="utf-8")]
     assert len(files) > 100
     assert users == ["progress.py"]
 

@@ -10,11 +10,15 @@ nothing, as in the published lists.
 """
 
 import codecs
+import json
 import os
 import re
+import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +26,7 @@ from common.config import REPO_ROOT
 from common.data.list_lines import NO_DEPTH, is_header, split_line
 from common.errors import UserError
 from common.files import read_bytes
+from common.text_files import to_text
 
 Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
@@ -45,6 +50,26 @@ class ListText:
     pairs: list[Pair]
     mistakes: list[str]
     notes: Notes
+
+
+def pack(values: list[Any]) -> bytes:
+    """Plain values in few bytes, as a checkpoint keeps them; `unpack` gives them back."""
+    return zlib.compress(json.dumps(values).encode(), level=1)
+
+
+def unpack(packed: bytes) -> list[Any]:
+    """Undo `pack`."""
+    return json.loads(zlib.decompress(packed))
+
+
+def pack_pairs(pairs: Iterable[Pair]) -> bytes:
+    """The pairs in few bytes."""
+    return pack([(pair.image, pair.depth) for pair in pairs])
+
+
+def unpack_pairs(packed: bytes) -> list[Pair]:
+    """Undo `pack_pairs`."""
+    return [Pair(*columns) for columns in unpack(packed)]
 
 
 def find_file(name: str, root: Path) -> Path:
@@ -79,10 +104,16 @@ def read_noted_list(path: Path) -> tuple[list[Pair], Notes]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes."""
+    """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes.
+
+    A name that is not UTF-8 keeps its bytes. `UnicodeError` for what is no text.
+    """
     content = read_bytes(path)
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if is_wide else "utf-8-sig").splitlines()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16").splitlines()
+    if b"\0" in content:
+        raise UnicodeError("it is no text")
+    return to_text(content.removeprefix(codecs.BOM_UTF8)).splitlines()
 
 
 def parse_list(path: Path, lines: list[str]) -> ListText:

@@ -1,6 +1,7 @@
 """Depth evaluation: the loop over a data set, its result, and the tables made from it."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +29,8 @@ from common.evaluation.protocols import (
     find_protocol,
     valid_mask,
 )
-from common.files import whole_file
 from common.progress import progress_bar
+from common.text_files import write_text
 
 Row = dict[str, Any]
 SUMMARY_KEYS = (
@@ -317,8 +318,7 @@ def _join(line: list[str], widths: list[int]) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` (see `result_dict`) as JSON; the file appears whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_csv(path: Path, result: EvalResult) -> None:
@@ -329,8 +329,9 @@ def write_csv(path: Path, result: EvalResult) -> None:
     names = list(result.per_image[0])
     scored = {row["image_path"] for row in result.per_image}
     failed = [f.image for f in result.failures if f.image not in scored]
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(result.per_image)
-        writer.writerows({"image_path": image} for image in failed)
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.per_image)
+    writer.writerows({"image_path": image} for image in failed)
+    write_text(path, table.getvalue())

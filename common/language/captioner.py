@@ -20,9 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
-from common.language.model_source import ModelSource, commit_of
-from common.runtime.hub import one_line_failure
+from common.language.model_source import ModelSource, commit_of, folder_sha256
+from common.runtime.hub import load_from_hub
 from common.runtime.precision import DTYPES
+from common.text_files import to_bytes
 
 CHAT_PROMPT = "Describe this picture in one short sentence."  # for models that are asked
 _ADVICE = (
@@ -46,11 +47,16 @@ class CaptionSettings:
     precision: str = "fp32"  # fp32, bf16 or fp16
 
     def provenance(self) -> dict[str, Any]:
-        """The settings with the model's commit, which needs no weights."""
-        with one_line_failure(f"model {self.model}", _ADVICE):
+        """The settings; the revision is the model's commit, or the hash of a folder's files."""
+        source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
+
+        def load() -> str | None:
             transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
-            source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
-            commit = commit_of(source)
+            return None if source.is_folder else commit_of(source)
+
+        commit = load_from_hub(f"model {self.model}", _ADVICE, load, source.is_folder)
+        if source.is_folder:
+            commit = f"sha256:{folder_sha256(self.model)}"
         return {**asdict(self), "revision": commit or self.revision}
 
 
@@ -61,11 +67,15 @@ class Captioner:
         self.settings, self.device = settings, device
         self.dtype = DTYPES[settings.precision]
         transformers.logging.set_verbosity_error()
-        with one_line_failure(f"model {settings.model}", _ADVICE):
-            self._processor = _load_processor(settings)
-            model: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+
+        def load() -> tuple[Any, Any]:
+            processor = _load_processor(settings)
+            return processor, transformers.AutoModelForImageTextToText.from_pretrained(
                 settings.model, revision=settings.revision, dtype=self.dtype
             )
+
+        is_folder = Path(settings.model).is_dir()
+        self._processor, model = load_from_hub(f"model {settings.model}", _ADVICE, load, is_folder)
         self._model = model.to(device).eval()
         self._is_chat = getattr(self._processor, "chat_template", None) is not None
 
@@ -203,5 +213,5 @@ def _question(prompt: str) -> list[dict[str, Any]]:
 
 
 def _seed(seed: int, key: str, number: int) -> int:
-    digest = hashlib.sha256(f"{seed} {number} {key}".encode()).digest()
+    digest = hashlib.sha256(to_bytes(f"{seed} {number} {key}")).digest()
     return int.from_bytes(digest[:7], "big")

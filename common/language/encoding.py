@@ -13,16 +13,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from common.errors import UserError
 from common.files import make_folder, whole_file
+from common.fingerprints import file_identity, take_fingerprint
+from common.language.caption_length import report_cut
 from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
 from common.progress import ProgressBar, progress_bar
+from common.text_files import to_bytes
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
@@ -35,9 +37,10 @@ def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
 
 
 def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
-    """What a packed file says of the images it was made from."""
-    list_sha256 = hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
-    return {"kind": "image", "encoder": encoder, "list_sha256": list_sha256}
+    """What a packed file says of the images (their names) and the encoder it was made from."""
+    list_sha256 = hashlib.sha256(to_bytes("\n".join(sorted(keys)))).hexdigest()
+    origin = {"kind": "image", "encoder": encoder, **encoder_identity(encoder)}
+    return {**origin, "list_sha256": list_sha256}
 
 
 def encode_captions(
@@ -50,13 +53,13 @@ def encode_captions(
 ) -> int:
     """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
 
-    more_origin: further entries of the file's provenance. `num_cut` there counts the distinct
-    captions that the encoder reads in part only.
+    more_origin: further entries of the file's provenance, which also says what the encoder reads
+    in part only (`report_cut`).
     """
     distinct = list(dict.fromkeys(captions.values()))
     row_of = {caption: row for row, caption in enumerate(distinct)}
     origin = text_origin(captions, encoder)
-    with PartFolder(path, " ".join([encoder, *encoder_identity(encoder).values()])) as parts:
+    with PartFolder(path, encoder) as parts:
         tower = text_encoder(encoder, device)
         encoded = parts.encode(
             distinct,
@@ -66,7 +69,8 @@ def encode_captions(
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [M, D]
         features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
-        provenance = {**origin, **tower.facts, "num_cut": tower.count_cut(distinct), **more_origin}
+        cut = report_cut(tower.limit.find_cut(distinct), captions)
+        provenance = {**origin, **tower.facts, **cut, **more_origin}
         write_features(path, list(captions), features, provenance)
     return len(distinct)
 
@@ -79,7 +83,8 @@ def encode_images(
     batch_size: int = 32,
     **more_origin: Any,
 ) -> None:
-    """Encode every image (key -> file) and pack the features."""
+    """Encode every image (key -> file) and pack the features, and which files those were."""
+    pictures = take_fingerprint(image_files)
     with PartFolder(path, encoder) as parts:
         tower = image_encoder(encoder, device)
         features = parts.encode(
@@ -89,25 +94,16 @@ def encode_images(
             "encoding images",
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
-        origin = {**image_origin(list(image_files), encoder), **more_origin}
-        write_features(path, list(image_files), features, origin)
-
-
-def file_identity(file: Path) -> str:
-    """Changes when the file does."""
-    try:
-        facts = file.stat()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    return f"{file} {facts.st_size} {facts.st_mtime_ns}"
+        origin = {**image_origin(list(image_files), encoder), **tower.facts, **more_origin}
+        write_features(path, list(image_files), features, origin, pictures)
 
 
 class PartFolder:
     """The folder `<path>.parts`; it stays after an error and goes when the block succeeds."""
 
-    def __init__(self, path: Path, made_with: str) -> None:
+    def __init__(self, path: Path, encoder: str) -> None:
         self.folder = path.with_name(path.name + ".parts")
-        self.made_with = made_with
+        self.made_with = " ".join([encoder, *encoder_identity(encoder).values()])
 
     def __enter__(self) -> "PartFolder":
         make_folder(self.folder)
@@ -145,7 +141,7 @@ class PartFolder:
         path = self.folder / f"{name[:32]}.safetensors"
         if path.is_file():
             try:
-                features = load_file(path)["features"]
+                features = load(path.read_bytes())["features"]
             except (OSError, SafetensorError, KeyError):
                 path.unlink()  # damaged from outside; made anew
             else:

@@ -7,7 +7,8 @@
 
 A packed file is one safetensors file: `features` fp16 [M, D] holds the distinct rows, `rows` int32
 [N] says which of them an image has, `paths` uint8 holds the N image keys, joined by newlines. Equal
-captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from.
+captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from;
+of image features, `pictures` int64 [N, 2] holds size and time of the image files.
 """
 
 import json
@@ -25,6 +26,8 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import retried, whole_file
+from common.fingerprints import Fingerprint
+from common.text_files import to_bytes, to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
 
@@ -133,12 +136,12 @@ def open_table(path: Path) -> FeatureTable:
 
 
 def _open_packed(path: Path) -> FeatureTable:
-    with safe_open(path, framework="pt") as file:
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
         features, rows, joined = (file.get_tensor(n) for n in ("features", "rows", "paths"))
         provenance = json.loads((file.metadata() or {}).get("provenance", "null"))
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(f"`features` is {features.dtype} {list(features.shape)}, not fp16 [M, D]")
-    keys = joined.numpy().tobytes().decode().split("\n")
+    keys = to_text(joined.numpy().tobytes()).split("\n")
     if len(keys) != len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(features):
         raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(features)} features do not fit")
     return FeatureTable(features, dict(zip(keys, rows.tolist(), strict=True)), provenance)
@@ -156,10 +159,29 @@ def _open_npz(path: Path) -> FeatureTable:
     return FeatureTable(features.flatten(1), rows, None)
 
 
+def read_pictures(path: Path) -> Fingerprint | None:
+    """Which image files the features of a packed file were made from; None: it does not say."""
+    if path.suffix == ".npz":
+        return None
+    with safe_open(path, framework="pt") as file:
+        if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
+            return None
+        facts = file.get_tensor("pictures").numpy()
+        names = tuple(file.get_tensor("paths").numpy().tobytes().decode().split("\n"))
+        return Fingerprint(names, facts, json.loads(file.metadata()["provenance"])["contents"])
+
+
 def write_features(
-    path: Path, keys: Sequence[str], features: Tensor, provenance: dict[str, Any]
+    path: Path,
+    keys: Sequence[str],
+    features: Tensor,
+    provenance: dict[str, Any],
+    pictures: Fingerprint | None = None,
 ) -> None:
-    """Pack `features` [N, D] of N image keys, equal rows once; the file appears whole or not."""
+    """Pack `features` [N, D] of N image keys, equal rows once; the file appears whole or not.
+
+    pictures: the files of these keys that they were made from.
+    """
     if len(keys) != len(features) or len(set(keys)) != len(keys) or not keys:
         raise ValueError(f"{len(keys)} keys ({len(set(keys))} distinct), {len(features)} features")
     half = features.detach().cpu().half()  # [N, D]
@@ -171,8 +193,11 @@ def write_features(
     tensors = {
         "features": half[first].contiguous(),  # [M, D]
         "rows": torch.tensor(rows, dtype=torch.int32),
-        "paths": torch.from_numpy(np.frombuffer("\n".join(keys).encode(), np.uint8).copy()),
+        "paths": torch.from_numpy(np.frombuffer(to_bytes("\n".join(keys)), np.uint8).copy()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
+    if pictures is not None:
+        tensors["pictures"] = torch.from_numpy(pictures.facts)  # int64 [N, 2]
+        origin["contents"] = dict(pictures.contents)
     with whole_file(path) as temporary:  # not by save_file: others could not read its files
         temporary.write_bytes(save(tensors, metadata={"provenance": json.dumps(origin)}))

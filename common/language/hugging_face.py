@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from common.errors import UserError
+from common.language.caption_length import CaptionLimit
 from common.language.model_source import ModelSource, commit_of, find_model
 from common.language.sentence_files import (
     PoolingMode,
@@ -25,7 +26,7 @@ from common.language.sentence_files import (
     read_settings,
 )
 from common.language.towers import Progress, encode_in_batches
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 
 _ADVICE = (
     "check text.encoder and the network, or name a local folder with config.json, weights and "
@@ -39,18 +40,22 @@ def load_hugging_face(spec: str, device: torch.device) -> "HuggingFaceTextEncode
     """The text encoder of `hf:NAME_OR_FOLDER[@REVISION]`, from the hub, its cache, or a folder."""
     source = find_model(spec)
     transformers.utils.logging.disable_progress_bar()
-    with one_line_failure(f"text model {spec}", _ADVICE):
+
+    def load() -> "HuggingFaceTextEncoder":
         settings = read_settings(source)
         tokenizer = _load_tokenizer(source, settings)
         model = _load_model(source, settings)
         dense = nn.Sequential(*(load_dense(source, path) for path in settings.dense))
         commit = commit_of(source, settings.subfolder)
-    if settings.pooling is not None and hasattr(model, "get_text_features"):
-        raise UserError(
-            f"encoder '{spec}': a model of text and images with a pooling of its own; take another"
-        )
-    facts = {} if commit is None else {"encoder_commit": commit}
-    return HuggingFaceTextEncoder(model, tokenizer, settings, dense, device, facts)
+        if settings.pooling is not None and hasattr(model, "get_text_features"):
+            raise UserError(
+                f"encoder '{spec}': a model of text and images with a pooling of its own; take "
+                "another"
+            )
+        facts = {} if commit is None else {"encoder_commit": commit}
+        return HuggingFaceTextEncoder(model, tokenizer, settings, dense, device, facts)
+
+    return load_from_hub(f"text model {spec}", _ADVICE, load, source.is_folder)
 
 
 class HuggingFaceTextEncoder:
@@ -66,14 +71,13 @@ class HuggingFaceTextEncoder:
         facts: dict[str, str],
     ) -> None:
         self.device, self.facts = device, facts
-        self.max_length = longest_input(model, tokenizer, settings)
+        self.limit = limit_of(model, tokenizer, settings)
         self._model = model.to(device)
         self._dense = dense.to(device).eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._settings = settings
         # SigLIP was trained on tokens padded to one length, and without a mask.
         self._is_siglip = model.config.model_type.startswith("siglip")
-        self._nothing = _words_for_nothing(tokenizer)
 
     def encode(
         self,
@@ -84,19 +88,12 @@ class HuggingFaceTextEncoder:
         """float32 [N, D] on the CPU."""
         return encode_in_batches(captions, batch_size, self._encode_batch, progress)
 
-    def count_cut(self, captions: Sequence[str]) -> int:
-        """How many of the captions have more tokens than the network reads."""
-        if self.max_length is None or not captions:
-            return 0
-        tokens = self._tokenizer(self._sentences(captions)).input_ids
-        return sum(len(sentence) > self.max_length for sentence in tokens)
-
     def _encode_batch(self, captions: Sequence[str]) -> Tensor:
         tokens = self._tokenizer(
-            self._sentences(captions),
+            sentences_of(captions, self._tokenizer, self._settings),
             padding="max_length" if self._is_siglip else True,
-            truncation=self.max_length is not None,
-            max_length=self.max_length,
+            truncation=self.limit.longest is not None,
+            max_length=self.limit.longest,
             return_attention_mask=True,
             return_tensors="pt",
         ).to(self.device)
@@ -104,12 +101,6 @@ class HuggingFaceTextEncoder:
         if self._is_siglip:
             del tokens["attention_mask"]
         return self._dense(self._features(tokens, mask))
-
-    def _sentences(self, captions: Sequence[str]) -> list[str]:
-        sentences = [self._settings.prompt + caption for caption in captions]
-        if self._settings.lowercase:
-            sentences = [sentence.lower() for sentence in sentences]
-        return [sentence or self._nothing for sentence in sentences]
 
     def _features(self, tokens: Any, mask: Tensor) -> Tensor:
         """Features [B, C] before the linear layers."""
@@ -141,6 +132,50 @@ def pool(states: Tensor, mask: Tensor, mode: PoolingMode) -> Tensor:
         case "lasttoken":
             last = (mask.sum(1) - 1).clamp(min=0)  # [B]
             return states[torch.arange(len(states), device=mask.device), last]
+
+
+def load_hugging_face_limit(spec: str) -> CaptionLimit:
+    """How much `hf:NAME_OR_FOLDER[@REVISION]` reads of a caption; needs no weights."""
+    source = find_model(spec)
+
+    def load() -> CaptionLimit:
+        settings = read_settings(source)
+        tokenizer = _load_tokenizer(source, settings)
+        config = transformers.AutoConfig.from_pretrained(
+            source.name, **source.options(settings.subfolder)
+        )
+        kind = _class_for(config)
+        build = getattr(kind, "from_config", None) or kind._from_config
+        with torch.device("meta"):
+            return limit_of(build(config), tokenizer, settings)
+
+    return load_from_hub(f"the tokenizer of {spec}", _ADVICE, load, source.is_folder)
+
+
+def limit_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: SentenceSettings
+) -> CaptionLimit:
+    """How much of a caption is read of this network and tokenizer."""
+
+    def encode(captions: Sequence[str]) -> list[list[int]]:
+        sentences = sentences_of(captions, tokenizer, settings)
+        return tokenizer(sentences, add_special_tokens=False, verbose=False).input_ids
+
+    def decode(tokens: list[int]) -> str:
+        return str(tokenizer.decode(tokens))
+
+    num_marks = tokenizer.num_special_tokens_to_add()
+    return CaptionLimit(encode, decode, num_marks, longest_input(model, tokenizer, settings))
+
+
+def sentences_of(
+    captions: Sequence[str], tokenizer: PreTrainedTokenizerBase, settings: SentenceSettings
+) -> list[str]:
+    """What the tokenizer is given."""
+    sentences = [settings.prompt + caption for caption in captions]
+    if settings.lowercase:
+        sentences = [sentence.lower() for sentence in sentences]
+    return [sentence or _words_for_nothing(tokenizer) for sentence in sentences]
 
 
 def longest_input(

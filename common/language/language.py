@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.errors import UserError
-from common.language.captions import read_captions, require_captions
+from common.language.captions import captions_sha256, read_captions, require_captions
 from common.language.controls import (
     LENDING,
     choose_lenders,
@@ -36,6 +38,7 @@ from common.language.features import (
     load_text_features,
     names_in,
 )
+from common.language.provenance import describe_provenance
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ class Language:
             "image_feature": None if image is None else image[key],
         }
 
+    def sample(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What tells these words from others: a hash of all captions, the features of some images.
+
+        Features [S, D] and not their hash: another machine may encode a little differently.
+        """
+        some = keys[:: -(-len(keys) // _NUM_SAMPLED)]
+        stores = {"text": self.text_features, "image": self.image_features}
+        features = {
+            kind: torch.stack([store[key] for key in some])
+            for kind, store in stores.items()
+            if store is not None
+        }
+        own = {key: self.captions[key] for key in keys if key in self.captions}
+        return {"captions_sha256": captions_sha256(own), **features}
+
     def check(self, keys: Sequence[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
         require_captions(keys, self.captions or None)
@@ -74,6 +92,7 @@ class Language:
 
 
 NO_LANGUAGE = Language()
+_NUM_SAMPLED = 16  # images whose features tell two sets of features apart
 
 
 def read_all_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:
@@ -110,10 +129,12 @@ def load_language(
         words = _new_words(text, label, list(files), needs, place, category_of)
     if needs.image_dim is None:
         return words
-    images = load_image_features(text.image_features, text.encoder, files, place)
+    images, notes = load_image_features(text.image_features, text.encoder, files, place)
     _check_length("image", images, needs.image_dim)
     require_features(files, images, "image", "the image features")
-    return replace(words, image_features=images)
+    told = tuple(f"{label}: {note}" for note in notes)
+    notes = (*words.notes, *told, *_notes_of(label, images))
+    return replace(words, image_features=images, notes=notes)
 
 
 def _own_words(
@@ -131,7 +152,7 @@ def _own_words(
     store = load_text_features(text, captions, place, keys=files, label=f"text_{label}")
     _check_length("text", store, needs.text_dim)
     require_features(files, store, "text", "text.features or text.captions")
-    return Language(own, store, notes=_describe_cut(label, store))
+    return Language(own, store, notes=_notes_of(label, store))
 
 
 def _lent_words(
@@ -174,7 +195,7 @@ def _new_words(
         check_encoder_of(ready, text.encoder)
     store = encode_once(sentences, text.encoder, place, f"text_{label}")
     _check_length("text", store, needs.text_dim)
-    return Language(sentences, store, notes=(*notes, *_describe_cut(label, store)))
+    return Language(sentences, store, notes=(*notes, *_notes_of(label, store)))
 
 
 def require_features(keys: Iterable[str], store: FeatureStore, kind: str, where_from: str) -> None:
@@ -196,15 +217,10 @@ def _check_length(kind: str, store: FeatureStore, wanted: int) -> None:
         )
 
 
-def _describe_cut(label: str, store: FeatureStore) -> tuple[str, ...]:
-    """A line for the log where an encoder read captions in part only."""
-    origins = [origin or {} for origin in store.provenance]
-    return tuple(
-        f"{label}: {origin['num_cut']} distinct captions are longer than what {origin['encoder']} "
-        "reads; it read their beginning"
-        for origin in origins
-        if origin.get("num_cut")
-    )
+def _notes_of(label: str, store: FeatureStore) -> tuple[str, ...]:
+    """What the log should say of how the features were made."""
+    lines = [line for origin in store.provenance for line in describe_provenance(origin)]
+    return tuple(f"{label}: {line}" for line in lines)
 
 
 def _digests(store: FeatureStore, keys: Iterable[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.images.reading import read_image
+from common.language.caption_length import CaptionLimit
 
 READERS = 4  # threads that decode and resize images
 Progress = Callable[[int], object]  # called with the size of each finished batch
@@ -23,6 +24,7 @@ class TextEncoder(Protocol):
     """Captions -> L2-normalized features, the same whatever the batch."""
 
     facts: dict[str, str]  # for the provenance of features, beside the encoder's name
+    limit: CaptionLimit
 
     def encode(
         self, captions: Sequence[str], batch_size: int = 256, progress: Progress = ...
@@ -30,13 +32,11 @@ class TextEncoder(Protocol):
         """float32 [N, D] on the CPU."""
         ...
 
-    def count_cut(self, captions: Sequence[str]) -> int:
-        """How many of the captions are longer than what the encoder reads of them."""
-        ...
-
 
 class ImageEncoder(Protocol):
     """Image files -> L2-normalized features."""
+
+    facts: dict[str, str]  # for the provenance of features, beside the encoder's name
 
     def encode(
         self, files: Sequence[str | Path], batch_size: int = 32, progress: Progress = ...
@@ -52,13 +52,13 @@ class TowerTextEncoder:
         self,
         tokenize: Callable[[list[str]], Tensor],
         features: Callable[[Tensor], Tensor],
-        is_cut: Callable[[str], bool],
+        limit: CaptionLimit,
         device: torch.device,
+        facts: dict[str, str] | None = None,
     ) -> None:
         """tokenize: B captions -> [B, L]. features: [B, L] -> [B, D]."""
-        self.facts: dict[str, str] = {}
-        self.device = device
-        self._tokenize, self._features, self._is_cut = tokenize, features, is_cut
+        self.device, self.facts, self.limit = device, facts or {}, limit
+        self._tokenize, self._features = tokenize, features
 
     def encode(
         self,
@@ -68,10 +68,6 @@ class TowerTextEncoder:
     ) -> Tensor:
         """float32 [N, D] on the CPU."""
         return encode_in_batches(captions, batch_size, self._encode_batch, progress)
-
-    def count_cut(self, captions: Sequence[str]) -> int:
-        """How many of the captions have more tokens than the tower reads."""
-        return sum(map(self._is_cut, captions))
 
     def _encode_batch(self, captions: Sequence[str]) -> Tensor:
         return self._features(self._tokenize(list(captions)).to(self.device))
@@ -85,9 +81,10 @@ class TowerImageEncoder:
         preprocess: Callable[[Image.Image], Tensor],
         features: Callable[[Tensor], Tensor],
         device: torch.device,
+        facts: dict[str, str] | None = None,
     ) -> None:
         """preprocess: picture -> [3, S, S]. features: [B, 3, S, S] -> [B, E]."""
-        self.device = device
+        self.device, self.facts = device, facts or {}
         self._preprocess, self._features = preprocess, features
 
     def encode(

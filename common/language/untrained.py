@@ -4,6 +4,7 @@ They tell captions (and images) apart and know nothing about what they mean.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import open_clip
 import torch
@@ -11,7 +12,8 @@ from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.language.clip import is_cut_by
+from common.language.caption_length import CaptionLimit
+from common.language.clip import limit_of
 from common.language.towers import TowerImageEncoder, TowerTextEncoder
 
 UNTRAINED_DIM = 1024  # as CLIP RN50
@@ -50,9 +52,14 @@ class UntrainedTextTower(nn.Module):
 
 def load_untrained_text(seed: int, device: torch.device) -> TowerTextEncoder:
     """The random text encoder of `seed`."""
-    tokenizer = open_clip.SimpleTokenizer(context_length=UntrainedTextTower.CONTEXT_LENGTH)
+    tokenizer = _tokenizer()
     tower = _seeded(UntrainedTextTower, seed).to(device)
-    return TowerTextEncoder(tokenizer, tower, is_cut_by(tokenizer), device)
+    return TowerTextEncoder(tokenizer, tower, limit_of(tokenizer), device)
+
+
+def load_untrained_limit() -> CaptionLimit:
+    """How much the random text encoders read of a caption."""
+    return limit_of(_tokenizer())
 
 
 def load_untrained_images(seed: int, device: torch.device) -> TowerImageEncoder:
@@ -70,6 +77,11 @@ def parse_seed(spec: str) -> int:
             f"is a whole number of at most {MAX_SEED_DIGITS} digits"
         )
     return int(seed)
+
+
+@lru_cache
+def _tokenizer() -> open_clip.SimpleTokenizer:
+    return open_clip.SimpleTokenizer(context_length=UntrainedTextTower.CONTEXT_LENGTH)
 
 
 def _image_tower() -> nn.Module:

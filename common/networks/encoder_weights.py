@@ -26,10 +26,11 @@ from torch import Tensor
 
 from common.config_values import resolve_path
 from common.errors import UserError
+from common.networks.normalization import reading_of, require_known_reading
 from common.networks.published.names import from_published, published_file, read_safely
 from common.networks.swin import SwinEncoder
 from common.networks.timm_encoder import PREFIX, TimmEncoder, create_body
-from common.runtime.hub import one_line_failure
+from common.runtime.hub import load_from_hub
 
 Log = Callable[[str], None]
 KEY = "model.encoder.weights"
@@ -37,6 +38,7 @@ COMPUTED = ("relative_position_index", "attn_mask")  # from the window size
 COUNT = "num_batches_tracked"  # which batch normalization keeps, and nobody reads
 KINDS = {"weight", "bias", "running_mean", "running_var", COUNT}  # by order, the same kind too
 MOST_LEFT_OVER = 12  # tensors after the features: a last convolution, its norm, a classifier
+_NO_NETWORK = "check the network, or give a .pth file"
 OPTIONAL = ("norms.", "position")  # no part of a classifier: an encoder may start them anew
 
 
@@ -91,13 +93,9 @@ def _from_timm(name: str) -> dict[str, Tensor]:
     if name not in (*tagged, *timm.list_models("swin_*")):
         near = difflib.get_close_matches(name, tagged, n=1, cutoff=0)
         raise UserError(f"{KEY}: timm has no model {name}; nearest: {near[0]}")
-    try:
-        model = timm.create_model(name, pretrained=True)
-    except Exception as error:  # the hub's own errors are of many kinds
-        raise UserError(
-            f"{KEY}: cannot download timm:{name} ({type(error).__name__}); "
-            "check the network, or give a .pth file"
-        ) from error
+    model = load_from_hub(
+        f"timm:{name}", _NO_NETWORK, lambda: timm.create_model(name, pretrained=True)
+    )
     return {f"body.{key}": value for key, value in model.state_dict().items()}
 
 
@@ -147,10 +145,14 @@ def _start_timm(encoder: TimmEncoder, weights: str, log: Log) -> None:
         weights = f"{PREFIX}{encoder.name}"
     own = encoder.body.state_dict()
     if weights.startswith(PREFIX):
+        _check_reading(encoder.name, weights)
         found = _pretrained(encoder, weights.removeprefix(PREFIX))
     else:
         found = _read(weights, "name one, or `pretrained`")
-        found = _body_of(_of_this_project(found)) or found
+        ours = _body_of(_of_this_project(found))
+        if not ours:
+            require_known_reading(encoder.name, _path(weights), "model.encoder.name", PREFIX)
+        found = ours or found
     used = _by_name(own, found)
     how, misfit = "by name", _misfit(own, used)
     if misfit is not None:
@@ -164,14 +166,28 @@ def _start_timm(encoder: TimmEncoder, weights: str, log: Log) -> None:
     encoder.body.load_state_dict(used, strict=False)
     log(
         f"encoder starts from {weights}: {how}: {len(used)} tensors; left over, so unused: "
-        f"{_listed(_left_over(used, found))}"
+        f"{_listed(_left_over(used, found))}; images with {reading_of(encoder.name)}"
     )
+
+
+def _check_reading(name: str, weights: str) -> None:
+    """The encoder reads images as its name says, which must be as its weights do."""
+    own, theirs = reading_of(name), reading_of(weights.removeprefix(PREFIX))
+    if own != theirs:
+        raise UserError(
+            f"{KEY}: {weights} reads images with {theirs}, {PREFIX}{name} with {own}; set "
+            f"model.encoder.name={weights} {KEY}=pretrained"
+        )
 
 
 def _pretrained(encoder: TimmEncoder, name: str) -> Mapping[str, Tensor]:
     """timm's weights, fitted by timm to the image size."""
-    with one_line_failure(f"timm:{name}", "check the network, or give a .pth file"):
-        return create_body(name, encoder.image_size, pretrained=True).state_dict()
+    body = load_from_hub(
+        f"timm:{name}",
+        _NO_NETWORK,
+        lambda: create_body(name, encoder.image_size, pretrained=True),
+    )
+    return body.state_dict()
 
 
 def _by_name(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -233,7 +249,7 @@ def _left_over(used: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[
 
 def _read(name: str, advice: str) -> dict[str, Tensor]:
     """The weights in a file of tensors (.pth, .pt, .safetensors); no pickled code runs."""
-    path = resolve_path(name.removeprefix("file:"), typed_by_hand=True)
+    path = _path(name)
     if not path.is_file():
         raise UserError(f"{KEY}: no file {path}; {advice}, or set it to null")
     if path.suffix == ".safetensors":
@@ -242,6 +258,10 @@ def _read(name: str, advice: str) -> dict[str, Tensor]:
     if isinstance(content.get("state_dict"), dict):  # as timm's and many training programs write
         content = {"model": content["state_dict"]}
     return published_file(content, path).weights
+
+
+def _path(name: str) -> Path:
+    return resolve_path(name.removeprefix("file:"), typed_by_hand=True)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

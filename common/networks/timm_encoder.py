@@ -15,8 +15,8 @@ from timm.layers import Format
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.networks.layers import Freezable, padded_size
+from common.networks.normalization import from_imagenet
 
 KEY = "model.encoder.name"
 PREFIX = "timm:"
@@ -49,7 +49,7 @@ class TimmEncoder(Freezable):
         self.channels_last = getattr(body, "output_fmt", Format.NCHW) == Format.NHWC
         if activation_checkpointing:
             _checkpoint_activations(name, body)
-        scale, shift = _from_imagenet(body.pretrained_cfg)
+        scale, shift = from_imagenet(body.pretrained_cfg)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
         self.only_size: torch.Size | None = None
@@ -126,14 +126,6 @@ def _checkpoint_activations(name: str, body: nn.Module) -> None:
             f"model.encoder.activation_checkpointing: timm:{name} cannot do it; set it to false"
         )
     body.set_grad_checkpointing(True)  # type: ignore[operator]
-
-
-def _from_imagenet(pretrained: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Factor and offset [1, 3, 1, 1] from this project's normalization to the pretrained one."""
-    our_mean, our_std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    their_mean, their_std = torch.tensor(pretrained["mean"]), torch.tensor(pretrained["std"])
-    scale, shift = our_std / their_std, (our_mean - their_mean) / their_std
-    return scale.view(1, 3, 1, 1), shift.view(1, 3, 1, 1)
 
 
 def _check_shapes(encoder: TimmEncoder, image: Tensor) -> None:

@@ -135,7 +135,7 @@ def _check_sizes(dataset: DepthDataset, rule: ScoringRule, num_images: int) -> N
 
 def check_outputs(folder: Path, model: nn.Module) -> None:
     """Try every place of a run's folder, and the space for its checkpoints."""
-    for name in ("checkpoints/last.pt", "panels/val.png", "tensorboard/events"):
+    for name in ("checkpoints/last.pt", "panels/val", "tensorboard/events", "profile/trace"):
         check_output(folder / name)
     for name in ("log.txt", "metrics.jsonl"):
         check_output(folder / name, appends=True)

@@ -8,6 +8,7 @@ from common.data.data_config import DataConfig
 from common.engine.train_config import TrainConfig
 from common.evaluation.scoring import EvalConfig
 from common.language.features import TextConfig
+from common.text_files import is_whole_text
 
 MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
 
@@ -27,6 +28,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:
             raise ValueError(f"experiment: '{self.experiment}' must be a plain folder name")
+        for name in ("experiment", "output_root"):
+            if not is_whole_text(value := str(getattr(self, name))):
+                raise ValueError(
+                    f"{name}: {ascii(value)} is not UTF-8, and TensorBoard writes to no other "
+                    "folder; choose another"
+                )
         require_at_least(0, self, "seed")
         if self.seed > MAX_SEED:
             raise ValueError(f"seed: must be at most {MAX_SEED}, not {self.seed}")

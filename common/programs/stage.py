@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.engine.optimization import adam
 from common.errors import UserError
-from common.language.language import Needs
+from common.language.language import Language, Needs
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
@@ -84,12 +84,18 @@ def _nothing(model: nn.Module, config: Any, given: Any) -> None:
     pass
 
 
+def _any_words(model: nn.Module, language: Language, size: tuple[int, int]) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stage, or one recipe of it.
 
     build: (config, earlier network or None) -> the network, weights drawn from torch's generator.
     prepare: (network, config, data): refuses data that do not fit, before there is a run folder.
+    check_words: (network, the words of a split, size of its largest image): refuses words that the
+    network cannot read, before anything is scored.
     start: gives a built network its first weights: statistics of the data, earlier stages' weights,
     pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
@@ -116,6 +122,7 @@ class Stage:
     parameters: Callable[[Any, Any], list]
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
     prepare: Callable[[Any, Any, Data], None] = _nothing
+    check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words
     start: Callable[[Any, Any, Start], None] = _nothing
     earlier: EarlierStage | None = None
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts

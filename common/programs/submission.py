@@ -63,6 +63,7 @@ def export_submission(
     if processes.is_main and language.notes:
         print(*language.notes, sep="\n", file=sys.stderr)
     images = BenchmarkImages(files, language)
+    stage.check_words(model, language, config.data.data_set.crop_size or config.data.size)
     max_depth = min(config.data.max_depth, FARTHEST)
     with _shared_folder(path.with_name(f".{path.name}.parts"), processes) as folder:
         counts = _predict_images(

@@ -140,7 +140,8 @@ class Claim:
         if self.lost_to is not None:
             raise UserError(
                 f"{self.target} was taken over by {self.lost_to}, because this process "
-                f"({self.me.pid}) was silent for {SILENCE_SECONDS:g} s; it stops here, so that only one writes"
+                f"({self.me.pid}) was silent for {SILENCE_SECONDS:g} s; it stops here, so that "
+                "only one writes"
             )
 
     def release(self) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from common.language.captions import captions_sha256, parse_entry
+from common.language.captions import captions_sha256, sift_entries
 from common.language.feature_files import FeatureStore, FeatureTable, open_table
 from common.language.features import Resolve, TextConfig, names_in
+from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.commands import Commands
 from scripts.doctor_checks.findings import (
     Finding,
@@ -25,6 +26,7 @@ from scripts.doctor_checks.findings import (
     settings,
     some_of,
 )
+from scripts.doctor_checks.lengths import check_cut, check_prompts, cut_finding
 
 ImageKeys = dict[str, list[str]]  # list name -> image keys
 _NUM_CHECKED_ROWS = 20_000
@@ -38,14 +40,21 @@ def check_text(
     commands: Commands,
     flip: bool = True,
     is_needed: bool = True,
+    llm_mde: LLMMDEConfig | None = None,
 ) -> list[Finding]:
     """Captions, text features and image features of all lists.
 
     commands: what makes each of them, see `commands_for`.
     flip: training flips images.
     is_needed: a caption file that is not there is a problem, and not a note.
+    llm_mde: its config, whose language model reads the captions in place of `text.encoder`.
     """
     captions, findings = _check_captions(text, keys, resolve, commands["caption"], flip, is_needed)
+    used = _used(captions, keys)
+    if llm_mde is not None:
+        findings += check_prompts(llm_mde, used)
+    elif used and not text.features:
+        findings += check_cut(text, used)
     findings += _check_features(
         "text", text.features, text, keys, resolve, captions, *_encoding(commands, "encode")
     )
@@ -92,22 +101,14 @@ _WITHOUT = "a network without words needs none: text.captions=null"
 def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
     """The good lines of a caption file, and one finding about all the others."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        line = f"cannot read the caption file {path}: {error}"
-        return {}, [problem("caption_unreadable", line, [str(path)], "not a UTF-8 text file")]
-    captions, bad = {}, []
-    for number, line in enumerate(lines, 1):
-        try:
-            if line.strip():
-                entry = parse_entry(line, f"{path}:{number}")
-                captions[entry["image"]] = entry["caption"].strip()
-        except UserError as error:
-            bad.append(str(error))
+        entries, bad = sift_entries(path)
+    except UserError as error:
+        return {}, [problem("caption_unreadable", str(error), [str(path)])]
+    captions = {key: entry["caption"].strip() for key, entry in entries.items()}
     if not bad:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
-    cause = "empty captions, or a file that was cut off or edited by hand"
+    cause = "empty captions, half characters, or a file that was cut off or is not UTF-8"
     fix = advice('each line must be {"image": "<path as in the list>", "caption": "..."}')
     return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 
@@ -152,8 +153,12 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
+def _used(captions: dict[str, str], keys: ImageKeys) -> dict[str, str]:
+    return {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+
+
 def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
-    used = {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+    used = _used(captions, keys)
     findings = []
     distinct = Counter(used.values())
     if len(used) >= 20 and len(distinct) <= len(used) / 100:
@@ -231,7 +236,7 @@ def _origin(
     if made is None:
         text = f"{path.name} does not say which encoder made it; the config names {encoder}"
         return [note("feature_origin", text)]
-    findings = []
+    findings = cut_finding(made, made.get("encoder", encoder))
     if made.get("encoder", encoder) != encoder:
         text = f"{path.name} was made with {made['encoder']}, the config asks for {encoder}"
         cause = "text.encoder was changed, or these are features of another run"

@@ -17,6 +17,7 @@ from common.data.data_set import ListFile
 from common.errors import UserError
 from common.files import whole_file
 from common.progress import tracked
+from common.text_files import to_bytes
 from scripts.preparation.eigen import EIGEN_TRAIN_DRIVES
 from scripts.preparation.kitti_frames import KittiFrame, focal_length, list_line
 from scripts.preparation.kitti_tree import Tree
@@ -95,7 +96,7 @@ def write_list(path: Path, rows: list[ListRow], raw: Path) -> bytes:
     ]
     if not lines:
         raise UserError(f"no frame is left for {path.name}; check --raw and --depth")
-    data = "\n".join(lines).encode()
+    data = to_bytes("\n".join(lines))
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
     return data

@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.files import whole_file
 from common.images.reading import FolderIndex
 from common.progress import tracked
+from common.text_files import to_bytes
 
 FOCAL = "518.8579"  # pixels, the same in every published line
 
@@ -61,7 +62,7 @@ def make_list(root: Path, listed: ListFile, images: Path, prefix: str = "") -> L
         if not lines or len(lines) * MIN_SHARE > listed.num_lines:
             return None
         with whole_file(path) as temporary:
-            temporary.write_bytes("\n".join(lines).encode())  # published lists have no last newline
+            temporary.write_bytes(to_bytes("\n".join(lines)))  # published lists end so
     return check_list(path, listed, images, written)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
 from common.evaluation.scoring import write_json
-from common.files import whole_file
+from common.text_files import write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
 
@@ -31,11 +31,9 @@ def write_few_shot_report(
     results_file, table_file, chart_file = (folder / name for name in REPORT_FILES)
     write_json(results_file, content)
     text = format_summary(table)
-    with whole_file(table_file) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(table_file, text + "\n")
     if any(math.isfinite(entry["mean"]["abs_rel"]) for entry in table):
-        with whole_file(chart_file) as temporary:
-            temporary.write_text(draw_abs_rel(table), encoding="utf-8")
+        write_text(chart_file, draw_abs_rel(table))
     return text
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import whole_file
+from common.runtime.torchscript import is_archive, read_archive
 
 # What a file holds. `prior`: the stage 1 file of a stage 3, whose own depth head nobody reads.
 Kind = Literal["stage1", "stage2", "stage3", "prior", "joint", "backbone"]
@@ -193,8 +194,13 @@ def detect_kind(state: Mapping[str, Tensor]) -> Kind | None:
 
 
 def read_safely(path: Path) -> dict[str, Any]:
-    """Load a file of tensors, plain values and numpy numbers; no pickled code runs."""
+    """Load a file of tensors, plain values and numpy numbers, or the tensors of an archive.
+
+    No pickled code and no TorchScript runs.
+    """
     try:
+        if path.is_file() and is_archive(path):
+            return dict(read_archive(path))
         with torch.serialization.safe_globals(_numpy_types()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

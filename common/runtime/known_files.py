@@ -1,0 +1,34 @@
+"""Published files known by their contents: many an address names the SHA-256 of what lies there."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_BLOCK = 2**20  # bytes
+
+
+def find_by_sha256(file: Path, addresses: Mapping[str, str]) -> str | None:
+    """The name whose address names the file's SHA-256; None: none of them does."""
+    starts = {name: sha256_in(address) for name, address in addresses.items()}
+    if not any(starts.values()):
+        return None
+    own = _sha256(file)
+    return next((name for name, start in starts.items() if start and own.startswith(start)), None)
+
+
+def sha256_in(address: str) -> str:
+    """The SHA-256 or its first 8 digits, in the two usual ways of writing it; "": there is none.
+
+    `.../<64 digits>/RN50.pt` is OpenAI's way, `.../rn50-455df137.pt` that of torch.hub.
+    """
+    found = re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.\w+$", address)
+    return (found[1] or found[2]) if found else ""
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

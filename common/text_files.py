@@ -1,0 +1,52 @@
+"""Text that can always be written, whatever the names in it.
+
+The name of a file is bytes, which need not be UTF-8. Python reads such bytes as halves of
+characters (`os.fsdecode`), which no text file may hold. Where names are read again, they keep their
+bytes (`to_bytes`, `to_text`). Text for people, and JSON, has `\\udce9` for the byte E9.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.files import whole_file
+
+ESCAPED = "backslashreplace"  # the `errors` of a text file for people
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8; a file's name in it as the bytes it has on disk. ValueError for half a character."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def to_text(data: bytes) -> str:
+    """Undo `to_bytes`; any bytes will do."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def is_whole_text(text: str) -> bool:
+    """Whether all of it is characters: no half of one, and no byte of a name that is not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """A name in UTF-8 for the file: its own, or a link's, for libraries that take no other."""
+    if is_whole_text(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, f"link{path.suffix}")
+        link.symlink_to(path.absolute())
+        yield link
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file for people, or JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=ESCAPED, newline="\n")
