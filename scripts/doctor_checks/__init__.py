@@ -4,10 +4,6 @@ What a check says:  findings; causes (why files are missing), commands (what mak
                     list_edits (copies of a list, corrected), report_text (lines and JSON)
 Lists and files:    lists, files, duplicates (test images in training), disk
 A decoded sample:   pixels (measures it), judge_files, judge_depth, judge_unit, units
-<<<<<<< HEAD
-Text:               text (captions and features)
-The last word:      training (what training itself would refuse)
-=======
 Text and features:  text, lengths (what is cut), pictures (of which image features were made)
->>>>>>> main
+The last word:      training (what training itself would refuse)
 """
