@@ -17,7 +17,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
@@ -36,13 +35,11 @@ from common.errors import UserError, run_program
 from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.scoring import EvalConfig
 from common.files import check_output
-from common.images.crops import NYU_SIZE
-from common.language.features import TextConfig
 from common.programs.preflight import check_configured_data, check_evaluation
-from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from common.text_files import write_text
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
+from scripts.doctor_checks.doctor_config import DoctorConfig, load
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
 from scripts.doctor_checks.files import (
     ListedFiles,
@@ -54,7 +51,6 @@ from scripts.doctor_checks.files import (
 from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
-from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
 from scripts.doctor_checks.pixels import probe_pair
 from scripts.doctor_checks.text import check_text, text_feature_length
@@ -62,21 +58,6 @@ from scripts.doctor_checks.text import check_text, text_feature_length
 WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
 VAL_SHARE = DataConfig.val_share
-
-
-@dataclass(frozen=True)
-class DoctorConfig:
-    """The keys of a run's config that concern its data."""
-
-    data: DataConfig
-    text: TextConfig = field(default_factory=TextConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
-    output_root: Path = REPO_ROOT / "runs"
-    hub_timeout: float = HUB_TIMEOUT
-    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
-
-    def __post_init__(self) -> None:
-        check_hub_timeout(self.hub_timeout)
 
 
 @dataclass(frozen=True)
@@ -109,33 +90,6 @@ def main() -> None:
     if arguments.json:
         write_doctor_report(resolve_path(arguments.json, True), report)
     sys.exit(1 if report.problems else 0)
-
-
-def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
-    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
-    tree: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    merge_yaml(tree, sources, find_yaml(yaml_name))
-    others = tree.keys() - {f.name for f in fields(DoctorConfig)}
-    if root:
-        overrides = [f"data.root={resolve_path(root, True)}", *overrides]
-    apply_overrides(tree, sources, overrides, DoctorConfig)
-    kept = {name: value for name, value in tree.items() if name not in others}
-    # Files that change only the data of a run leave the size out.
-    height, width = DATA_SETS[data].crop_size or NYU_SIZE
-    section = kept.setdefault("data", {})
-    kept["data"] = {"name": data, "height": height, "width": width, **section}
-    config = build_config(DoctorConfig, kept, sources)
-    set_hub_timeout(config.hub_timeout)
-    if config.data.name != data:
-        raise UserError(
-            f"{yaml_name} is about data.name={config.data.name}, not {data}: call doctor.py "
-            f"{config.data.name}, or name another --config"
-        )
-    if not config.data.root.is_dir():
-        fix = commands_for(config.data, config.text, yaml_name)["prepare"]
-        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:

@@ -4,5 +4,6 @@ What a check says:  findings; causes (why files are missing), commands (what mak
                     list_edits (copies of a list, corrected)
 Lists and files:    lists, files, duplicates (test images in training), disk
 A decoded sample:   pixels (measures it), judge_files, judge_depth, judge_unit, units
-Text:               text (captions and features)
+Text:               text (captions and features), lengths (of captions and prompts)
+What it is told:    doctor_config
 """
