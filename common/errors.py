@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
+# What gloo and NCCL say when another process has gone.
+_LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+
 
 class UserError(Exception):
     """A mistake the user can fix; its message is one line: what is wrong, where, what to do."""
@@ -42,22 +45,40 @@ def _run(main: Callable[[], None]) -> int:
     """Run `main` and return the exit code."""
     try:
         main()
-    except UserError as error:
-        if not _told_together(str(error)):
-            _print_error(str(error))
-        return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing was lost", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:
         if isinstance(stop.code, int) or stop.code is None:
             return stop.code or 0
         raise
-    except RuntimeError:  # torch's, also when another process has gone
-        if not _told_together(None):
+    except Exception as error:
+        line = _describe(error)
+        # torch's errors may follow from a mistake that another process has told.
+        is_told = _told_together(line) if line or isinstance(error, RuntimeError) else False
+        if not is_told and line is None:
             raise
+        if not is_told and line is not None:
+            _print_error(line)
         return 2
     return 0
+
+
+def _describe(error: Exception) -> str | None:
+    """The line of an error that is no fault of the program; None: a programmer's mistake."""
+    from common.shortages import as_shortage  # which needs this module
+
+    told = as_shortage(error, {})
+    return str(told) if isinstance(told, UserError) else _lost_contact(error)
+
+
+def _lost_contact(error: Exception) -> str | None:
+    """One line where another process has gone; None: it is another error."""
+    text = str(error)
+    if not (_is_one_of_several() and any(word in text for word in _LOST_CONTACT)):
+        return None
+    reason = text.partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
+    return f"another process of this run has ended or cannot be reached ({reason})"
 
 
 def _is_one_of_several() -> bool:

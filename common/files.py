@@ -48,26 +48,36 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 @contextmanager
+def write_errors_told(path: Path, *writer_errors: type[Exception]) -> Iterator[None]:
+    """Turn an `OSError` (no permission, disk full) in writing `path` into a `UserError`.
+
+    writer_errors: others that are meant, for writers that know no `OSError`.
+    """
+    failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
+    try:
+        yield
+    except failures as error:
+        raise _cannot_write(path, error) from error
+
+
+@contextmanager
 def whole_file(path: Path, *writer_errors: type[Exception]) -> Iterator[Path]:
     """Give a temporary name beside `path`; what was written there becomes `path` at the end.
 
-    Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was.
-    An `OSError` (no permission, disk full) becomes a `UserError`, and so do `writer_errors`, for
-    writers that know no `OSError`.
+    Makes the folder. On any error the temporary file goes and an earlier `path` stays as it was;
+    for errors of writing see `write_errors_told`.
     """
-    failures: tuple[type[Exception], ...] = (OSError, *writer_errors)
     # Not the process number: two containers or hosts that share a disk may have the same.
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
-    try:
-        _check_kind(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except failures as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # it became `path`, or its folder could not be made
-            temporary.unlink()
+    with write_errors_told(path, *writer_errors):
+        try:
+            _check_kind(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):  # it became `path`, or its folder could not be made
+                temporary.unlink()
 
 
 def check_output(path: Path, *, appends: bool = False) -> None:
@@ -75,13 +85,11 @@ def check_output(path: Path, *, appends: bool = False) -> None:
 
     appends: what is there will be written to, not replaced.
     """
-    try:
+    with write_errors_told(path):
         _check_kind(path)
         _try_writing(path.parent)
         if appends and path.exists():
             path.open("ab").close()
-    except OSError as error:
-        raise _cannot_write(path, error) from error
 
 
 def check_folder(folder: Path) -> None:

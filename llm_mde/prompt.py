@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.networks.fast import kept
 from common.text_files import is_whole_text
 
 # DepthCLIP's, from near to far.
@@ -124,12 +125,18 @@ class AdaptivePrompt(nn.Module):
     ) -> list[list[str]]:
         """image: [B, 3, H, W], ImageNet-normalized; image_feature: [B, E], for `depth_class`."""
         positions = words = None
+        found: list[Tensor] = []  # all that words depend on: to read it is to wait for a GPU
         if self.config.statistics:
-            positions = brightness_positions(image).flatten(1).tolist()  # [B, 6]
+            found.append(brightness_positions(image).flatten(1))  # [B, 6]
         if self.config.depth_class:
             if image_feature is None:
                 raise ValueError("prompt.depth_class is on, but no image_feature was given")
-            words = depth_classes(image_feature, self.class_features)
+            found.append(depth_classes(image_feature, self.class_features)[:, None])
+        rows = torch.cat(found, dim=1).tolist() if found else []
+        if self.config.statistics:
+            positions = [row[: len(POSITION_NAMES)] for row in rows]
+        if self.config.depth_class:
+            words = [DEPTH_CLASSES[row[-1]] for row in rows]
         return compose_prompts(self.config, len(image), positions, words, captions)
 
 
@@ -179,11 +186,13 @@ def _given(values: Sequence | None) -> Sequence:
     return values
 
 
-def depth_classes(image_feature: Tensor, class_features: Tensor) -> list[str]:
-    """Zero-shot: each image's nearest class word. [B, E] and [7, E], both L2-normalized."""
+def depth_classes(image_feature: Tensor, class_features: Tensor) -> Tensor:
+    """Zero-shot: the number of each image's nearest class word, int64 [B].
+
+    image_feature: [B, E]; class_features: [7, E]; both L2-normalized.
+    """
     with torch.autocast(image_feature.device.type, enabled=False):
-        nearest = (image_feature.float() @ class_features.float().T).argmax(dim=1)
-    return [DEPTH_CLASSES[index] for index in nearest.tolist()]
+        return (image_feature.float() @ class_features.float().T).argmax(dim=1)
 
 
 def brightness_positions(image: Tensor) -> Tensor:
@@ -192,7 +201,7 @@ def brightness_positions(image: Tensor) -> Tensor:
     In whole per cent of width and height, 0 = left or top, 100 = right or bottom; of equally bright
     pixels the first one in reading order. image: [B, 3, H, W], ImageNet-normalized.
     """
-    mean, std = image.new_tensor([IMAGENET_MEAN, IMAGENET_STD])[:, :, None, None]
+    mean, std = _imagenet_statistics(image.device, image.dtype)
     brightness = (image * std + mean).mean(1).flatten(1)  # [B, H*W]
     median = brightness.median(dim=1, keepdim=True).values
     found = torch.stack(
@@ -201,6 +210,13 @@ def brightness_positions(image: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     x, y = found % width, found // width
     return torch.stack([_per_cent(x, width), _per_cent(y, height)], dim=-1)  # [B, 3, 2]
+
+
+@kept(8)
+def _imagenet_statistics(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Mean and standard deviation, [2, 3, 1, 1]."""
+    both = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=device, dtype=dtype)
+    return both[:, :, None, None]
 
 
 def _per_cent(index: Tensor, count: int) -> Tensor:

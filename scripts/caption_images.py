@@ -8,9 +8,10 @@
 
 --model is any image-captioning or image-text-to-text model that transformers knows, by name or
 folder. A line is {"image": KEY, "caption": SENTENCE, "source": {...}}, with "captions": [...] when
-there are several, the first of which is the caption; source holds model, commit and settings. After
-an interruption the same command continues; when all images have captions it does nothing, and when
-images were added it captions those.
+there are several, the first of which is the caption; source holds model, commit and settings, and
+"picture" tells the picture by size, time and contents. After an interruption the same command
+continues; when all images have captions it does nothing, and when images were added or are others
+now it captions those.
 """
 
 import argparse
@@ -58,9 +59,15 @@ def caption_all(arguments: argparse.Namespace, output: Path, processes: Processe
     images = images_of_arguments(arguments, lambda text: _print_once(processes, text))
     settings = _settings(arguments, processes)
     source = settings.provenance()
-    done = caption_parts.read_done(output, source)
-    todo = [key for key in images if key not in done]
+    done = caption_parts.read_done(output, source, images)
+    todo = [key for key in images if key not in done.entries]
     processes.barrier()  # everyone has read before anyone writes
+    if done.others:
+        _print_once(
+            processes, f"{len(done.others)} captions are of other pictures than now: made anew"
+        )
+    if done.num_unknown:
+        _print_once(processes, f"{done.num_unknown} captions do not say of which pictures they are")
     if not todo and not caption_parts.part_files(output):
         _print_once(processes, f"{output}: already there, {len(images)} images")
         return
@@ -68,7 +75,7 @@ def caption_all(arguments: argparse.Namespace, output: Path, processes: Processe
     left_out = _caption_share(share, output, settings, source, arguments, processes)
     left_out = processes.gather(left_out)  # and wait until everyone is done
     if processes.is_main:
-        _finish(output, source, list(images), left_out)
+        _finish(output, source, images, left_out)
 
 
 def _caption_share(
@@ -95,7 +102,7 @@ def _caption_share(
                 captioner.caption(list(readable), list(readable.values())) if readable else []
             )
             entries = [
-                _entry(key, sentences, source)
+                _entry(key, sentences, source, images[key])
                 for key, sentences in zip(readable, captions, strict=True)
                 if sentences
             ]
@@ -144,13 +151,16 @@ def _split_off_unreadable(
     return readable, problems
 
 
-def _entry(key: str, sentences: list[str], source: dict[str, Any]) -> dict[str, Any]:
+def _entry(key: str, sentences: list[str], source: dict[str, Any], file: Path) -> dict[str, Any]:
     several = {"captions": sentences} if len(sentences) > 1 else {}
-    return {"image": key, "caption": sentences[0], **several, "source": source}
+    facts = {"source": source, "picture": caption_parts.describe_picture(file)}
+    return {"image": key, "caption": sentences[0], **several, **facts}
 
 
-def _finish(output: Path, source: dict[str, Any], keys: list[str], left_out: list[str]) -> None:
-    entries = caption_parts.finish(output, source, keys)
+def _finish(
+    output: Path, source: dict[str, Any], images: dict[str, Path], left_out: list[str]
+) -> None:
+    entries = caption_parts.finish(output, source, images)
     distinct = len({entry["caption"] for entry in entries.values()})
     print(f"{output}: {len(entries)} images, {distinct} distinct captions")
     for problem in left_out[:10]:

@@ -11,13 +11,11 @@ sample of each split. Nothing is changed. Exit code 0: healthy, 1: problems, 2: 
 """
 
 import argparse
-import json
 import shlex
 import sys
-import textwrap
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
@@ -35,11 +34,12 @@ from common.errors import UserError, run_program
 from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.scoring import EvalConfig
 from common.files import check_output
+from common.images.crops import NYU_SIZE
+from common.language.features import TextConfig
 from common.programs.preflight import check_configured_data, check_evaluation
-from common.text_files import write_text
+from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
-from scripts.doctor_checks.doctor_config import DoctorConfig, load
 from scripts.doctor_checks.duplicates import compare_contents, compare_lists
 from scripts.doctor_checks.files import (
     ListedFiles,
@@ -51,27 +51,36 @@ from scripts.doctor_checks.files import (
 from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
+from scripts.doctor_checks.lengths import llm_mde_config
 from scripts.doctor_checks.lists import configured_splits, read_lists
+from scripts.doctor_checks.pictures import check_image_features
 from scripts.doctor_checks.pixels import probe_pair
+from scripts.doctor_checks.report_text import (
+    DoctorReport,
+    describe,
+    sorted_by_level,
+    verdict,
+    write_doctor_report,
+)
 from scripts.doctor_checks.text import check_text, text_feature_length
 
-WIDTH = 100
 SECONDS_FOR_FILE_ENDS = 20.0
 VAL_SHARE = DataConfig.val_share
 
 
 @dataclass(frozen=True)
-class DoctorReport:
-    """What was found."""
+class DoctorConfig:
+    """The keys of a run's config that concern its data."""
 
-    data: str
-    findings: list[Finding]
-    counts: dict[str, int]  # split -> pairs listed
-    seconds: float
+    data: DataConfig
+    text: TextConfig = field(default_factory=TextConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    output_root: Path = REPO_ROOT / "runs"
+    hub_timeout: float = HUB_TIMEOUT
+    llm_mde: Any = None  # the whole LLMMDEConfig: its language model reads the captions
 
-    @property
-    def problems(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.level == "problem"]
+    def __post_init__(self) -> None:
+        check_hub_timeout(self.hub_timeout)
 
 
 def main() -> None:
@@ -90,6 +99,33 @@ def main() -> None:
     if arguments.json:
         write_doctor_report(resolve_path(arguments.json, True), report)
     sys.exit(1 if report.problems else 0)
+
+
+def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
+    """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
+    tree: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    merge_yaml(tree, sources, find_yaml(yaml_name))
+    others = tree.keys() - {f.name for f in fields(DoctorConfig)}
+    if root:
+        overrides = [f"data.root={resolve_path(root, True)}", *overrides]
+    apply_overrides(tree, sources, overrides, DoctorConfig)
+    kept = {name: value for name, value in tree.items() if name not in others}
+    # Files that change only the data of a run leave the size out.
+    height, width = DATA_SETS[data].crop_size or NYU_SIZE
+    section = kept.setdefault("data", {})
+    kept["data"] = {"name": data, "height": height, "width": width, **section}
+    config = build_config(DoctorConfig, kept, sources)
+    set_hub_timeout(config.hub_timeout)
+    if config.data.name != data:
+        raise UserError(
+            f"{yaml_name} is about data.name={config.data.name}, not {data}: call doctor.py "
+            f"{config.data.name}, or name another --config"
+        )
+    if not config.data.root.is_dir():
+        fix = commands_for(config.data, config.text, yaml_name)["prepare"]
+        raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
+    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
@@ -136,15 +172,20 @@ def examine_text(
 ) -> list[Finding]:
     """Captions and features of all images that have ground truth."""
     keys = {split: [sample.key for sample in listed.samples] for split, listed in files.items()}
-    return check_text(
+    resolve = partial(place_of, config.data.root)
+    findings = check_text(
         config.text,
         keys,
-        partial(place_of, config.data.root),
+        resolve,
         commands,
         flip=config.data.flip and "train" in files,
         is_needed=config.data.data_set.needs_captions,
         llm_mde=config.llm_mde,
     )
+    if any(finding.code in ("feature_missing", "feature_unreadable") for finding in findings):
+        return findings
+    again = commands["encode_images"]
+    return findings + check_image_features(config.text, resolve, files.values(), again)
 
 
 def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> list[Finding]:
@@ -191,63 +232,6 @@ def _present_files(listed: Iterable[ListedFiles]) -> list[str]:
         for file in (sample.image_file, sample.depth_file)
     }
     return list(names)
-
-
-def sorted_by_level(findings: list[Finding]) -> list[Finding]:
-    """Problems last, next to the verdict."""
-    return sorted(findings, key=lambda finding: ("ok", "note", "problem").index(finding.level))
-
-
-def describe(finding: Finding) -> str:
-    """A few aligned lines."""
-    level = "PROBLEM" if finding.level == "problem" else finding.level
-    lines = [_wrapped(f"{level:<8}{finding.code:<20}", finding.text)]
-    if finding.level != "ok":
-        for label, example in zip(("such as", "", ""), finding.examples, strict=False):
-            lines.append(_wrapped(f"{'':10}{label:<9}", example))
-    for label, text in (("cause", finding.cause), ("fix", str(finding.fix))):
-        lines += [_wrapped(f"{'':10}{label:<9}", line) for line in text.splitlines()]
-    return "\n".join(lines)
-
-
-def _wrapped(start: str, text: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def verdict(report: DoctorReport) -> str:
-    """One line."""
-    codes = sorted({finding.code for finding in report.problems})
-    notes = sum(finding.level == "note" for finding in report.findings)
-    ending = f"{notes} notes, {report.seconds:.1f} s"
-    if not codes:
-        is_sure = all(finding.code != "depth_unit" for finding in report.findings)
-        doubt = "" if is_sure else ", but only you can say if the unit of depth is right"
-        return f"healthy{doubt}: training will accept this data ({ending})"
-    return f"{len(report.problems)} problems: {', '.join(codes)} ({ending})"
-
-
-def write_doctor_report(path: Path, report: DoctorReport) -> None:
-    """The report for programs."""
-    content = {
-        "data": report.data,
-        "healthy": not report.problems,
-        "findings": [_as_json(finding) for finding in report.findings],
-        "counts": report.counts,
-        "seconds": round(report.seconds, 2),
-    }
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _as_json(finding: Finding) -> dict[str, Any]:
-    """Its fields; programs read what fixes it as one text, `mend`, or in its parts, `fix`."""
-    return {**asdict(finding), "mend": str(finding.fix)}
 
 
 def _parse() -> argparse.Namespace:

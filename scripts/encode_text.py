@@ -8,8 +8,9 @@
 
 Then train with text.features=text.safetensors (or text.image_features=images.safetensors). Each
 distinct caption is encoded once. The same command after an interruption continues, and does nothing
-when the file is complete. --import-published reads text/<dataset>/<split>/<image>.txt and
-text_feat/<dataset>/<split>/<image>.pt below PATH, and writes the captions beside the features.
+when the file is complete and of the same captions, pictures and weights. --import-published reads
+text/<dataset>/<split>/<image>.txt and text_feat/<dataset>/<split>/<image>.pt below PATH, and writes
+the captions beside the features.
 """
 
 import argparse
@@ -26,20 +27,21 @@ import torch
 from common.config_values import positive, resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
+from common.fingerprints import file_identity
 from common.language.captions import captions_sha256, read_captions, write_entries
 from common.language.encoding import (
     PartFolder,
     encode_captions,
     encode_images,
-    file_identity,
     image_origin,
     text_origin,
 )
-from common.language.feature_files import open_table, write_features
+from common.language.feature_files import open_table, read_pictures, write_features
 from common.language.features import TextConfig
 from common.language.provenance import describe_provenance
 from common.runtime.claims import claim_path
 from common.runtime.hub import HUB_TIMEOUT, set_hub_timeout
+from common.runtime.machine import unused_gpu
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
 
@@ -84,7 +86,7 @@ def encode_text(arguments: argparse.Namespace, output: Path) -> None:
 def encode_image_files(arguments: argparse.Namespace, output: Path) -> None:
     """Encode images, for stage 2."""
     images = images_of_arguments(arguments)
-    if _is_done(output, list(images), image_origin(list(images), arguments.encoder)):
+    if _is_done(output, list(images), image_origin(list(images), arguments.encoder), images):
         return
     encode_images(output, images, arguments.encoder, _device(), arguments.batch_size)
     _report(output, "images encoded")
@@ -174,8 +176,13 @@ def _entries(captions: dict[str, str]) -> list[dict[str, str]]:
     ]
 
 
-def _is_done(output: Path, keys: Sequence[str], origin: dict[str, Any]) -> bool:
-    """Whether the file is there with these images, made from the same."""
+def _is_done(
+    output: Path,
+    keys: Sequence[str],
+    origin: dict[str, Any],
+    images: dict[str, Path] | None = None,
+) -> bool:
+    """Whether the file is there with these keys, made from the same (and from these `images`)."""
     if not output.exists():
         return False
     try:
@@ -185,10 +192,19 @@ def _is_done(output: Path, keys: Sequence[str], origin: dict[str, Any]) -> bool:
             f"{output} is there and is no packed feature file; choose another"
         ) from None
     made_from = table.provenance or {}
-    if table.rows.keys() != set(keys) or any(made_from.get(k) != v for k, v in origin.items()):
+    unknown = {"encoder_sha256"} & origin.keys() - made_from.keys()  # in older files
+    told = {name: value for name, value in origin.items() if name not in unknown}
+    if table.rows.keys() != set(keys) or any(made_from.get(k) != v for k, v in told.items()):
         print(f"{output}: made from something else; made anew")
         return False
+    pictures = read_pictures(output) if images else None
+    if images and pictures and (changed := pictures.changed(images)):
+        print(f"{output}: made from other pictures ({len(changed)} of {len(images)}); made anew")
+        return False
     print(f"{output}: already there")
+    if unknown or (images and not pictures):
+        what = "weights" if unknown else "pictures"
+        print(f"it does not say from which {what} it was made; name another --output to be sure")
     return True
 
 
@@ -204,6 +220,8 @@ def _report(output: Path, what: str) -> None:
 
 
 def _device() -> str:
+    if warning := unused_gpu():
+        print(warning, file=sys.stderr)
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

@@ -9,19 +9,15 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 venv=${LOWEST_VENV:-.venv-lowest}
 if ! cmp -s requirements-lowest.txt "$venv/installed-requirements.txt"; then
-    python=""
-    for candidate in ${PYTHON:-python3.10 python3.11 python3.12 python3}; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null; then
-            python=$candidate
-            break
-        fi
-    done
+    . scripts/venv.sh
+    old_enough="(3, 10) <= sys.version_info < (3, 13)"
+    find_python "$old_enough" ${PYTHON:-python3.10 python3.11 python3.12 python3}
     if [ -z "$python" ]; then
         echo "error: no Python 3.10, 3.11 or 3.12 found; name one: PYTHON=/path/to/python" >&2
         exit 2
     fi
     echo "Installing requirements-lowest.txt into $venv (a few minutes, about 6 GB) ..."
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+    make_venv "$venv" "$python" "$old_enough"
     "$venv/bin/python" -m pip install --disable-pip-version-check -r requirements-lowest.txt
     cp requirements-lowest.txt "$venv/installed-requirements.txt"
 fi

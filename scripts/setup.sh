@@ -4,21 +4,21 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-if cmp -s requirements.txt .venv/installed-requirements.txt; then
+. scripts/venv.sh
+new_enough="sys.version_info >= (3, 10)"
+if cmp -s requirements.txt .venv/installed-requirements.txt && fits .venv/bin/python "$new_enough"; then
     exit 0
 fi
-python=""
-for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-        python=$candidate
-        break
-    fi
-done
+find_python "$new_enough" ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}
 if [ -z "$python" ]; then
     echo "error: no Python 3.10 or newer found; install one, or name it: PYTHON=/path/to/python" >&2
     exit 2
 fi
 echo "Installing requirements.txt into .venv (a few minutes, about 6 GB) ..."
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.txt
+make_venv .venv "$python" "$new_enough"
+if ! .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on -r requirements.txt; then
+    echo "error: pip cannot install requirements.txt (its reason is above); call this again: what" \
+        "is installed is kept" >&2
+    exit 2
+fi
 cp requirements.txt .venv/installed-requirements.txt

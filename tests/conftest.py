@@ -186,6 +186,13 @@ def write_pair(image: Path, depth: Path, rng: np.random.Generator) -> None:
     cv2.imwrite(str(depth), (meters * 1000).astype(np.uint16))
 
 
+def write_program(path: Path, text: str) -> None:
+    """A stand-in for a program, in `sh`."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
 def write_yaml(path: Path, content: dict) -> None:
     path.write_text(yaml.safe_dump(content))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 
 import numpy as np
@@ -298,35 +297,3 @@ def test_a_users_mistakes():
     assert call(train_step.main, "--size", "100", "100").code == 2
     assert call(data_loading.main, "--images", "7").code == 2
     assert call(data_loading.main, "--root", "somewhere").code == 2
-
-
-def test_slurm_example_gives_every_machine_its_place(tmp_path):
-    def program(path, text):
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-
-    tools = tmp_path / "tools"
-    program(tools / "scontrol", 'test "$*" = "show hostnames gpu[1-2]" && printf "gpu1\\ngpu2\\n"')
-    program(tools / "srun", 'for i in 0 1; do SLURM_NODEID=$i "$@"; done')
-    program(
-        tmp_path / "stage3_depth" / "train.sh",
-        'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"',
-    )
-    outcome = run_process(
-        "sh",
-        str(REPO_ROOT / "scripts" / "slurm_example.sh"),
-        "stage3_depth",
-        "a b.yaml",
-        cwd=tmp_path,
-        PATH=f"{tools}:{os.environ['PATH']}",
-        SLURM_JOB_NODELIST="gpu[1-2]",
-        SLURM_JOB_ID="123456",
-        SLURM_NNODES="2",
-        SLURM_GPUS_ON_NODE="4",
-    )
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines() == [
-        "0 of 2, 4 at gpu1:23456: a b.yaml",
-        "1 of 2, 4 at gpu1:23456: a b.yaml",
-    ]

@@ -70,7 +70,7 @@ def test_every_image_of_a_folder_gets_a_line_with_its_origin(tiny, images, tmp_p
     expected = captioner(tiny / "blip").caption(KEYS, read(images))
     assert read_captions(output) == {k: c for k, [c] in zip(KEYS, expected, strict=True)}
     assert len(set(read_captions(output).values())) > 1
-    assert lines[0].keys() == {"image", "caption", "source"}
+    assert lines[0].keys() == {"image", "caption", "source", "picture"}
     source = lines[0]["source"]
     assert (source["model"], source["temperature"]) == (str(tiny / "blip"), 0.0)
     assert list(output.parent.iterdir()) == [output]
@@ -281,7 +281,7 @@ def test_captions_without_a_commit_are_continued(tmp_path):
     for other in ({"revision": None}, {"revision": None, "seed": 1}):
         file.write_text(json.dumps({"image": "a", "caption": "b", "source": {**source, **other}}))
         if "seed" not in other:
-            assert list(caption_parts.read_done(file, source)) == ["a"]
+            assert list(caption_parts.read_done(file, source, {}).entries) == ["a"]
         else:
             with pytest.raises(UserError, match='was made with .*"seed": 1'):
-                caption_parts.read_done(file, source)
+                caption_parts.read_done(file, source, {})

@@ -28,6 +28,7 @@ KEYS = {
     "model",
     "model_config",
     "config",
+    "data",
     "optimizer",
     "scaler",
     "step",

@@ -3,21 +3,24 @@
 import socket
 import sys
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import call, metrics_of, run_process, train, train_process
+from conftest import call, metrics_of, train, train_process
 
 from common import errors
-from common.data.sampling import check_share
+from common.config import REPO_ROOT, merge_yaml
+from common.engine.train_config import TrainConfig
 from common.errors import UserError
-from common.programs.assembly import load_data
 from common.runtime.processes import Processes
 
 # An instance norm follows: the gradient of these is rounding, and Adam takes full steps along it.
 ROUNDING_ONLY = ("mix.1.bias", "mix.4.bias")
+
+
+def name_of(path):
+    return str(path.relative_to(REPO_ROOT / "configs"))
 
 
 @pytest.fixture
@@ -116,14 +119,24 @@ def test_each_machine_tells_the_first_mistake_once(store, monkeypatch):
 
 
 def test_a_process_that_loses_contact_finds_the_reason(store, monkeypatch):
-    lost = RuntimeError("Connection closed by peer")
-    with pytest.raises(RuntimeError, match="closed by peer"):  # nobody has told one
+    lost = RuntimeError("shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):  # nobody has told one
         play(monkeypatch, 0, lost)
     assert play(monkeypatch, 1, UserError("why")).errors == ["error: why"]
     outcome = play(monkeypatch, 0, lost)
     assert (outcome.code, outcome.err) == (2, "")
     with pytest.raises(ValueError, match="a bug"):
         play(monkeypatch, 0, ValueError("a bug"))
+
+
+def test_a_process_that_is_gone_is_told_where_nobody_knows_why(store, monkeypatch):
+    lost = RuntimeError("[gloo/pair.cc:534] Connection closed by peer [::1]:7. This is typically")
+    outcome = play(monkeypatch, 0, lost)
+    assert outcome.code == 2
+    assert outcome.errors == [
+        "error: another process of this run has ended or cannot be reached "
+        "(Connection closed by peer [::1]:7)"
+    ]
 
 
 def test_without_the_store_every_process_speaks_for_itself(store, monkeypatch):
@@ -139,29 +152,35 @@ def test_ctrl_c_keeps_its_code(store, monkeypatch):
     assert play(monkeypatch, 1, KeyboardInterrupt()).code == 130
 
 
-def test_a_batch_that_cannot_be_shared_is_told_before_data_is_read():
-    with pytest.raises(UserError, match=r"train.batch_size: 5 is not divisible.*use 4 or 6"):
-        check_share(5, 2)
-    config = SimpleNamespace(train=SimpleNamespace(batch_size=1), data=None)
-    with pytest.raises(UserError, match="not divisible by the 2 processes; use 2"):
-        load_data(config, None, Processes(1, 2, torch.device("cpu")))
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["stage1", "stage3"])
+def test_three_processes_with_shares_of_one_and_two_images_equal_one(words, tmp_path, stage):
+    assert train(stage, *words(stage, "one")).code == 0
+    outcome = train_process(stage, *words(stage, "three"), NPROC="3")
+    assert outcome.code == 0, outcome.err
+    assert "on 3 process(es) (NPROC) of 1 or 2 images" in outcome.err
+    check_same_training(tmp_path / "one/tiny" / stage, tmp_path / "three/tiny" / stage)
 
 
-def test_the_launcher_says_how_it_is_used():
-    for words, expected in (([], "usage: sh scripts/launch.sh PROGRAM"), (["x.py"], "no program")):
-        outcome = run_process("sh", "scripts/launch.sh", *words)
-        assert outcome.code == 2 and expected in outcome.err
+@pytest.mark.slow
+def test_processes_without_an_image_end(words, tmp_path):
+    changes = ["train.batch_size=2"]
+    assert train("stage1", *words("stage1", "one", *changes)).code == 0
+    outcome = train_process("stage1", *words("stage1", "three", *changes), NPROC="3")
+    assert outcome.code == 0, outcome.err
+    assert "2 of 3 processes (NPROC) train: train.batch_size=2 has no image" in outcome.err
+    check_same_training(tmp_path / "one/tiny/stage1", tmp_path / "three/tiny/stage1")
 
 
-def test_the_launcher_takes_the_python_it_is_told_of():
-    outcome = train_process("stage1", LANGDEPTH_PYTHON="/nowhere/python")
-    assert outcome.code == 2
-    assert outcome.errors == [
-        "error: LANGDEPTH_PYTHON: no program /nowhere/python; name the Python of an environment"
-    ]
-
-
-def test_nproc_must_be_a_number():
-    outcome = train_process("stage1", NPROC="two")
-    assert outcome.code == 2
-    assert outcome.errors == ["error: NPROC=two: must be a whole number of at least 1"]
+@pytest.mark.parametrize("num_gpus", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("path", sorted((REPO_ROOT / "configs").rglob("*.yaml")), ids=name_of)
+def test_every_config_can_be_shared_out(path, num_gpus):
+    """By the default start, one process for each GPU."""
+    tree = {}
+    merge_yaml(tree, {}, path)
+    size = tree.get("train", {}).get("batch_size", TrainConfig.batch_size)
+    count = min(num_gpus, size)
+    shares = [Processes(rank, count, torch.device("cpu")).share(size) for rank in range(count)]
+    assert sum(map(list, shares), []) == list(range(size))
+    sizes = {len(share) for share in shares}
+    assert min(sizes) >= 1 and max(sizes) - min(sizes) <= 1

@@ -113,14 +113,20 @@ def count(model, batch, rng):
 
 
 def train(
-    settings, model=None, save=lambda step: None, evaluate=lambda step: None, every=1000, seed=1
+    settings,
+    model=None,
+    save=lambda step: None,
+    evaluate=lambda step: None,
+    every=1000,
+    seed=1,
+    batches=None,
 ):
     """The trained model and what was logged."""
     model, logged = model or Toy(), {}
     fit(
         model,
         Task(step_fn, count),
-        parts_of(range(settings.max_steps), settings),
+        batches or parts_of(range(settings.max_steps), settings),
         adam(trainable_parameters(model), settings),
         Plan(settings, seed, 0, settings.max_steps, every),
         Hooks(logged.__setitem__, evaluate, save),
@@ -281,6 +287,23 @@ def test_a_signal_saves_and_stops_after_the_step(number):
     assert caught.value.step == 2
     assert saved == [2]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_wait_for_data(number):
+    """The third step's batch never comes: two steps are saved."""
+    saved, settings = [], config()
+
+    def batches():
+        yield from parts_of(range(2), settings)
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    start = time.monotonic()
+    with pytest.raises(Interrupted) as caught:
+        train(settings, save=saved.append, batches=batches())
+    assert (caught.value.step, saved) == (2, [2])
+    assert time.monotonic() - start < 30
 
 
 def test_a_second_ctrl_c_stops_at_once():

@@ -4,11 +4,13 @@ import json
 import math
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -244,3 +246,16 @@ def test_mistakes_end_it_before_anything_is_trained(few_shot, arguments, message
     outcome = few_shot.run(*images, *arguments)
     assert few_shot.started == [] and not few_shot.output.exists()
     assert message in outcome.refusal
+
+
+def test_other_test_pictures_are_scored_again(few_shot, workspace, tmp_path):
+    root = shutil.copytree(workspace.data, tmp_path / "data")
+    asked = (*ASKED[:4], "--seeds", "0", *ASKED[-2:], f"data.root={root}")
+    assert few_shot.run(*asked).code == 0
+    assert few_shot.run(*asked).code == 0 and few_shot.started == []
+    before = few_shot.results()["runs"][0]["result"]["metrics"]
+    depth = root / "test/room_0000/sync_depth_00000.png"
+    cv2.imwrite(str(depth), np.full((64, 96), 9000, np.uint16))
+    assert few_shot.run(*asked).code == 0
+    assert [line.split()[1] for line in few_shot.started] == ["train.sh", "eval.py"]
+    assert few_shot.results()["runs"][0]["result"]["metrics"] != before

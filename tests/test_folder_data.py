@@ -280,6 +280,4 @@ def test_it_trains_and_scores_with_and_without_captions(data, tmp_path):
     assert evaluate("stage1", *words).code == 0
     assert json.loads((tmp_path / "o.json").read_text())["num_images"] == len(keys(data, "test"))
     zero_shot = ["--config", "configs/zero_shot/folder.yaml", f"data.root={data.root}"]
-    outcome = evaluate("stage1", *words, *zero_shot)
-    assert outcome.code == 0, outcome.err
-    assert json.loads((tmp_path / "o.json").read_text())["num_images"] == 20
+    assert "of 20 images were trained on" in evaluate("stage1", *words, *zero_shot).refusal

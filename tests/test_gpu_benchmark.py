@@ -9,7 +9,8 @@ import torch
 from conftest import run_process
 
 from benchmarks.gpu import loading, parts, resuming, stalls, steps, table
-from benchmarks.gpu.bench import Bench, products_in
+from benchmarks.gpu.__main__ import choice_of, parse
+from benchmarks.gpu.bench import Bench, Choice, products_in
 from benchmarks.gpu.recipes import RECIPES
 from benchmarks.gpu.stepping import FEWEST, StepClock, run_steps
 from common.config import REPO_ROOT
@@ -41,6 +42,7 @@ def test_a_step_is_timed_and_its_work_counted(bench, variant):
     assert found["ms_lowest"] <= found["ms"] <= found["ms_highest"]
     assert found["images_per_s"] == pytest.approx(2e3 / found["ms"])
     assert found["gflop_per_image"] > 1e-3
+    assert found.get("trains", True)
 
 
 def test_the_counted_work_is_that_of_the_network(bench):
@@ -70,6 +72,43 @@ def test_no_case_begins_when_time_is_short(bench):
     bench.deadline = time.monotonic() + 1
     steps.measure_first_steps(bench)
     assert {row["error"] for row in rows_of(bench)} == {"no time left"}
+
+
+def test_only_the_chosen_cases_are_measured(bench, monkeypatch):
+    taken = []
+    monkeypatch.setattr(steps, "measure_step", lambda *case: taken.append(case[:3]) or {})
+    bench.choice = Choice(("stage3", "llm-mde"), ("bf16", "compile"), (4, 16))
+    steps.measure_first_steps(bench)
+    steps.measure_other_steps(bench)
+    steps.measure_compiled_steps(bench)
+    assert {(what, variant) for what, variant, _ in taken} == {
+        (what, variant) for what in ("stage3", "llm-mde") for variant in ("bf16", "compile")
+    }
+    assert len(taken) == 2 * len([("bf16", 16), ("bf16", 4), ("compile", 16)])
+
+
+def test_nothing_is_compiled_in_less_time_than_the_last_one_took(bench, monkeypatch):
+    taken, now = [], [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def compile_for_80_s(what, *_):
+        taken.append(what)
+        now[0] += 80
+        return {}
+
+    monkeypatch.setattr(steps, "measure_step", compile_for_80_s)
+    bench.deadline = 180
+    steps.measure_compiled_steps(bench)
+    assert taken == list(RECIPES[:2])
+
+
+def test_a_part_is_told_which_cases_are_chosen(monkeypatch):
+    words = ["--recipes", "stage1", "stage3", "--variants", "bf16", "--batches", "1", "16"]
+    monkeypatch.setattr(sys, "argv", ["gpu", *words])
+    assert choice_of(parse()).options() == words
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    choice = choice_of(parse())
+    assert (choice.options(), choice.has("stage1", "fp32", 4)) == ([], True)
 
 
 def test_compiling_stage1_makes_one_graph_without_breaks_or_tables(bench):

@@ -10,7 +10,16 @@ import pytest
 from common.config import REPO_ROOT
 
 # The rooms of `common`, each with those whose code it may use; the first row is the ground.
-GROUND = ("config", "config_values", "errors", "files", "progress", "text_files")
+GROUND = (
+    "config",
+    "config_values",
+    "errors",
+    "files",
+    "fingerprints",
+    "progress",
+    "shortages",
+    "text_files",
+)
 ROOMS: dict[str, tuple[str, ...]] = {
     "runtime": (),
     "images": (),

@@ -155,7 +155,7 @@ def test_cached_features_of_a_folder_go_with_its_contents(files, place, tmp_path
     encoding.encode_captions(tmp_path / "ready.safetensors", CAPTIONS, f"hf:{folder}")
     read(files, place, **ready)
     make_bert(folder, seed=2)
-    with pytest.raises(UserError, match="made with other files in the folder of hf:"):
+    with pytest.raises(UserError, match="made with other files of hf:"):
         read(files, place, **ready)
     folder.rename(tmp_path / "elsewhere")  # ready features do not need the model
     assert read(files, place, **ready).text_features.dim == 16

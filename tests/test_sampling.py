@@ -31,11 +31,17 @@ def test_seed_changes_the_order():
     assert stream() != stream(seed=4)
 
 
-def test_two_ranks_see_the_batches_of_one():
+def test_two_processes_see_the_batches_of_one():
     single = stream()
-    ranks = [stream(rank=rank, world_size=2) for rank in range(2)]
-    joined = [first + second for first, second in zip(*ranks, strict=True)]
+    parts = [stream(rows=range(2)), stream(rows=range(2, 4))]
+    joined = [first + second for first, second in zip(*parts, strict=True)]
     assert joined == single
+
+
+def test_rows_that_differ_in_number_make_the_same_batches():
+    parts = [stream(rows=rows, micro_batch_size=2) for rows in (range(1), range(1, 4))]
+    by_step = [first + sum(parts[1][2 * i : 2 * i + 2], []) for i, first in enumerate(parts[0])]
+    assert by_step == stream()
 
 
 @pytest.mark.parametrize("micro", [1, 2, 3, 4, 9])
@@ -60,11 +66,7 @@ def test_batch_larger_than_the_data_set():
     assert sorted(index for index, _ in batch[3:6]) == [0, 1, 2]
 
 
-def test_refusals():
-    with pytest.raises(UserError, match="train.batch_size: 4 is not divisible by the 3 .*3 or 6"):
-        stream(world_size=3)
-    with pytest.raises(UserError, match="train.batch_size: 1 .*use 2"):
-        stream(batch_size=1, world_size=2)
+def test_no_images_are_refused():
     with pytest.raises(UserError, match="no training images"):
         stream(num_samples=0)
 

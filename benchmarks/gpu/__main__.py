@@ -3,6 +3,7 @@
   sh benchmarks/gpu.sh                              # all parts, table, gpu.json, gpu.log
   sh benchmarks/gpu.sh --parts card steps stalls    # some of them
   sh benchmarks/gpu.sh --minutes 4 --json other.json
+  sh benchmarks/gpu.sh --parts steps compile --recipes stage3 --variants bf16 compile --batches 16
   sh benchmarks/gpu.sh --device cpu --tiny          # to see that it runs; figures mean nothing
   python -m benchmarks.gpu.table gpu.json           # the table again, for the documentation
 
@@ -25,9 +26,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.bench import Bench, reason_of
+from benchmarks.gpu.bench import Bench, Choice, reason_of
 from benchmarks.gpu.parts import PARTS
-from benchmarks.gpu.table import markdown
+from benchmarks.gpu.recipes import RECIPES
+from benchmarks.gpu.table import VARIANTS, markdown
 from benchmarks.measure import machine_facts
 from benchmarks.train_step import choose_device
 from common.config_values import positive
@@ -51,7 +53,12 @@ def main() -> None:
     content: dict[str, Any] = {
         "benchmark": "gpu",
         **machine_facts(),
-        "settings": {"device": device.type, "tiny": arguments.tiny, "minutes": arguments.minutes},
+        "settings": {
+            "device": device.type,
+            "tiny": arguments.tiny,
+            "minutes": arguments.minutes,
+            "choice": choice_of(arguments).options(),
+        },
         "parts": {},
     }
     arguments.json.with_suffix(".log").unlink(missing_ok=True)
@@ -79,6 +86,7 @@ def watch_part(
         *(sys.executable, "-m", "benchmarks.gpu", "--part", name, "--rows", str(rows)),
         *("--seconds", str(limit - 2), "--device", content["settings"]["device"]),
         *(["--tiny"] if arguments.tiny else []),
+        *choice_of(arguments).options(),
     ]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     start = time.monotonic()
@@ -123,7 +131,8 @@ def run_part(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     deadline = time.monotonic() + arguments.seconds
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(device, arguments.tiny, arguments.rows, deadline, Path(folder))
+        choice = choice_of(arguments)
+        bench = Bench(device, arguments.tiny, arguments.rows, deadline, Path(folder), choice)
         for measure in PARTS[arguments.part].measures:
             try:
                 measure(bench)
@@ -131,6 +140,12 @@ def run_part(arguments: argparse.Namespace) -> None:
                 bench.add(measure.__name__, error=reason_of(error))
                 sys.excepthook(type(error), error, error.__traceback__)
             bench.free()
+
+
+def choice_of(arguments: argparse.Namespace) -> Choice:
+    """Which cases the command line asks for."""
+    lists = (arguments.recipes, arguments.variants, arguments.batches)
+    return Choice(*(tuple(some) for some in lists))
 
 
 def parse() -> argparse.Namespace:
@@ -143,6 +158,12 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
         help=f"some of {', '.join(PARTS)}, in this order (default: all)")  # fmt: skip
+    add("--recipes", nargs="+", choices=RECIPES, default=[], metavar="RECIPE",
+        help=f"some of {', '.join(RECIPES)}")  # fmt: skip
+    add("--variants", nargs="+", choices=VARIANTS, default=[], metavar="VARIANT",
+        help=f"of a step: some of {', '.join(VARIANTS)}")  # fmt: skip
+    add("--batches", nargs="+", type=positive, default=[], metavar="N",
+        help="of a step: some of 1, 4, 16")  # fmt: skip
     add("--minutes", type=float, default=8.0, help="for all of it (default 8)")
     add("--json", type=Path, default=Path("gpu.json"), metavar="FILE", help="default gpu.json")
     add("--device", choices=("cuda", "cpu"), default="cuda")

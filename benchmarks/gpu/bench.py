@@ -16,6 +16,29 @@ import torch
 from benchmarks.networks import NETWORKS, NetworkSizes
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which cases are measured; empty: all of that kind."""
+
+    recipes: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+
+    def has(self, recipe: str, variant: str | None = None, batch: int | None = None) -> bool:
+        """Whether a case is among them; None: whatever it is."""
+        pairs = (
+            (self.recipes, recipe),
+            (self.variants, variant),
+            (self.batches, batch),
+        )
+        return all(not chosen or one is None or one in chosen for chosen, one in pairs)
+
+    def options(self) -> list[str]:
+        """The command line that chooses the same."""
+        lists = {"--recipes": self.recipes, "--variants": self.variants, "--batches": self.batches}
+        return [word for name, some in lists.items() if some for word in (name, *map(str, some))]
+
+
 @dataclass
 class Bench:
     """A part's surroundings. rows: a file that gets one JSON line for each result, at once.
@@ -28,6 +51,7 @@ class Bench:
     rows: Path
     deadline: float
     work: Path  # an empty folder for files
+    choice: Choice = Choice()
     flop_per_image: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property

@@ -30,7 +30,7 @@ PARTS = {
     "steps": TimedPart(110, (measure_first_steps,)),
     "stalls": TimedPart(75, (profile_steps, count_waits)),
     "resume": TimedPart(90, (check_resuming,)),
-    "compile": TimedPart(140, (measure_compiled_steps,)),
+    "compile": TimedPart(200, (measure_compiled_steps,)),
     "graphs": TimedPart(60, (count_breaks,)),
     "loading": TimedPart(50, (measure_loading,)),
     "more_steps": TimedPart(150, (measure_other_steps,)),

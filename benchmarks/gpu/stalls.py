@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -15,6 +16,7 @@ from benchmarks.gpu.bench import Bench, wait
 from benchmarks.gpu.recipes import RECIPES, batch_of, network_of
 from benchmarks.gpu.stepping import StepClock, run_steps
 from common.config import REPO_ROOT
+from common.data.batch import Batch
 
 STEADY = 4  # steps before anything is counted
 COUNTED = 5
@@ -26,7 +28,7 @@ PROFILED = ("stage3", "joint-image")
 
 def count_waits(bench: Bench) -> None:
     """Synchronizing calls of a steady bf16 step, and where they come from."""
-    for what in RECIPES:
+    for what in filter(bench.choice.has, RECIPES):
         bench.attempt(f"waits {what}", partial(waits_of, what, bench))
 
 
@@ -72,7 +74,7 @@ def own_place() -> str:
 def count_breaks(bench: Bench) -> None:
     """Graphs, breaks and recompiled graphs of each recipe, of tiny networks of the same code."""
     tiny = Bench(bench.device, True, bench.rows, bench.deadline, bench.work)
-    for what in RECIPES:
+    for what in filter(bench.choice.has, RECIPES):
         tiny.attempt(f"graphs {what}", partial(breaks_of, what, tiny))
 
 
@@ -110,7 +112,7 @@ def breaks_of(what: str, bench: Bench) -> dict[str, Any]:
 
 def profile_steps(bench: Bench) -> None:
     """Where the time of a bf16 step goes, kernel by kernel."""
-    for what in PROFILED:
+    for what in filter(bench.choice.has, PROFILED):
         count = 2 if bench.is_tiny else BATCH
         bench.attempt(f"profile {what}", partial(profile_of, what, count, bench), batch=count)
 
@@ -120,6 +122,13 @@ def profile_of(what: str, count: int, bench: Bench) -> dict[str, Any]:
     network, batch = network_of(what, bench), batch_of(what, count, bench)
     clock = StepClock(bench.device)
     run_steps(what, network, batch, "bf16", bench, clock)
+    return profile_network(what, network, batch, statistics.median(clock.seconds()), bench)
+
+
+def profile_network(
+    what: str, network: nn.Module, batch: Batch, seconds: float, bench: Bench
+) -> dict[str, Any]:
+    """The same of a network that has taken steps already, of so many seconds each."""
     on_gpu = bench.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     profiler = profile(activities=activities)
@@ -145,7 +154,7 @@ def profile_of(what: str, count: int, bench: Bench) -> dict[str, Any]:
     own_time = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     operations = [e for e in events if e.device_type == DeviceType.CPU]
     total = sum(getattr(e, own_time) for e in kernels) / 3e3
-    ms = 1e3 * statistics.median(clock.seconds())
+    ms = 1e3 * seconds
     runtime = {e.key: e.count / 3 for e in operations if "ynchronize" in e.key}
     copies = {e.key: e.count / 3 for e in kernels if e.key.startswith("Memcpy")}
     return {

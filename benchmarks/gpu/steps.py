@@ -15,14 +15,18 @@ from itertools import count as count_from
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.recipes import LLM_MDE, RECIPES, batch_of, network_of, step_of
+from benchmarks.gpu.stalls import profile_network
 from benchmarks.gpu.stepping import StepClock, _Enough, run_steps
 from benchmarks.plain_steps import plain_loss, plain_step
 from benchmarks.train_step import checkpoint_activations
+from common.data.batch import Batch
 from common.engine.log_window import memory_gb
+from common.networks.layers import trainable_parameters
 from common.runtime.precision import autocast
 from common.runtime.processes import Processes, compile_if_possible
 from common.runtime.randomness import StepRandom
@@ -39,6 +43,7 @@ REST = (
     ("fp32", 1),
 )
 LARGEST_SECONDS = 10.0  # that a case may take, about
+PROFILE_SECONDS = 20.0
 WITHOUT_ENCODER = ("stage1", "joint-text")
 
 
@@ -59,18 +64,24 @@ def measure_compiled_steps(bench: Bench) -> None:
 
 def measure_cases(bench: Bench, cases: tuple[tuple[str, int], ...]) -> None:
     """Each case for every recipe that has it, while there is time."""
-    for variant, batch, what in _applicable(cases):
-        if not bench.has_time(LARGEST_SECONDS):
+    needed = LARGEST_SECONDS
+    for variant, batch, what in _applicable(cases, bench):
+        if not bench.has_time(needed):
             bench.add(what, variant=variant, batch=batch, error="no time left")
             continue
+        start = time.monotonic()
         count = min(batch, 2) if bench.is_tiny else batch
         action = partial(measure_step, what, variant, count, bench)
         bench.attempt(what, action, variant=variant, batch=count)
+        if variant == "compile":  # the next one may take as long
+            needed = max(needed, time.monotonic() - start)
 
 
-def _applicable(cases: tuple[tuple[str, int], ...]) -> Iterator[tuple[str, int, str]]:
+def _applicable(cases: tuple[tuple[str, int], ...], bench: Bench) -> Iterator[tuple[str, int, str]]:
     for variant, batch in cases:
         for what in RECIPES:
+            if not bench.choice.has(what, variant, batch):
+                continue
             no_plain_form = variant == "plain" and what == LLM_MDE
             no_encoder = variant == "checkpointing" and what in (*WITHOUT_ENCODER, LLM_MDE)
             if not (no_plain_form or no_encoder):
@@ -87,7 +98,7 @@ def measure_step(what: str, variant: str, count: int, bench: Bench) -> dict[str,
     if variant == "plain":
         run_plain(what, count, bench, clock)
     else:
-        run_ours(what, variant, count, bench, clock)
+        network, taken, trains = run_ours(what, variant, count, bench, clock)
     seconds = clock.seconds()
     median = statistics.median(seconds)
     found = {
@@ -101,14 +112,26 @@ def measure_step(what: str, variant: str, count: int, bench: Bench) -> dict[str,
         "gflop_per_image": flop / 1e9,
         "steps": len(seconds),
     }
+    if variant != "plain":
+        found["trains"] = trains
     if variant == "compile":
         found["first_step_s"] = clock.first_done - begin
+        if bench.has_time(PROFILE_SECONDS):
+            action = partial(profile_network, what, network, taken, median, bench)
+            bench.attempt(f"profile {what} compiled", action)
     return found
 
 
-def run_ours(what: str, variant: str, count: int, bench: Bench, clock: StepClock) -> None:
-    """This project's loop."""
+def run_ours(
+    what: str, variant: str, count: int, bench: Bench, clock: StepClock
+) -> tuple[nn.Module, Batch, bool]:
+    """This project's loop; returns what it trained, on what, and whether the weights changed.
+
+    They stay as they are where every gradient is infinite or not a number.
+    """
     network = network_of(what, bench)
+    weights = trainable_parameters(network)
+    before = [parameter.detach().sum() for parameter in weights]
     if variant == "checkpointing":
         checkpoint_activations(network)
     if variant == "compile":
@@ -117,6 +140,10 @@ def run_ours(what: str, variant: str, count: int, bench: Bench, clock: StepClock
         network = compile_if_possible(network, processes, refuse)
     batch = batch_of(what, count, bench)
     run_steps(what, network, batch, "fp32" if variant == "fp32" else "bf16", bench, clock)
+    after = [parameter.detach().sum() for parameter in weights]
+    changed = torch.stack(before) != torch.stack(after)
+    is_finite = torch.stack(after).isfinite().all()
+    return network, batch, bool(changed.any() & is_finite)
 
 
 def refuse(reason: str) -> None:

@@ -14,7 +14,7 @@ Content = dict[str, Any]
 HEAVY = ("kernels", "operations")  # lists of their own
 FORMAT_OF = {"plain": "fp32", "fp32": "fp32"}  # the others: bf16
 STEP_PARTS = ("steps", "more_steps", "compile")
-ORDER = ("plain", "fp32", "bf16", "compile", "checkpointing")
+VARIANTS = ("plain", "fp32", "bf16", "compile", "checkpointing")
 
 
 def main() -> None:
@@ -41,8 +41,9 @@ def markdown(content: Content) -> str:
         lines.append("--tiny: these figures mean nothing")
     lines += ["", *step_table(content)]
     for name in content["parts"]:
-        if name not in STEP_PARTS:
-            lines += ["", f"{name}:", *plain_table(rows_of(content, name))]
+        rows = [row for row in rows_of(content, name) if "variant" not in row]
+        if rows or name not in STEP_PARTS:
+            lines += ["", f"{name}:", *plain_table(rows)]
     for name in content["parts"]:
         for row in rows_of(content, name):
             for key in HEAVY:
@@ -68,11 +69,12 @@ def step_table(content: Content) -> list[str]:
     rows = [row for row in rows_of(content, *STEP_PARTS) if "variant" in row]
     speeds = {(r["what"], r["variant"], r["batch"]): r.get("images_per_s") for r in rows}
     whats = list(dict.fromkeys(row["what"] for row in rows))
-    rows.sort(key=lambda r: (whats.index(r["what"]), r["batch"], ORDER.index(r["variant"])))
+    rows.sort(key=lambda r: (whats.index(r["what"]), r["batch"], VARIANTS.index(r["variant"])))
     head = "| step | batch | variant | images/s | ms | times plain | GB | TFLOP/s | of the card's |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        start = [row["what"], str(row["batch"]), row["variant"]]
+        note = "" if row.get("trains", True) else " (does not train!)"
+        start = [row["what"], str(row["batch"]), row["variant"] + note]
         if "error" in row:
             lines.append(joined([*start, row["error"], *[""] * 5]))
             continue

@@ -69,6 +69,13 @@ class Batch:
         """The batch in memory that a GPU can copy from on its own; called by the loader."""
         return self._each_tensor(Tensor.pin_memory)
 
+    def share_memory(self) -> None:
+        """Move the tensors, in place, to memory that another process reads without a copy."""
+        for value in vars(self).values():
+            for tensor in value if isinstance(value, list) else [value]:
+                if isinstance(tensor, Tensor):
+                    tensor.share_memory_()
+
     def flipped(self) -> "Batch":
         """The mirrored images, for test-time averaging; the ground truth stays as it is."""
         return replace(self, image=self.image.flip(-1))

@@ -25,6 +25,7 @@ class DataConfig:
     val_list: str | None = None  # None: carved by scene from the training list
     test_list: str | None = None
     allow_missing: bool = False  # go on when more than 1 % of a split is not there
+    allow_changed: bool = may_change(False)  # go on with a run whose images or lists are others now
     train_dir: str = ""  # folder below both roots where training and validation paths start
     test_dir: str = ""  # the same for test paths
     val_share: float = 0.02  # of the training images, when there is no val_list

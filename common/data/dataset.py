@@ -4,6 +4,8 @@ Everything a list names is checked when the data set is built, so that a missing
 caption ends a run in its first second and not in its third hour.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -46,6 +48,17 @@ class DepthDataset(Dataset):
     def largest_size(self) -> tuple[int, int]:
         """Height and width of the largest images that a network is given."""
         return self.data_set.crop_size or self.reader.size
+
+    @property
+    def item_bytes(self) -> int:
+        """Of image and depth of a training item; words and features are small beside them."""
+        height, width = self.reader.size
+        return (3 + 1) * height * width * torch.float32.itemsize
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What tells the words of these images from others: see `Language.sample`."""
+        return self.language.sample([sample.key for sample in self.samples])
 
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""

@@ -16,7 +16,6 @@ written through an array, and a full or failing disk is an error message and not
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import struct
@@ -28,6 +27,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows; only a cache needs it
+    fcntl = None  # type: ignore[assignment]
 
 from common.config import REPO_ROOT
 from common.data.samples import Sample
@@ -60,6 +64,11 @@ class FrameCache:
         recipe: str,
     ) -> None:
         """size: (H, W) of every slot. recipe: all that decides what becomes of the files."""
+        if fcntl is None:
+            raise UserError(
+                "data.cache: this system has no locks for parts of a file (Python's fcntl); set "
+                "data.cache=null"
+            )
         height, width = self.size = size
         self.num_frames = len(samples)
         all_png = all(sample.depth_file.lower().endswith(".png") for sample in samples)

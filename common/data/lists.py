@@ -10,11 +10,15 @@ nothing, as in the published lists.
 """
 
 import codecs
+import json
 import os
 import re
+import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +50,26 @@ class ListText:
     pairs: list[Pair]
     mistakes: list[str]
     notes: Notes
+
+
+def pack(values: list[Any]) -> bytes:
+    """Plain values in few bytes, as a checkpoint keeps them; `unpack` gives them back."""
+    return zlib.compress(json.dumps(values).encode(), level=1)
+
+
+def unpack(packed: bytes) -> list[Any]:
+    """Undo `pack`."""
+    return json.loads(zlib.decompress(packed))
+
+
+def pack_pairs(pairs: Iterable[Pair]) -> bytes:
+    """The pairs in few bytes."""
+    return pack([(pair.image, pair.depth) for pair in pairs])
+
+
+def unpack_pairs(packed: bytes) -> list[Pair]:
+    """Undo `pack_pairs`."""
+    return [Pair(*columns) for columns in unpack(packed)]
 
 
 def find_file(name: str, root: Path) -> Path:

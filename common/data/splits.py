@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from common.data.data_config import DataConfig
-from common.data.lists import Notes, Pair, find_file, read_list, scene_of
+from common.data.kept_data import KeptData
+from common.data.lists import Notes, Pair, find_file, pack_pairs, read_list, scene_of
 from common.data.samples import Sample, SplitName, name_files, present_samples
 from common.data.sets import PUBLISHED_SPLITS
 from common.data.split_lists import list_path, read_split_list
@@ -33,7 +34,8 @@ class Split:
     """The samples of a split whose files are there, and what was left out.
 
     num_without_gt: list lines that name no depth. num_missing: pairs that are not on disk, or that
-    the test list of a published split has lost. notes: lines for the log that say so.
+    the test list of a published split has lost. notes: lines for the log that say so. pairs: all
+    that have ground truth, before anything was left out, packed (see `pack_pairs`).
     """
 
     name: SplitName
@@ -41,6 +43,7 @@ class Split:
     num_without_gt: int = 0
     num_missing: int = 0
     notes: tuple[str, ...] = ()
+    pairs: bytes = b""
 
     @property
     def files(self) -> dict[str, Path]:
@@ -50,7 +53,7 @@ class Split:
 
 def configured_splits(data: DataConfig) -> list[SplitName]:
     """The splits that there are: by a list, by `data.split`, or as a share of the images."""
-    is_scanned, is_named = _is_scanned(data), data.split is not None
+    is_scanned, is_named = is_searched(data), data.split is not None
     has_train = data.test_share < 1 if is_scanned else data.train_list is not None or is_named
     has_val = data.val_list is not None or (has_train and data.val_share > 0)
     has_test = data.test_list is not None or is_named or (is_scanned and data.test_share > 0)
@@ -66,16 +69,19 @@ def find_split(data: DataConfig, name: SplitName) -> Split:
 class SplitFinder:
     """The splits of one configured data set; what it has read it keeps.
 
-    A `UserError` if a list is not there, or is not what it should be. left_out: what of the lists,
-    or of the folder, could not be used, as lines for the log.
+    A `UserError` if a list is not there, or is not what it should be. kept: how a folder without
+    lists is divided, where that is known already; only what it names is used. notes: lines for the
+    log about pairs that are in no split. left_out: likewise of what of the lists, or of the folder,
+    could not be used.
     """
 
-    def __init__(self, data: DataConfig):
+    def __init__(self, data: DataConfig, kept: KeptData | None = None):
         if not data.root.is_dir():
             raise UserError(
                 f"data.root: no folder {data.root}; set data.root to where the images are"
             )
-        self.data = data
+        self.data, self.kept = data, kept
+        self.notes: Notes = []
         self.left_out: Notes = []
         self._files = FolderIndex()
 
@@ -85,7 +91,7 @@ class SplitFinder:
         A `UserError` if more than 1 % are missing, unless `data.allow_missing`.
         """
         pairs, notes = self.pairs(name)
-        if _is_scanned(self.data):
+        if is_searched(self.data):
             notes = [*self.left_out, *notes]
         named = name_files(self.data, name, pairs, self._files)
         if not named:
@@ -108,11 +114,12 @@ class SplitFinder:
                 f"train: {len(samples)} of {num_found} training images (subset seed {seed})",
             ]
         num_missing = len(missing) + self.num_lost_lines(name, pairs)
-        return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes))
+        packed = pack_pairs(pair for pair in pairs if pair.depth is not None)
+        return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes), packed)
 
     def pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
         """What the lists or the folder say, whether the files exist or not."""
-        if _is_scanned(self.data):
+        if is_searched(self.data):
             return self._scanned_pairs(name)
         if name == "test" or (name == "val" and self.data.val_list is not None):
             return self._listed(name)
@@ -128,6 +135,16 @@ class SplitFinder:
             return 0
         num_with_gt = sum(pair.depth is not None for pair in pairs)
         return max(PUBLISHED_SPLITS[self.data.split].test.num_with_gt - num_with_gt, 0)
+
+    @property
+    def divided(self) -> dict[SplitName, list[Pair]]:
+        """The splits that a folder without lists is divided into; none where there are lists."""
+        if not is_searched(self.data):
+            return {}
+        listed = {"val": self.data.val_list, "test": self.data.test_list}
+        names: tuple[SplitName, ...] = ("train", "val", "test")
+        parts = zip(names, self._divided, strict=True)
+        return {name: pairs for name, pairs in parts if listed.get(name) is None}
 
     @cached_property
     def _training_list(self) -> tuple[list[Pair], Notes]:
@@ -176,6 +193,10 @@ class SplitFinder:
             for pair in pairs
             if pair.depth is not None and not (listed and _real_path(data, pair) in listed)
         ]
+        if self.kept is not None:
+            parts, new = self.kept.divide(rest)
+            self.notes += _describe_new(new)
+            return parts["train"] + without, parts.get("val", []), parts.get("test", [])
         carve = data.data_set.carve
         rest, test = carve(rest, data.test_share if data.test_list is None else 0, CARVE_SEED)
         train, val = carve(rest, data.val_share if data.val_list is None else 0, CARVE_SEED)
@@ -195,7 +216,8 @@ class SplitFinder:
         return pairs
 
 
-def _is_scanned(data: DataConfig) -> bool:
+def is_searched(data: DataConfig) -> bool:
+    """Whether a folder is searched for the images and divided, for want of lists."""
     return data.data_set.find_pairs is not None and data.train_list is None
 
 
@@ -231,6 +253,16 @@ def _nothing_to_train_on(data: DataConfig, others: list[Pair]) -> str:
         f"in a list, data.test_share={data.test_share:g} and "
         f"data.val_share={data.val_share:g} leave none"
     )
+
+
+def _describe_new(pairs: list[Pair]) -> Notes:
+    if not pairs:
+        return []
+    scenes = sorted({scene_of(pair.image) for pair in pairs})
+    return [
+        f"{len(pairs)} images of {len(scenes)} scene(s), first {scenes[0]}, are newer than the run "
+        "and in none of its splits: not used; a new run (experiment=NAME) divides them too"
+    ]
 
 
 def _real_path(data: DataConfig, pair: Pair) -> str:

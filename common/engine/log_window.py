@@ -1,5 +1,6 @@
 """What training logs: means of the named terms, speed and memory since the last log line."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,16 +47,20 @@ class Window:
             "step_seconds": seconds / self.steps,
             "data_seconds": self.data_seconds / self.steps,
             "images_per_s": self.steps * self.batch_size / seconds,
-            "memory_gb": memory_gb(processes.device),
         }
+        memory = memory_gb(processes.device)
+        means |= {} if memory is None else {"memory_gb": memory}
         self.restart()
         return means
 
 
-def memory_gb(device: torch.device) -> float:
-    """Peak memory so far: of the GPU's allocator, or of this process on a CPU."""
+def memory_gb(device: torch.device) -> float | None:
+    """Peak memory so far: of the GPU's allocator, or of this process; None: it cannot be known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -24,7 +24,7 @@ from common.progress import progress_bar
 from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
-from common.runtime.signals import Interrupted, catch_signals, should_stop
+from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
 
 MEETING_EVERY = 10  # steps, between which one of several processes may have failed
 Totals = Mapping[str, Tensor]
@@ -130,7 +130,8 @@ def fit(
                 # Train: one update from this step's micro-batches.
                 rate = learning_rate(config, step, total)
                 fetch_start = time.perf_counter()
-                parts = fetcher.fetch(step)
+                with caught.waiting():
+                    parts = fetcher.fetch(step)
                 window.data_seconds += time.perf_counter() - fetch_start
                 window.add(update(step, parts, rate, fetcher.is_void))
                 hooks.after_step()
@@ -154,6 +155,9 @@ def fit(
                     hooks.save(done)
                 if stop:
                     raise Interrupted(done)
+        except WaitEnded:
+            hooks.save(done)
+            raise Interrupted(done) from None
         except Interrupted:
             raise
         except Exception as error:
@@ -186,9 +190,9 @@ class Update:
         self.config, self.seed = plan.config, plan.seed
         self.processes, self.scaler = processes, scaler
         self.precision = choose_precision(self.config.precision, processes.device)
-        self.local_size = self.config.batch_size // processes.world_size
-        self.part_size = self.config.micro_batch_size or self.local_size
-        self.parts_per_step = -(-self.local_size // self.part_size)
+        self.rows = processes.share(self.config.batch_size)
+        self.part_size = self.config.micro_batch_size or len(self.rows)
+        self.parts_per_step = -(-len(self.rows) // self.part_size)
         self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
 
     def __call__(
@@ -255,7 +259,7 @@ class Update:
 
     def _random(self, step: int, index: int, part: MicroBatch) -> StepRandom:
         """The random numbers of a part; also seeds the layers that draw their own."""
-        first = self.processes.rank * self.local_size + index * self.part_size
+        first = self.rows.start + index * self.part_size
         rng = StepRandom(self.seed, step, self.config.batch_size, first, len(part))
         rng.seed_modules()
         return rng

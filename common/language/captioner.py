@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import UserError
-from common.language.model_source import ModelSource, commit_of
+from common.language.model_source import ModelSource, commit_of, folder_sha256
 from common.runtime.hub import load_from_hub
 from common.runtime.precision import DTYPES
 from common.text_files import to_bytes
@@ -47,14 +47,16 @@ class CaptionSettings:
     precision: str = "fp32"  # fp32, bf16 or fp16
 
     def provenance(self) -> dict[str, Any]:
-        """The settings with the model's commit, which needs no weights."""
+        """The settings; the revision is the model's commit, or the hash of a folder's files."""
         source = ModelSource(self.model, self.revision, Path(self.model).is_dir())
 
         def load() -> str | None:
             transformers.AutoConfig.from_pretrained(self.model, revision=self.revision)
-            return commit_of(source)
+            return None if source.is_folder else commit_of(source)
 
         commit = load_from_hub(f"model {self.model}", _ADVICE, load, source.is_folder)
+        if source.is_folder:
+            commit = f"sha256:{folder_sha256(self.model)}"
         return {**asdict(self), "revision": commit or self.revision}
 
 

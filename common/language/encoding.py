@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from common.errors import UserError
 from common.files import make_folder, whole_file
+from common.fingerprints import file_identity, take_fingerprint
 from common.language.caption_length import report_cut
 from common.language.captions import captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
@@ -37,9 +37,10 @@ def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
 
 
 def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
-    """What a packed file says of the images it was made from."""
+    """What a packed file says of the images (their names) and the encoder it was made from."""
     list_sha256 = hashlib.sha256(to_bytes("\n".join(sorted(keys)))).hexdigest()
-    return {"kind": "image", "encoder": encoder, "list_sha256": list_sha256}
+    origin = {"kind": "image", "encoder": encoder, **encoder_identity(encoder)}
+    return {**origin, "list_sha256": list_sha256}
 
 
 def encode_captions(
@@ -58,7 +59,7 @@ def encode_captions(
     distinct = list(dict.fromkeys(captions.values()))
     row_of = {caption: row for row, caption in enumerate(distinct)}
     origin = text_origin(captions, encoder)
-    with PartFolder(path, " ".join([encoder, *encoder_identity(encoder).values()])) as parts:
+    with PartFolder(path, encoder) as parts:
         tower = text_encoder(encoder, device)
         encoded = parts.encode(
             distinct,
@@ -82,7 +83,8 @@ def encode_images(
     batch_size: int = 32,
     **more_origin: Any,
 ) -> None:
-    """Encode every image (key -> file) and pack the features."""
+    """Encode every image (key -> file) and pack the features, and which files those were."""
+    pictures = take_fingerprint(image_files)
     with PartFolder(path, encoder) as parts:
         tower = image_encoder(encoder, device)
         features = parts.encode(
@@ -93,24 +95,15 @@ def encode_images(
             lambda batch, progress: tower.encode(batch, batch_size, progress),
         )  # [N, E]
         origin = {**image_origin(list(image_files), encoder), **tower.facts, **more_origin}
-        write_features(path, list(image_files), features, origin)
-
-
-def file_identity(file: Path) -> str:
-    """Changes when the file does."""
-    try:
-        facts = file.stat()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    return f"{file} {facts.st_size} {facts.st_mtime_ns}"
+        write_features(path, list(image_files), features, origin, pictures)
 
 
 class PartFolder:
     """The folder `<path>.parts`; it stays after an error and goes when the block succeeds."""
 
-    def __init__(self, path: Path, made_with: str) -> None:
+    def __init__(self, path: Path, encoder: str) -> None:
         self.folder = path.with_name(path.name + ".parts")
-        self.made_with = made_with
+        self.made_with = " ".join([encoder, *encoder_identity(encoder).values()])
 
     def __enter__(self) -> "PartFolder":
         make_folder(self.folder)

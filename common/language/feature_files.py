@@ -7,7 +7,8 @@
 
 A packed file is one safetensors file: `features` fp16 [M, D] holds the distinct rows, `rows` int32
 [N] says which of them an image has, `paths` uint8 holds the N image keys, joined by newlines. Equal
-captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from.
+captions share a row: 24,231 NYU images have 5,467 captions. Its metadata says where it came from;
+of image features, `pictures` int64 [N, 2] holds size and time of the image files.
 """
 
 import json
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.files import retried, whole_file
+from common.fingerprints import Fingerprint
 from common.text_files import to_bytes, to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
@@ -157,10 +159,29 @@ def _open_npz(path: Path) -> FeatureTable:
     return FeatureTable(features.flatten(1), rows, None)
 
 
+def read_pictures(path: Path) -> Fingerprint | None:
+    """Which image files the features of a packed file were made from; None: it does not say."""
+    if path.suffix == ".npz":
+        return None
+    with safe_open(path, framework="pt") as file:
+        if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
+            return None
+        facts = file.get_tensor("pictures").numpy()
+        names = tuple(file.get_tensor("paths").numpy().tobytes().decode().split("\n"))
+        return Fingerprint(names, facts, json.loads(file.metadata()["provenance"])["contents"])
+
+
 def write_features(
-    path: Path, keys: Sequence[str], features: Tensor, provenance: dict[str, Any]
+    path: Path,
+    keys: Sequence[str],
+    features: Tensor,
+    provenance: dict[str, Any],
+    pictures: Fingerprint | None = None,
 ) -> None:
-    """Pack `features` [N, D] of N image keys, equal rows once; the file appears whole or not."""
+    """Pack `features` [N, D] of N image keys, equal rows once; the file appears whole or not.
+
+    pictures: the files of these keys that they were made from.
+    """
     if len(keys) != len(features) or len(set(keys)) != len(keys) or not keys:
         raise ValueError(f"{len(keys)} keys ({len(set(keys))} distinct), {len(features)} features")
     half = features.detach().cpu().half()  # [N, D]
@@ -175,5 +196,8 @@ def write_features(
         "paths": torch.from_numpy(np.frombuffer(to_bytes("\n".join(keys)), np.uint8).copy()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
+    if pictures is not None:
+        tensors["pictures"] = torch.from_numpy(pictures.facts)  # int64 [N, 2]
+        origin["contents"] = dict(pictures.contents)
     with whole_file(path) as temporary:  # not by save_file: others could not read its files
         temporary.write_bytes(save(tensors, metadata={"provenance": json.dumps(origin)}))

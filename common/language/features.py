@@ -5,16 +5,18 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from common.config import require_at_least
 from common.errors import UserError
+from common.fingerprints import take_fingerprint
 from common.language.captions import captions_sha256
 from common.language.controls import Control
-from common.language.encoders import encoder_identity, encoder_kind
+from common.language.encoders import encoder_identity, encoder_kind, require_images
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
-from common.language.feature_files import FeatureStore, FeatureTable
+from common.language.feature_files import FeatureStore, FeatureTable, read_pictures
 from common.runtime.claims import claim_path
 from common.text_files import to_bytes
 
@@ -89,17 +91,55 @@ def load_image_features(
     encoder: str,
     image_files: dict[str, Path],
     place: FeaturePlace,
-) -> FeatureStore:
-    """The named image feature files; without them, `image_files` (key -> file) encoded once."""
+) -> tuple[FeatureStore, tuple[str, ...]]:
+    """The named image feature files; without them, `image_files` (key -> file) encoded once.
+
+    Also notes for the log. A `UserError` if a named file was made from other pictures.
+    """
     files = configured_files(features, place.resolve)
     if files:
-        return FeatureStore.open(files)
+        check_pictures(files, encoder, image_files)
+        return FeatureStore.open(files), ()
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
-    sha256 = image_origin(list(image_files), encoder)["list_sha256"]
-    path = place.cache_dir / _cache_name("image", encoder, sha256)
+    require_images(encoder)
+    origin, pictures = image_origin(list(image_files), encoder), take_fingerprint(image_files)
+    known = "\n".join([*origin.values(), pictures.digest])
+    path = place.cache_dir / _cache_name("image", encoder, _sha256(known))
+    older = place.cache_dir / _cache_name("image", encoder, origin["list_sha256"])
+    if older.is_file() and not path.is_file():
+        note = f"{older} does not say which pictures it was made from; taken as it is"
+        return FeatureStore.open(older), (note,)
+    made_from = read_pictures(path) if path.is_file() else None
+    changed = made_from.changed(image_files) if made_from else []
+    place.barrier()  # everyone has looked before anyone writes
+    if place.is_main and (changed or made_from is None):
+        path.unlink(missing_ok=True)  # an unknown one too
     _make_once(path, place, lambda: encode_images(path, image_files, encoder, place.device))
-    return FeatureStore.open(path)
+    notes = tuple(
+        f"{path} was made from other pictures ({len(changed)}, first {name}): made anew"
+        for name in changed[:1]
+    )
+    return FeatureStore.open(path), notes
+
+
+def check_pictures(files: list[Path], encoder: str, image_files: dict[str, Path]) -> None:
+    """A `UserError` if a feature file was made from other pictures, or other weights of its name.
+
+    It may be of another encoder than the words.
+    """
+    for path, made_from in zip(files, FeatureStore.open(files).provenance, strict=True):
+        pictures = read_pictures(path)
+        changed = pictures.changed(image_files) if pictures else []
+        if changed:
+            raise UserError(
+                f"{path} was made from other pictures than are there now ({len(changed)} of "
+                f"{len(image_files)}, first {changed[0]}); make it anew with "
+                "scripts/encode_text.py, or drop text.image_features to encode them now"
+            )
+        origin = made_from or {}
+        if origin.get("encoder") == encoder:
+            _check_weights(path, origin, encoder)
 
 
 def _make_once(path: Path, place: FeaturePlace, make: Callable[[], object]) -> None:
@@ -134,11 +174,7 @@ def check_encoder_of(files: list[Path], encoder: str) -> None:
                 f"{path} was made with encoder {made_with}, the config asks for {encoder}; correct "
                 "text.encoder, or drop text.features to encode anew"
             )
-        if _has_other_weights((made_from or {}).get("encoder_sha256"), encoder):
-            raise UserError(
-                f"{path} was made with other files in the folder of {encoder}; drop text.features "
-                "to encode anew"
-            )
+        _check_weights(path, made_from or {}, encoder)
 
 
 def _nothing_configured(kind: str, setting: str | tuple[str, ...] | None, other: str) -> str:
@@ -155,10 +191,14 @@ def _cache_name(kind: str, encoder: str, sha256: str) -> str:
 
 
 def _made_from(origin: dict[str, str]) -> str:
-    """What tells cached files of one split apart: the captions, and for hf: the encoder's files."""
-    if encoder_kind(origin["encoder"]) != "hf":
+    """What tells cached files of one split apart: the captions, and a local encoder's files."""
+    if "encoder_sha256" not in origin and encoder_kind(origin["encoder"]) != "hf":
         return origin["captions_sha256"]
-    return hashlib.sha256(to_bytes("\n".join(origin.values()))).hexdigest()
+    return _sha256("\n".join(origin.values()))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(to_bytes(text)).hexdigest()
 
 
 def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
@@ -174,14 +214,18 @@ def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) ->
     return store
 
 
-def _has_other_weights(made_from: str | None, encoder: str) -> bool:
-    """Whether a local model's files have changed; ready features do not need the model."""
-    if made_from is None:
-        return False
+def _check_weights(path: Path, made_from: dict[str, Any], encoder: str) -> None:
+    """A `UserError` if the files of a local model have changed; ready features do not need it."""
+    sha256 = made_from.get("encoder_sha256")
     try:
-        return encoder_identity(encoder).get("encoder_sha256", made_from) != made_from
+        now = encoder_identity(encoder).get("encoder_sha256", sha256)
     except UserError:  # the folder is not on this machine
-        return False
+        return
+    if None is not sha256 != now:
+        raise UserError(
+            f"{path} was made with other files of {encoder} than are there now; drop "
+            f"text.{'image_' if made_from.get('kind') == 'image' else ''}features to encode anew"
+        )
 
 
 def _has_other_captions(table: FeatureTable, captions: dict[str, str]) -> bool:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.errors import UserError
-from common.language.captions import read_captions, require_captions
+from common.language.captions import captions_sha256, read_captions, require_captions
 from common.language.controls import (
     LENDING,
     choose_lenders,
@@ -65,6 +67,21 @@ class Language:
             "image_feature": None if image is None else image[key],
         }
 
+    def sample(self, keys: Sequence[str]) -> dict[str, Any]:
+        """What tells these words from others: a hash of all captions, the features of some images.
+
+        Features [S, D] and not their hash: another machine may encode a little differently.
+        """
+        some = keys[:: -(-len(keys) // _NUM_SAMPLED)]
+        stores = {"text": self.text_features, "image": self.image_features}
+        features = {
+            kind: torch.stack([store[key] for key in some])
+            for kind, store in stores.items()
+            if store is not None
+        }
+        own = {key: self.captions[key] for key in keys if key in self.captions}
+        return {"captions_sha256": captions_sha256(own), **features}
+
     def check(self, keys: Sequence[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
         require_captions(keys, self.captions or None)
@@ -75,6 +92,7 @@ class Language:
 
 
 NO_LANGUAGE = Language()
+_NUM_SAMPLED = 16  # images whose features tell two sets of features apart
 
 
 def read_all_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:
@@ -111,10 +129,11 @@ def load_language(
         words = _new_words(text, label, list(files), needs, place, category_of)
     if needs.image_dim is None:
         return words
-    images = load_image_features(text.image_features, text.encoder, files, place)
+    images, notes = load_image_features(text.image_features, text.encoder, files, place)
     _check_length("image", images, needs.image_dim)
     require_features(files, images, "image", "the image features")
-    notes = (*words.notes, *_notes_of(label, images))
+    told = tuple(f"{label}: {note}" for note in notes)
+    notes = (*words.notes, *told, *_notes_of(label, images))
     return replace(words, image_features=images, notes=notes)
 
 

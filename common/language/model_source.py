@@ -5,13 +5,12 @@ find_model("hf:sentence-transformers/all-MiniLM-L6-v2@main"), find_model("hf:mod
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from common.config_values import resolve_path
 from common.errors import UserError
-from common.text_files import to_bytes
+from common.fingerprints import file_sha256
 
 _READ_SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".bin")
 _EXAMPLE = "hf:sentence-transformers/all-MiniLM-L6-v2"
@@ -57,29 +56,12 @@ def folder_sha256(folder: str) -> str:
         for path in Path(folder).rglob("*")
         if path.suffix in _READ_SUFFIXES and path.is_file() and _is_visible(path, Path(folder))
     )
-    facts = [(str(p), (s := p.stat()).st_size, s.st_mtime_ns) for p in files]
-    return _files_sha256(folder, tuple(facts))
+    lines = [f"{path.relative_to(folder).as_posix()} {file_sha256(path)}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _is_visible(path: Path, folder: Path) -> bool:
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
-
-
-_BLOCK = 2**20  # bytes
-
-
-@lru_cache
-def _files_sha256(folder: str, facts: tuple[tuple[str, int, int], ...]) -> str:
-    """Sizes and times in `facts` say when a file has to be read again."""
-    digest = hashlib.sha256()
-    for name, _, _ in facts:
-        contents = hashlib.sha256()
-        with Path(name).open("rb") as file:
-            while block := file.read(_BLOCK):
-                contents.update(block)
-        relative = Path(name).relative_to(folder).as_posix()
-        digest.update(to_bytes(f"{relative} {contents.hexdigest()}\n"))
-    return digest.hexdigest()
 
 
 def find_model_file(source: ModelSource, name: str) -> Path | None:

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from common.data.batch import Batch
+from common.data.before import Before
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
-from common.data.lists import find_file
+from common.data.kept_checks import check_unseen
+from common.data.kept_data import KeptData
+from common.data.lists import find_file, pack_pairs
 from common.data.samples import SplitName
-from common.data.sampling import DepthLoader, StepSampler, check_share, eval_loader, train_loader
+from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
+from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
 from common.language.feature_files import FeatureStore
@@ -34,10 +38,15 @@ from common.runtime.processes import Processes
 
 @dataclass(frozen=True)
 class Data:
-    """The training and the validation split of a run."""
+    """The training and the validation split of a run.
+
+    kept: what its checkpoints keep of them; only the main process has it.
+    """
 
     train: DepthDataset
     val: DepthDataset
+    kept: KeptData | None = None
+    notes: tuple[str, ...] = ()
 
     def train_text_features(self) -> Tensor:
         """[N, D], one row per training image."""
@@ -87,23 +96,58 @@ def open_language(config: RunConfig, needs: Needs, processes: Processes) -> Lang
     return LanguageReader(config.data, config.text, needs, place)
 
 
-def load_data(config: RunConfig, needs: Needs, processes: Processes) -> Data:
-    """Training and validation data; lists and caption files are read once."""
-    check_share(config.train.batch_size, processes.world_size)
-    finder = SplitFinder(config.data)
-    splits = finder.find("train"), finder.find("val")
+def load_data(
+    config: RunConfig, needs: Needs, processes: Processes, before: Before | None = None
+) -> Data:
+    """Training and validation data; lists and caption files are read once.
+
+    before: what the run that goes on, or an earlier stage, keeps of its data.
+    """
+    finder = before.finder(config.data) if before else SplitFinder(config.data)
+    splits = [finder.find(name) for name in ("train", "val")]
+    notes: list[str] = []
+    if before is not None:
+        splits = [before.check_images(split, config.data) for split in splits]
+        notes += before.check_files(finder, splits) if processes.is_main else []
     language = open_language(config, needs, processes)
-    data = Data(*(_dataset(config, split, language) for split in splits))
-    data.train.open_cache()
-    return data
+    train, val = (_dataset(config, split, language) for split in splits)
+    train.open_cache()
+    if not processes.is_main:
+        return Data(train, val)
+    if before is not None:
+        notes += [n for part in (train, val) for n in before.check_words(part, config.data)]
+    return Data(train, val, _keep(finder, [train, val]), (*finder.notes, *notes))
+
+
+def _keep(finder: SplitFinder, datasets: list[DepthDataset]) -> KeptData:
+    divided = {name: pack_pairs(pairs) for name, pairs in finder.divided.items()}
+    parts = {dataset.split.name: dataset for dataset in datasets}
+    return KeptData.take(
+        finder.data,
+        {**divided, **{name: part.split.pairs for name, part in parts.items()}},
+        {name: part.samples for name, part in parts.items()},
+        {name: part.words for name, part in parts.items()},
+    )
 
 
 def load_split(
-    config: RunConfig, name: SplitName, needs: Needs, processes: Processes
+    config: RunConfig,
+    name: SplitName,
+    needs: Needs,
+    processes: Processes,
+    kept: KeptData | None = None,
 ) -> DepthDataset:
-    """One split."""
-    split = SplitFinder(config.data).find(name)
-    return _dataset(config, split, open_language(config, needs, processes))
+    """One split; a `UserError` if it is to be scored and was trained on.
+
+    kept: what the checkpoint that is to be scored keeps of its data.
+    """
+    finder = SplitFinder(config.data, kept if kept and kept.divides(config.data) else None)
+    split = finder.find(name)
+    if kept is not None and name != "train":
+        check_unseen(split, kept, config.data)
+    dataset = _dataset(config, split, open_language(config, needs, processes))
+    dataset.notes = (*finder.notes, *dataset.notes)
+    return dataset
 
 
 def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> DepthDataset:
@@ -114,16 +158,19 @@ def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> Depth
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
     """This process's micro-batches of the plan's steps, in order."""
     config = plan.config
+    rows = processes.share(config.batch_size)
+    part_size = config.micro_batch_size or len(rows)
     sampler = StepSampler(
         num_samples=len(dataset),
         batch_size=config.batch_size,
-        micro_batch_size=config.micro_batch_size or config.batch_size // processes.world_size,
-        rank=processes.rank,
-        world_size=processes.world_size,
+        micro_batch_size=part_size,
+        rows=rows,
         seed=plan.seed,
         start_step=plan.start_step,
         num_steps=plan.total_steps - plan.start_step,
     )
+    batch_bytes = part_size * dataset.item_bytes
+    check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
     return train_loader(dataset, sampler, config.num_workers, pin_memory)
 
@@ -133,12 +180,13 @@ def evaluation_batches(
 ) -> DepthLoader:
     """This process's share of the data set's images, the first `max_images` of them."""
     pin_memory = processes.device.type == "cuda"
+    wanted = 4 if len(dataset) > 64 and pin_memory else 0
     return eval_loader(
         dataset,
         config.max_images,
         config.batch_size,
         processes.rank,
         processes.world_size,
-        num_workers=4 if len(dataset) > 64 and pin_memory else 0,
+        num_workers=num_workers_that_fit(config.batch_size * dataset.item_bytes, wanted),
         pin_memory=pin_memory,
     )

@@ -11,7 +11,9 @@ from torch import nn
 
 from common.config import apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import resolve_path
+from common.data.kept_data import KeptData
 from common.data.samples import SplitName
+from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.scoring import (
@@ -87,9 +89,12 @@ class Checkpoint:
     config_file: Path | None = None
     overrides: tuple[str, ...] = ()
 
+    def _read(self) -> dict[str, Any]:
+        return load_checkpoint(self.path, stage=self.stage.name, recipes=(self.stage.recipe,))
+
     def open(self, processes: Processes) -> tuple[RunConfig, nn.Module]:
         """The config to score it with, and its network."""
-        saved = load_checkpoint(self.path, stage=self.stage.name, recipes=(self.stage.recipe,))
+        saved = self._read()
         tree, sources = saved["config"], {"": str(self.path)}
         tree["eval"].pop("max_images", None)  # limits validation while training, not this
         if self.config_file is not None:
@@ -107,9 +112,14 @@ class Checkpoint:
         save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216).
         """
         config, model = self.open(processes)
-        dataset = load_split(config, split, self.stage.needs(model), processes)
-        if processes.is_main and dataset.notes:
-            print(*dataset.notes, sep="\n", file=sys.stderr)
+        kept = KeptData.of(self._read())
+        dataset = load_split(config, split, self.stage.needs(model), processes, kept)
+        notes = list(dataset.notes)
+        if kept is None and is_searched(config.data):
+            notes.append(f"{self.path} does not say which images it was trained on; the folder was "
+                         "divided again")  # fmt: skip
+        if processes.is_main and notes:
+            print(*notes, sep="\n", file=sys.stderr)
         self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
         if save_predictions is not None:

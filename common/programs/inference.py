@@ -15,7 +15,9 @@ from common.evaluation.panels import denormalize, panel
 from common.evaluation.scoring import EvalConfig, EvalResult, ScoringRule, evaluate_depth
 from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
+from common.programs.remedies import evaluation_remedies
 from common.runtime.processes import Processes
+from common.shortages import shortages_told
 
 Predict = Callable[[nn.Module, Batch], Tensor]
 
@@ -40,16 +42,17 @@ def evaluate_dataset(
         return predict(model, batch.to(processes.device)).float()
 
     batches = evaluation_batches(dataset, config, processes)
-    return evaluate_depth(
-        predict_batch,
-        batches,
-        scoring_rule(dataset, config, max_depth),
-        num_images=batches.num_images,
-        num_skipped=dataset.split.num_without_gt,
-        num_missing=dataset.split.num_missing,
-        gather=processes.gather,
-        on_prediction=on_prediction,
-    )
+    with shortages_told(evaluation_remedies(config)):
+        return evaluate_depth(
+            predict_batch,
+            batches,
+            scoring_rule(dataset, config, max_depth),
+            num_images=batches.num_images,
+            num_skipped=dataset.split.num_without_gt,
+            num_missing=dataset.split.num_missing,
+            gather=processes.gather,
+            on_prediction=on_prediction,
+        )
 
 
 def scoring_rule(dataset: DepthDataset, config: EvalConfig, max_depth: float) -> ScoringRule:

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from common.config import build_config, deciding_keys, look_up, to_dict
 from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
+from common.files import write_errors_told
+from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.progress import write_line
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
@@ -50,7 +51,7 @@ class Run:
         self.last = folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
-        self._board: SummaryWriter | None = None
+        self._board: Board | None = None
         self._first_step = 0
 
     def log(self, text: str) -> None:
@@ -60,32 +61,33 @@ class Run:
         write_line(text)
         if self.claim is not None and self.claim.lost_to is not None:
             return  # the file is another run's now
-        with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
-            file.write(text + "\n")
+        try:
+            with (self.folder / "log.txt").open("a", encoding="utf-8", errors=ESCAPED) as file:
+                file.write(text + "\n")
+        except OSError as error:  # the line was told; what ends the run must not hang on its copy
+            write_line(f"(not in log.txt: {error.strerror})")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Named numbers of one step, to metrics.jsonl and TensorBoard."""
         if not self.processes.is_main:
             return
         self.check_claim()
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.folder / "metrics.jsonl"
+        with write_errors_told(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
-        self.board.flush()
+        self.board.scalars(step, kind, values)
 
     def panels(self, step: int, name: str, pictures: list[np.ndarray]) -> None:
         """Picture panels (uint8 RGB), as PNG files and in TensorBoard."""
         for index, picture in enumerate(pictures):
             write_png(self.folder / "panels" / f"{name}_{step:07d}_{index}.png", picture)
-            self.board.add_image(f"{name}/{index}", picture, step, dataformats="HWC")
-        self.board.flush()
+            self.board.picture(step, f"{name}/{index}", picture)
 
     @property
-    def board(self) -> SummaryWriter:
+    def board(self) -> Board:
+        """Made when it is first written to."""
         if self._board is None:
-            place = str(self.folder / "tensorboard")
-            self._board = SummaryWriter(place, purge_step=self._first_step)
+            self._board = Board(self.folder / "tensorboard", self._first_step)
         return self._board
 
     def check_claim(self) -> None:
@@ -101,7 +103,7 @@ class Run:
             return
         lines = path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_text(path, "".join(line + "\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
@@ -149,9 +151,10 @@ def _prepare_folder(run: Run, resolved_config: str) -> None:
         run.log(f"the run here was stopped before its first last.pt; its best.pt is kept as {kept}")
 
 
-def will_resume(config: RunConfig, stage: str) -> bool:
-    """Whether a run of this config goes on from a checkpoint."""
-    return config.train.resume and (choose_folder(config, stage) / "checkpoints/last.pt").exists()
+def find_resumed(config: RunConfig, stage: str) -> Path | None:
+    """The checkpoint that a run of this config goes on from; None: it starts."""
+    last = choose_folder(config, stage) / "checkpoints/last.pt"
+    return last if config.train.resume and last.exists() else None
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:

@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.evaluation.scoring import EvalResult, describe_failures
 from common.programs.assembly import Data, training_batches
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
+from common.programs.remedies import training_remedies
 from common.programs.rescue import save_before_error
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
@@ -23,6 +24,7 @@ from common.programs.stage import Stage
 from common.runtime import checkpoints
 from common.runtime.processes import wrap
 from common.runtime.signals import Interrupted
+from common.shortages import ShortageError, as_shortage
 
 
 def train_to_the_end(
@@ -34,11 +36,18 @@ def train_to_the_end(
     session = Session(stage, config, model, data, run)
     plan = session.plan(session.resume() if run.resumes else 0)
     run.rewind(plan.start_step)
+    for note in data.notes:
+        run.log(note)
     if plan.start_step >= plan.total_steps and not plan.evaluate_first:
         run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
         return
     session.log_plan(plan)
-    rescue = partial(save_before_error, session, plan)
+    remedies = training_remedies(config, processes.world_size)
+
+    def rescue(done: int, error: Exception) -> None:
+        alone = error if isinstance(error, SharedError) else as_shortage(error, remedies)
+        save_before_error(session, plan, done, alone)
+
     try:
         with profiler(run, config.train.profile, plan.start_step) as after_step:
             fit(
@@ -56,6 +65,9 @@ def train_to_the_end(
             f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
             "The same command continues from there."
         )
+        raise SystemExit(130) from None
+    except KeyboardInterrupt:
+        run.log(f"interrupted at once; {session.describe_saved(plan)}")
         raise SystemExit(130) from None
 
 
@@ -76,6 +88,7 @@ class Session:
         self.best_metric = float("inf")
         self.saved_step = 0  # of this run; 0: nothing
         self.is_evaluating = False  # an error in it leaves an evaluation to do
+        self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:
         """The steps from `start_step` to the end."""
@@ -95,6 +108,8 @@ class Session:
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
+        if "data" not in saved:
+            self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
@@ -131,6 +146,8 @@ class Session:
             result = evaluate_dataset(
                 self.model, predict, self.data.val, evaluation, data.max_depth, processes
             )
+        except ShortageError:
+            raise  # of this process alone
         except UserError as error:
             raise SharedError(error, step) from error
         if result.failures:
@@ -153,6 +170,15 @@ class Session:
             )
         self.saved_step = step
 
+    def describe_saved(self, plan: Plan) -> str:
+        """What a run that ends without being saved leaves."""
+        if not self.saved_step:
+            return "nothing of this run is saved"
+        return (
+            f"what came after the last save, at step {self.saved_step} of {plan.total_steps}, is "
+            "lost; the same command continues from there"
+        )
+
     def keep_if_best(self, step: int, metric: float) -> None:
         """Write `best.pt` when the validation metric (lower is better) has improved."""
         if metric < self.best_metric:
@@ -168,6 +194,7 @@ class Session:
             "model_config": self.model.describe(),
             "config": to_dict(self.config),
             "step": step,
+            "data": self._kept,
             "sampler_position": step * self.config.train.batch_size,
             "best_metric": self.best_metric,
         }
@@ -184,8 +211,14 @@ class Session:
             run.log(note)
         run.log(
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
-            f"{run.processes.world_size} process(es), {run.processes.device}"
+            f"{run.processes.world_size} process(es){_shares(plan, run)}, {run.processes.device}"
         )
+
+
+def _shares(plan: Plan, run: Run) -> str:
+    """How many images of a batch each of several processes gets, where they get not the same."""
+    size, parts = plan.config.batch_size, run.processes.world_size
+    return f" (NPROC) of {size // parts} or {size // parts + 1} images" if size % parts else ""
 
 
 def _millions(parameters: Any) -> float:

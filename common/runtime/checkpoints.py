@@ -1,7 +1,8 @@
 """Checkpoints: plain tensors and plain types, written whole or not at all, read by one loader.
 
 Keys: format_version, stage, recipe, model (earlier stages' weights included), model_config, config,
-optimizer, step, sampler_position, random_states, best_metric.
+data (what `common/data/kept_data.py` keeps), optimizer, step, sampler_position, random_states,
+best_metric.
 """
 
 import random

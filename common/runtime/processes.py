@@ -5,6 +5,8 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 """
 
 import os
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from common.errors import UserError
+from common.runtime.machine import unused_gpu
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,11 @@ class Processes:
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def share(self, batch_size: int) -> range:
+        """This process's rows of the effective batch; shares differ by one at most."""
+        first, end = (batch_size * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        return range(first, end)
 
     def barrier(self) -> None:
         """Wait for every process."""
@@ -60,24 +70,80 @@ class Processes:
         return [row for part in parts for row in part]
 
 
+def check_address(address: str) -> None:
+    """Raise a `UserError` unless MASTER_ADDR can be looked up: torch would try for minutes."""
+    try:
+        socket.getaddrinfo(address, None)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"MASTER_ADDR={address}: this machine cannot find that address ({reason}); give the "
+            "first machine's IP address or a name that all machines know"
+        ) from None
+
+
+def check_num_gpus(num_processes: int) -> None:
+    """Raise a `UserError` when a machine has GPUs, but fewer than processes."""
+    num_gpus = torch.cuda.device_count()
+    if 0 < num_gpus < num_processes:
+        raise UserError(
+            f"NPROC={num_processes}: this machine has {num_gpus} GPU(s) to use; set NPROC to "
+            f"{num_gpus} or less, or CUDA_VISIBLE_DEVICES= (empty) to train on the CPU"
+        )
+
+
 @contextmanager
-def join_processes(device: str = "auto") -> Iterator[Processes]:
+def join_processes(device: str = "auto", most: int | None = None) -> Iterator[Processes]:
     """Join the other processes (if any) for the length of the block.
 
-    An error leaves the connections open until the process ends: the others only wait until then.
+    most: so many take part; others, for which there is no work, end with code 0. An error leaves
+    the connections open until the process ends: the others only wait until then.
     """
+    if most is not None:
+        _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
     place = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if use_cuda:
+        check_num_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
         torch.cuda.set_device(place)
     if world_size > 1:
+        check_address(os.environ.get("MASTER_ADDR", "127.0.0.1"))
         # Others wait while the main process encodes captions or images, which may take hours.
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
-    yield Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    processes = Processes(int(os.environ.get("RANK", "0")), world_size, place)
+    if device == "auto" and processes.is_main and (warning := unused_gpu()):
+        print(warning, file=sys.stderr)
+    yield processes
     if world_size > 1:
         dist.destroy_process_group()
+
+
+def _limit_processes(most: int) -> None:
+    """End this process unless it is one of the first `most`; tell torch and the user."""
+    rank, local_rank, world_size, on_machine = (
+        int(os.environ.get(name, default))
+        for name, default in (
+            ("RANK", "0"),
+            ("LOCAL_RANK", "0"),
+            ("WORLD_SIZE", "1"),
+            ("LOCAL_WORLD_SIZE", "1"),
+        )
+    )
+    if world_size <= most:
+        return
+    if rank >= most:
+        raise SystemExit(0)
+    if rank == 0:
+        print(
+            f"{most} of {world_size} processes (NPROC) train: train.batch_size={most} has no image "
+            "for the others",
+            file=sys.stderr,
+        )
+    first = rank - local_rank  # of this machine
+    os.environ["WORLD_SIZE"] = str(most)
+    os.environ["LOCAL_WORLD_SIZE"] = str(min(on_machine, most - first))
 
 
 def wrap(

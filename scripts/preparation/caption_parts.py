@@ -7,27 +7,65 @@ order of the images.
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from common.errors import UserError
+from common.fingerprints import Fingerprint, take_fingerprint
 from common.language.captions import format_entry, parse_entry, read_entries, write_entries
 
 CaptionEntry = dict[str, Any]
 
 
-def read_done(output: Path, source: dict[str, Any]) -> dict[str, CaptionEntry]:
-    """Key -> line, of the file and its parts; a `UserError` if one was made otherwise.
+@dataclass(frozen=True)
+class Done:
+    """Key -> line of what is captioned already, of the pictures as they are now.
 
-    source: what every line must say of how it was made.
+    others: images whose captions were made of another picture. num_unknown: lines that do not say
+    of which picture they were made, as older programs wrote them.
     """
-    done = {path: _read_part(path) for path in part_files(output)}
+
+    entries: dict[str, CaptionEntry]
+    others: frozenset[str]
+    num_unknown: int
+
+
+def read_done(output: Path, source: dict[str, Any], images: dict[str, Path]) -> Done:
+    """What the file and its parts hold; a `UserError` if one was made otherwise.
+
+    source: what every line must say of how it was made. images: key -> where the picture is now.
+    """
+    found = {path: _read_part(path) for path in part_files(output)}
     if output.exists():
-        done = {output: read_entries(output), **done}
-    for path, entries in done.items():
+        found = {output: read_entries(output), **found}
+    done: dict[str, CaptionEntry] = {}
+    others: set[str] = set()
+    for path, entries in found.items():
         for entry in entries.values():
             _check_source(path, entry.get("source"), source)
-    return {key: entry for entries in done.values() for key, entry in entries.items()}
+        changed = set(_fingerprint(entries).changed(images))
+        others |= changed
+        done.update({key: entry for key, entry in entries.items() if key not in changed})
+    num_unknown = sum(key in images and "picture" not in entry for key, entry in done.items())
+    return Done(done, frozenset(others - done.keys()), num_unknown)
+
+
+def describe_picture(file: Path) -> dict[str, Any]:
+    """What a line says of the picture it is about."""
+    taken = take_fingerprint({"": file})
+    num_bytes, changed_ns = taken.facts[0].tolist()
+    return {"bytes": num_bytes, "changed_ns": changed_ns, "sha256": taken.contents[""]}
+
+
+def _fingerprint(entries: dict[str, CaptionEntry]) -> Fingerprint:
+    """The pictures of the lines that say of which one they are."""
+    told = {key: entry["picture"] for key, entry in entries.items() if "picture" in entry}
+    facts = [(picture["bytes"], picture["changed_ns"]) for picture in told.values()]
+    contents = {key: picture["sha256"] for key, picture in told.items()}
+    return Fingerprint(tuple(told), np.array(facts, np.int64).reshape(-1, 2), contents)
 
 
 def part_files(output: Path) -> list[Path]:
@@ -66,10 +104,12 @@ def append(part: TextIO, entries: Iterable[CaptionEntry]) -> None:
         raise UserError(f"cannot write {part.name}: {error.strerror}") from error
 
 
-def finish(output: Path, source: dict[str, Any], keys: Iterable[str]) -> dict[str, CaptionEntry]:
-    """Write the file, `keys` in their order and others it had after them; remove the parts."""
-    done = read_done(output, source)
-    ordered = {key: done[key] for key in keys if key in done}
+def finish(
+    output: Path, source: dict[str, Any], images: dict[str, Path]
+) -> dict[str, CaptionEntry]:
+    """Write the file, `images` in their order and others it had after them; remove the parts."""
+    done = read_done(output, source, images).entries
+    ordered = {key: done[key] for key in images if key in done}
     everything = {**ordered, **done}
     if not everything:
         raise UserError(f"no image could be captioned; {output} was not written")

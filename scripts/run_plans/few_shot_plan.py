@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from common.config import REPO_ROOT, find_yaml, load_config, to_dict
+from common.data.kept_data import files_of
 from common.data.splits import SplitFinder
 from common.data.subsets import check_subset, subset_size
 from common.errors import UserError
+from common.fingerprints import take_fingerprint
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from llm_mde.stage import STAGE as LLM_MDE
@@ -59,11 +61,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Subset:
-    """So many of the available training images, drawn with a seed."""
+    """So many of the available training images, drawn with a seed.
+
+    pictures: identifies all of them and the test images, by their files.
+    """
 
     images: int
     available: int
     seed: int
+    pictures: str
 
 
 @dataclass(frozen=True)
@@ -84,18 +90,27 @@ class FewShotRun:
 
     @cached_property
     def result_file(self) -> Path:
-        """Its name tells which settings of which stages the result belongs to."""
-        settings = [self.checkpoint, *(to_dict(run.config) for run in self.stage_runs)]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        """Its name tells which pictures, and settings of which stages, the result belongs to."""
+        return self._named_after(self.subset.pictures)
+
+    def _named_after(self, *facts: str) -> Path:
+        configs = [to_dict(run.config) for run in self.stage_runs]
+        settings = json.dumps([self.checkpoint, *facts, *configs], sort_keys=True)
+        digest = hashlib.sha256(settings.encode()).hexdigest()
         return self.stage_runs[-1].folder / f"few_shot_{digest[:12]}.json"
 
     def read_result(self) -> dict[str, Any] | None:
-        """What `evaluate` wrote; None: nothing yet, nothing readable, or not all images."""
-        try:
-            result = json.loads(self.result_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return result if result.get("complete", True) else None
+        """What `evaluate` wrote; None: nothing yet, nothing readable, or not all images.
+
+        A file of before names told of pictures is believed.
+        """
+        for path in (self.result_file, self._named_after()):
+            try:
+                result = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            return result if result.get("complete", True) else None
+        return None
 
     def train(self) -> None:
         """Train every stage that is not trained yet."""
@@ -125,6 +140,7 @@ class Survey:
 
     train: tuple[str, ...]  # keys of all training images
     test: tuple[str, ...]
+    pictures: str  # identifies the files of both
     protocol: str
     max_depth: float
 
@@ -140,11 +156,12 @@ def make_plan(
 ) -> list[FewShotRun]:
     """Every recipe with every number of images and seed; a `UserError` where one cannot start."""
     recipes = [make_recipe(spec, data, tuple(overrides)) for spec in dict.fromkeys(specs)]
-    available = len(survey_all(recipes).train)
+    surveyed = survey_all(recipes)
+    available = len(surveyed.train)
     wanted = [subset_size(parse_images(text), available) for text in images]
     counts, seeds = sorted(set(wanted)), list(dict.fromkeys(seeds))
     return [
-        plan_run(recipe, Subset(count, available, seed), output, checkpoint)
+        plan_run(recipe, Subset(count, available, seed, surveyed.pictures), output, checkpoint)
         for recipe, count, seed in product(recipes, counts, seeds)
     ]
 
@@ -241,8 +258,11 @@ def survey(recipe: Recipe) -> Survey:
     config: RunConfig = load_config(stage.config_type, recipe.config_files[-1], overrides)
     data = replace(config.data, train_images=None)
     finder = SplitFinder(data)
-    train, _, test = (tuple(finder.find(name).files) for name in ("train", "val", "test"))
-    return Survey(train, test, config.eval.protocol, data.max_depth)
+    train, _, test = (finder.find(name) for name in ("train", "val", "test"))
+    files = [take_fingerprint(files_of(split.samples)).digest for split in (train, test)]
+    return Survey(
+        tuple(train.files), tuple(test.files), " ".join(files), config.eval.protocol, data.max_depth
+    )
 
 
 def compare_surveys(first: tuple[str, Survey], other: tuple[str, Survey]) -> None:

@@ -1,0 +1,152 @@
+"""What a run keeps of its data in its checkpoints: which image is in which split, which file it is.
+
+Folders grow, lists are edited, pictures are replaced under the same names; the splits of a run and
+what is known of its images stay with it. `kept_checks.py` compares them with what is there now.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common.config import look_up, to_dict
+from common.data.data_config import DataConfig
+from common.data.lists import Pair, pack, unpack, unpack_pairs
+from common.data.samples import Sample, SplitName
+from common.files import whole_file
+from common.fingerprints import Fingerprint, has_contents, take_fingerprint
+
+# The keys of the data section that decide which image is in which split of a folder without lists.
+DIVIDING_KEYS = ("name", "train_list", "val_list", "test_list", "val_share", "test_share")
+_DEPTH = "depth of "  # starts the name of a depth map in a fingerprint
+
+
+@dataclass(frozen=True)
+class KeptData:
+    """Of one run. data: the data section of its config.
+
+    pairs: of every split it knows, packed. files: of the splits it reads, the images by their keys
+    and the depth maps as `depth of KEY`. words: of the same splits, see `Language.sample`.
+    earlier: the earlier stage's checkpoint that it started from, by the name of that stage.
+    """
+
+    data: Mapping[str, Any]
+    pairs: Mapping[SplitName, bytes]
+    files: Mapping[SplitName, Fingerprint]
+    words: Mapping[SplitName, Mapping[str, Any]]
+    earlier: Fingerprint | None = None
+
+    @classmethod
+    def take(
+        cls,
+        data: DataConfig,
+        pairs: Mapping[SplitName, bytes],
+        samples: Mapping[SplitName, Iterable[Sample]],
+        words: Mapping[SplitName, Mapping[str, Any]],
+    ) -> "KeptData":
+        """As it is now."""
+        files = {name: take_fingerprint(files_of(split)) for name, split in samples.items()}
+        return cls(to_dict(data), pairs, files, words)
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> "KeptData | None":
+        """What a checkpoint holds of it; None: it was written before there was such a thing."""
+        kept = checkpoint.get("data")
+        if kept is None:
+            return None
+        return cls(
+            checkpoint["config"]["data"],
+            {name: _to_bytes(packed) for name, packed in kept["pairs"].items()},
+            {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
+            kept["words"],
+            _to_fingerprint(kept["earlier"]) if kept["earlier"] else None,
+        )
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain types and tensors, for a checkpoint."""
+        return {
+            "pairs": {name: _to_tensor(packed) for name, packed in self.pairs.items()},
+            "files": {name: _from_fingerprint(files) for name, files in self.files.items()},
+            "words": {name: dict(words) for name, words in self.words.items()},
+            "earlier": None if self.earlier is None else _from_fingerprint(self.earlier),
+        }
+
+    def write_lists(self, folder: Path) -> None:
+        """A list file of every split, for other runs: `data.test_list=RUN/splits/test.txt`."""
+        for name, packed in self.pairs.items():
+            lines = (f"{pair.image}\t{pair.depth}\n" for pair in unpack_pairs(packed))
+            with whole_file(folder / f"{name}.txt") as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+
+    def keys(self, split: SplitName) -> list[str]:
+        """Of the images that the run reads of this split, each once."""
+        return [name for name in self.files[split].names if not name.startswith(_DEPTH)]
+
+    def places(self, data: DataConfig) -> dict[str, str]:
+        """Key -> where an image is now, of some training images whose contents are known."""
+        folder = data.root / data.train_dir
+        names = [name for name in self.files["train"].contents if not name.startswith(_DEPTH)]
+        return {name: str(folder / name) for name in names if (folder / name).is_file()}
+
+    def is_of(self, data: DataConfig) -> bool:
+        """Whether training images of the run are below this data root, whatever else is."""
+        contents = self.files["train"].contents
+        return any(has_contents(path, contents[name]) for name, path in self.places(data).items())
+
+    def other_settings(self, data: DataConfig) -> list[str]:
+        """What the run had for `DIVIDING_KEYS` that are others now, as `data.val_share=0.1`."""
+        now = to_dict(data)
+        before = {key: look_up(self.data, key) for key in DIVIDING_KEYS}
+        return [
+            f"data.{key}={'null' if value is None else value}"
+            for key, value in before.items()
+            if now[key] != value
+        ]
+
+    def divides(self, data: DataConfig) -> bool:
+        """Whether `data` is the folder of this run and is to be divided as this run did."""
+        return not self.other_settings(data) and self.is_of(data)
+
+    def divide(self, pairs: list[Pair]) -> tuple[dict[SplitName, list[Pair]], list[Pair]]:
+        """The pairs of a folder in the splits they have been in, and those that are in none.
+
+        A pair that is gone stays in its split, to be missed there.
+        """
+        left = {pair.image: pair for pair in pairs}
+        parts: dict[SplitName, list[Pair]] = {}
+        for name, packed in self.pairs.items():
+            parts[name] = [left.pop(pair.image, pair) for pair in unpack_pairs(packed)]
+        return parts, list(left.values())
+
+
+def files_of(samples: Iterable[Sample]) -> dict[str, str]:
+    """The names in a fingerprint -> the files of the samples."""
+    files = {}
+    for sample in samples:
+        files[sample.key] = sample.image_file
+        files[f"{_DEPTH}{sample.key}"] = sample.depth_file
+    return files
+
+
+def _from_fingerprint(files: Fingerprint) -> dict[str, Any]:
+    return {
+        "names": _to_tensor(pack(list(files.names))),
+        "facts": torch.from_numpy(files.facts),
+        "contents": dict(files.contents),
+    }
+
+
+def _to_fingerprint(plain: Mapping[str, Any]) -> Fingerprint:
+    names = tuple(unpack(_to_bytes(plain["names"])))
+    return Fingerprint(names, plain["facts"].numpy(), plain["contents"])
+
+
+def _to_tensor(packed: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(packed, np.uint8).copy())
+
+
+def _to_bytes(packed: torch.Tensor) -> bytes:
+    return packed.numpy().tobytes()

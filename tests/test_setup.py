@@ -1,0 +1,113 @@
+"""`scripts/setup.sh` with environments that are half made; requirements.txt is empty here."""
+
+import os
+import shutil
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from conftest import run_process, write_program
+
+from common.config import REPO_ROOT
+
+pytestmark = pytest.mark.slow  # each makes an environment
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    for name in ("setup.sh", "venv.sh"):
+        shutil.copy(REPO_ROOT / "scripts" / name, tmp_path / "scripts")
+    (tmp_path / "requirements.txt").write_text("")
+    return tmp_path
+
+
+def set_up(root, python=sys.executable):
+    return run_process("sh", str(root / "scripts/setup.sh"), cwd=root, PYTHON=str(python))
+
+
+def check_works(root):
+    outcome = run_process(str(root / ".venv/bin/python"), "-m", "pip", "--version", cwd=root)
+    assert outcome.code == 0, outcome.err
+    assert (root / ".venv/installed-requirements.txt").exists()
+
+
+def without_pip(root):
+    venv.create(root / ".venv", with_pip=False, symlinks=True)
+    (root / ".venv/kept").touch()
+
+
+def python_is_gone(root):
+    """As after an update of the system: everything was installed once."""
+    without_pip(root)
+    shutil.copy(root / "requirements.txt", root / ".venv/installed-requirements.txt")
+    for path in (root / ".venv/bin").glob("python*"):
+        path.unlink()
+        path.symlink_to("/nowhere/python3")
+
+
+def python_is_too_old(root):
+    without_pip(root)
+    (root / ".venv/bin/python").unlink()
+    write_program(root / ".venv/bin/python", "exit 1")
+
+
+def nothing_but_a_folder(root):
+    (root / ".venv").mkdir()
+
+
+@pytest.mark.parametrize(
+    "half", [without_pip, python_is_gone, python_is_too_old, nothing_but_a_folder]
+)
+def test_a_half_made_environment_is_completed_or_made_anew(root, half):
+    half(root)
+    outcome = set_up(root)
+    assert outcome.code == 0, outcome.err
+    check_works(root)
+    assert (root / ".venv/kept").exists() == (half is without_pip)
+    assert ("made anew" in outcome.out) == (half is not without_pip)
+    assert set_up(root).out == ""  # nothing is left to do
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_this_program_did_not_make_stays(root, kind):
+    mine = root / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").touch()
+    mine.rename(root / ".venv") if kind == "folder" else (root / ".venv").symlink_to(mine)
+    outcome = set_up(root)
+    assert outcome.code == 2
+    assert ".venv has no Python that works, and this program did not make it" in outcome.errors[0]
+    assert (root / ".venv/notes.txt").exists()
+
+
+def test_debians_python_without_venv(root):
+    """It has no ensurepip: half an environment and an error, until python3-venv is installed."""
+    python = root / "python3"
+    makes_half = 'mkdir -p .venv/bin; touch .venv/pyvenv.cfg; ln -sf "$0" .venv/bin/python'
+    cases = f'*"-m pip"*|*"-m ensurepip"*) exit 1;; *"-m venv"*) {makes_half}; exit 1;;'
+    write_program(python, f'case "$*" in {cases} esac\nexec {sys.executable} "$@"')
+    package = "python{}.{}-venv".format(*sys.version_info)
+    for _ in range(2):
+        outcome = set_up(root, python)
+        assert outcome.code == 2
+        assert f"on Debian and Ubuntu: apt install {package}" in outcome.errors[0]
+    assert set_up(root).code == 0
+    check_works(root)
+
+
+def test_a_pip_that_fails_is_one_line_and_can_be_called_again(root):
+    (root / "requirements.txt").write_text("./nothing-here.whl\n")
+    outcome = set_up(root)
+    assert outcome.code == 2
+    assert outcome.errors[-1].startswith("error: pip cannot install requirements.txt")
+    (root / "requirements.txt").write_text("")
+    assert set_up(root).code == 0
+    check_works(root)
+
+
+def test_a_python_that_does_not_exist(root):
+    outcome = set_up(root, Path(os.sep) / "nowhere" / "python")
+    assert outcome.code == 2
+    assert "no Python 3.10 or newer found" in outcome.errors[0]

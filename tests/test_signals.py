@@ -1,0 +1,33 @@
+"""Ctrl-C and SIGTERM while data are waited for: a disk that does not answer may never end it."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from common.runtime import signals
+from common.runtime.signals import WaitEnded, catch_signals
+
+
+def test_one_of_several_processes_that_waits_for_long_leaves(monkeypatch):
+    monkeypatch.setattr(signals, "PATIENCE", 0.3)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with catch_signals() as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(8):  # steps whose data come
+            with caught.waiting():
+                time.sleep(0.1)
+        start = time.monotonic()
+        with pytest.raises(WaitEnded), caught.waiting():
+            time.sleep(60)
+        assert 0.2 < time.monotonic() - start < 20
+    time.sleep(0.4)  # no alarm is left
+
+
+def test_a_signal_just_before_a_wait_ends_it():
+    with catch_signals() as caught:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(WaitEnded), caught.waiting():
+            pass
