@@ -27,16 +27,12 @@ import numpy as np
 from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
 from common.config_values import positive, resolve_path
 from common.data.data_config import DataConfig
-from common.data.dataset import build_dataset
 from common.data.sets import DATA_SETS
-from common.data.splits import find_split
 from common.errors import UserError, run_program
-from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.scoring import EvalConfig
 from common.files import check_output
 from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
-from common.programs.preflight import check_configured_data, check_evaluation
 from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
@@ -48,7 +44,7 @@ from scripts.doctor_checks.files import (
     file_sizes,
     locate_files,
 )
-from scripts.doctor_checks.findings import Finding, advice, in_threads, merged, problem, settings
+from scripts.doctor_checks.findings import Finding, in_threads, merged
 from scripts.doctor_checks.judge_depth import judge_depth
 from scripts.doctor_checks.judge_files import judge_files
 from scripts.doctor_checks.lengths import llm_mde_config
@@ -63,9 +59,9 @@ from scripts.doctor_checks.report_text import (
     write_doctor_report,
 )
 from scripts.doctor_checks.text import check_text, text_feature_length
+from scripts.doctor_checks.training import try_as_training
 
 SECONDS_FOR_FILE_ENDS = 20.0
-VAL_SHARE = DataConfig.val_share
 
 
 @dataclass(frozen=True)
@@ -199,28 +195,6 @@ def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> li
         if one in images and two in images:
             findings += compare_lists(one, two, images[one], images[two])
             findings += compare_contents(one, two, images[one], images[two], sizes)
-    return findings
-
-
-def try_as_training(data: DataConfig, evaluation: EvalConfig) -> list[Finding]:
-    """The last word, by the code of training and scoring themselves: what they would refuse."""
-    splits = configured_splits(data)
-    if "train" in splits and "val" not in splits:
-        text = "training needs validation images, and data.val_share=0 leaves none"
-        return [problem("no_validation", text, fix=settings(f"data.val_share={VAL_SHARE:g}"))]
-    findings = []
-    try:
-        if "train" in splits:
-            check_configured_data(data, evaluation)
-        if "test" in splits:
-            test = build_dataset(data, find_split(data, "test"))
-            check_evaluation(test, evaluation, data.max_depth)
-    except ProtocolMismatch as error:
-        fix = settings("eval.protocol=none")
-        findings.append(problem("wrong_protocol", str(error).partition("; ")[0], fix=fix))
-    except UserError as error:
-        text, _, fix = str(error).partition("; ")
-        findings.append(problem("refused", f"training refuses it: {text}", fix=advice(fix)))
     return findings
 
 

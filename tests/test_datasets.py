@@ -169,7 +169,7 @@ def test_validation_is_carved_by_scene_without_a_list(nyu):
     folders = [{s.key.split("/")[0] for s in d.samples} for d in (train, val)]
     assert (len(train), len(val)) == (12, 3)
     assert not folders[0] & folders[1]
-    with pytest.raises(UserError, match="data.val_list or data.val_share"):
+    with pytest.raises(UserError, match="set data.val_share=0.02"):
         plain(replace(data, val_share=0.0), "val")
 
 

@@ -178,7 +178,7 @@ def test_every_config_can_be_shared_out(path, num_gpus):
     """By the default start, one process for each GPU."""
     tree = {}
     merge_yaml(tree, {}, path)
-    size = tree.get("train", {}).get("batch_size", TrainConfig.batch_size)
+    size = int(tree.get("train", {}).get("batch_size", TrainConfig.batch_size))
     count = min(num_gpus, size)
     shares = [Processes(rank, count, torch.device("cpu")).share(size) for rank in range(count)]
     assert sum(map(list, shares), []) == list(range(size))

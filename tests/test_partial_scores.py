@@ -12,7 +12,7 @@ from common.data.batch import Batch, Failure
 from common.errors import UserError
 from common.evaluation import scoring
 from common.evaluation.scoring import ScoringRule, describe_failures, evaluate_depth, result_dict
-from scripts.run_plans.few_shot_plan import FewShotRun
+from scripts.run_plans.few_shot_plan import FewShotRun, Subset
 
 
 @pytest.fixture
@@ -168,9 +168,12 @@ def test_failures_of_all_processes_are_gathered():
     assert result.failures == [unread]
 
 
-def test_an_incomplete_result_of_few_shot_is_made_again(tmp_path):
-    run = FewShotRun(None, None, (), "last")
-    vars(run)["result_file"] = tmp_path / "result.json"
+def test_an_incomplete_result_of_few_shot_is_made_again(tmp_path, monkeypatch):
+    def named_after(self, *facts):
+        return tmp_path / "-".join(("result", *facts))
+
+    monkeypatch.setattr(FewShotRun, "_named_after", named_after)
+    run = FewShotRun(None, Subset(2, 12, 0, "pictures"), (), "last")
     for text, is_done in (('{"complete": false}', False), ('{"metrics": 1}', True), ("{", False)):
         run.result_file.write_text(text)
         assert (run.read_result() is not None) == is_done

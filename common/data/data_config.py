@@ -55,7 +55,7 @@ class DataConfig:
         for key in ("depth_scale", "float_depth_scale"):
             scale = getattr(self, key)
             if scale is not None and not 0 < scale < math.inf:
-                raise ValueError(f"{key}: {scale} is not a number above 0")
+                raise ValueError(f"{key}: {scale} is not above 0")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share: {self.val_share} is not in [0, 1)")
         if not 0 <= self.test_share <= 1:
