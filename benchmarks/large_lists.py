@@ -5,10 +5,10 @@
 
 Generated pairs: folders that are links to one with a thousand pairs, a list, and captions of which
 997 are distinct. "first step": a real training run of stage 1 (small images, features of captions
-standardized), from the command to the first step's line, with the largest memory of the process;
-Python and PyTorch are about half a gigabyte of it. "again": the captions are encoded already. A
-worker's own memory is what it shares with no other process, after it has read a thousand random
-items. Linux only.
+standardized), from the command to the first step's line. "CPU s": the processor's seconds of the
+whole run. "GB": the largest memory of a process so far; `--pairs 3000` shows what imports and
+network take of it. "again": the captions are encoded already. A worker's own memory is what it
+shares with no other process, after it has read a thousand random items. Linux only.
 """
 
 import argparse
@@ -107,7 +107,10 @@ def write_config(root: Path) -> Path:
 def first_step(name: str, config: Path) -> Measurement:
     """From the command to the first step's line; the memory of the largest process."""
     outcome = run_stage1(config, WORDS, NPROC="1")
-    facts: dict[str, float | str] = {"GB": outcome.peak_gigabytes}
+    facts: dict[str, float | str] = {
+        "GB": outcome.peak_gigabytes,
+        "CPU s": outcome.cpu_seconds,
+    }
     return Measurement(name, "s", (outcome.seen_at[0],), facts)
 
 

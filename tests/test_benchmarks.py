@@ -281,7 +281,9 @@ def test_quick_runs_write_their_figures(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "scaling", "startup", "text_features", "large_lists"])
+@pytest.mark.parametrize(
+    "name", ["train_step", "scaling", "startup", "text_features", "large_lists"]
+)
 def test_quick_runs_with_processes_of_their_own(name, tmp_path):
     path = tmp_path / f"{name}.json"
     outcome = run_process(sys.executable, f"benchmarks/{name}.py", "--quick", "--json", str(path))
