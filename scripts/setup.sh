@@ -6,7 +6,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 . scripts/venv.sh
 new_enough="sys.version_info >= (3, 10)"
-if cmp -s requirements.txt .venv/installed-requirements.txt && fits .venv/bin/python "$new_enough"; then
+if cmp -s requirements.txt .venv/installed-requirements.txt && works_in .venv "$new_enough"; then
     exit 0
 fi
 find_python "$new_enough" ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}

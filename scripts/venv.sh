@@ -17,10 +17,16 @@ fits() {
     "$1" -c "import sys; sys.exit(not ($2))" 2>/dev/null
 }
 
+# works_in FOLDER CONDITION: whether its Python runs, is of this folder (without pyvenv.cfg it is the
+# system's, and packages would go there), and the condition holds.
+works_in() {
+    fits "$1/bin/python" "__import__('os').path.samefile(sys.prefix, '$1') and ($2)"
+}
+
 # make_venv FOLDER PYTHON CONDITION: an environment with pip. One whose Python is gone, too old or
 # cannot get pip is made anew.
 make_venv() {
-    if fits "$1/bin/python" "$3"; then
+    if works_in "$1" "$3"; then
         for module in pip ensurepip; do
             "$1/bin/python" -m $module --version >/dev/null 2>&1 || continue
             [ $module = pip ] || "$1/bin/python" -m ensurepip >/dev/null || continue

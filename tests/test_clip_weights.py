@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from common.errors import UserError
 from common.language.encoders import image_encoder, text_encoder
+from common.language.encoding import encode_captions
 from common.runtime.known_files import sha256_in
 from common.runtime.torchscript import is_archive, read_archive
 
@@ -208,3 +209,44 @@ def test_how_a_file_is_read_is_told(kind, tmp_path, monkeypatch):
     )
     assert done.code == 0, done.err
     assert f"read as {TINY}:openai, whose archive it is (QuickGELU, mean 0.481" in done.out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>404",
+        [1, 2],
+        {"model": torch.nn.Linear(2, 2)},
+        torch.nn.Linear(2, 2).state_dict(),
+    ],
+    ids=["empty", "web page", "list", "module", "another network"],
+)
+def test_a_file_that_is_no_weights_of_the_model_is_one_line(content, tmp_path, monkeypatch):
+    add_tiny_clip(tmp_path, monkeypatch, openai=OPENAI)
+    file = tmp_path / "w.pt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(UserError, match="cannot load CLIP weights .*; check that") as caught:
+        text_encoder(f"{TINY}:{file}")
+    assert "PyTorch 2" not in str(caught.value)
+
+
+def test_weights_of_another_width_are_one_line(tmp_path, monkeypatch):
+    add_tiny_clip(tmp_path, monkeypatch, openai=OPENAI)
+    file = save_weights(tmp_path / "w.pt", tiny_clip())
+    with pytest.raises(
+        UserError, match="cannot load CLIP weights RN50:openai=.* is whole and of RN50"
+    ):
+        text_encoder(f"RN50:openai={file}")
+
+
+def test_weights_that_are_no_numbers_are_one_line_and_leave_no_part(tmp_path, monkeypatch):
+    add_tiny_clip(tmp_path, monkeypatch, openai=OPENAI)
+    weights = tiny_clip().state_dict()
+    torch.save({name: w * torch.nan for name, w in weights.items()}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="features are not finite"):
+        encode_captions(tmp_path / "out", {"1.png": "a room"}, f"{TINY}:{tmp_path / 'w.pt'}")
+    assert not list(tmp_path.glob("out*"))

@@ -89,6 +89,23 @@ def test_a_unit_that_nobody_uses(tmp_path):
     assert SHOWN in health.outcome.out
 
 
+@pytest.mark.parametrize(
+    ("sky", "share"), [(1e10, 0.7), (1e4, 0.1), (np.finfo(np.float32).max, 0.3)]
+)
+def test_a_placeholder_for_the_sky_is_no_depth(tmp_path, sky, share):
+    """Renderers write one huge number where nothing is hit; training does not use it."""
+    trees.write_folder(tmp_path)
+    for path in sorted((tmp_path / "depth").iterdir()):
+        meters = trees.read_stored(path).astype(np.float32) / 1000
+        meters[: int(share * len(meters))] = sky
+        np.save(path.with_suffix(".npy"), meters)
+        path.unlink()
+    health = examine(tmp_path)
+    assert health.codes() == []
+    assert health.finding("placeholder_depth")["level"] == "note"
+    assert "max_depth=" not in health.outcome.out
+
+
 def turned(stored):
     """SUN RGB-D's bits."""
     return (stored << 3) | (stored >> 13)
@@ -125,8 +142,8 @@ def test_units_that_fit_a_median():
         return [u.scale for u in fitting_units(Stored(median, largest, **more), typical)]
 
     assert scales(660, 1500) == [256]
-    assert scales(66, 200) == [25.5]
-    assert scales(66, 300) == []
+    assert scales(66, 200) == [25.5, 39.37]
+    assert scales(66, 300) == [39.37]
     assert scales(2600, 5000) == [1000, 1310.7]
     assert scales(17000, 40000) == [6553.5, 5000, 10000, 4000]
     assert scales(3490, 9000, typical=10) == [256]

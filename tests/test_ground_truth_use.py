@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
+import doctor_trees as trees
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,10 @@ from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.data.splits import find_split
+from common.errors import UserError
+from common.evaluation.scoring import EvalConfig
 from common.losses.depth import silog_valid
+from common.programs.preflight import check_configured_data
 
 
 def measured_depth(workspace, split):
@@ -93,6 +98,24 @@ def test_training_says_it_before_the_first_step(workspace, tmp_path, stage):
 def test_a_loss_without_a_pixel_is_refused(workspace, tmp_path, stage, setting):
     outcome = train(stage, *workspace.arguments(stage, tmp_path, setting))
     assert "nothing to learn: all depth of 12 training images" in outcome.refusal
+
+
+@pytest.mark.parametrize(
+    ("dtype", "key"), [(np.float32, "float_depth_scale"), (np.int32, "depth_scale")]
+)
+def test_the_key_of_the_kind_of_maps_is_named(tmp_path, dtype, key):
+    root = trees.write_folder(tmp_path)
+    for path in sorted((root / "depth").iterdir()):
+        stored = trees.read_stored(path) * (1 if dtype == np.float32 else 10)
+        np.save(path.with_suffix(".npy"), stored.astype(dtype))
+        path.unlink()
+    data = DataConfig("folder", root, 32, 64, 10.0, test_share=0, val_share=0.3)
+    with pytest.raises(UserError, match=rf"correct data.max_depth, or data\.{key} \("):
+        check_configured_data(data, EvalConfig(protocol="none"))
+    check_configured_data(
+        replace(data, **{key: 1000.0 if dtype == np.float32 else 10000.0}),
+        EvalConfig(protocol="none"),
+    )
 
 
 def test_counting():

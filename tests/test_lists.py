@@ -56,6 +56,11 @@ def test_byte_order_mark_is_not_part_of_the_first_path(tmp_path):
         ("a.jpg b.tiff c.png", Pair("a.jpg", "b.tiff")),
         ("a.jpg None c.png", Pair("a.jpg", None)),
         ("a.jpg\tb.png\tkitchen\tday", Pair("a.jpg", "b.png")),
+        ("a.jpg\tb.png 518.8", Pair("a.jpg", "b.png")),  # tabs and spaces mixed
+        ("a 1.jpg \t b 1.png 518.8 519.4", Pair("a 1.jpg", "b 1.png")),
+        ("a.jpg b.png,", Pair("a.jpg", "b.png")),  # a last column that is empty
+        ("a.jpg;b.png;;", Pair("a.jpg", "b.png")),
+        ("kitchen, a.jpg, b.png, dense/b.png", Pair("a.jpg", "b.png")),  # the scene comes first
     ],
 )
 def test_tabs_and_commas_allow_spaces_in_paths(tmp_path, line, expected):
@@ -101,6 +106,9 @@ def test_malformed_line_names_file_and_line_and_shows_the_right_form(tmp_path, l
         "image_path\tdepth_path",
         '"image";"depth"',
         "# comment\nfile gt",
+        "rgb.path,depth.path",
+        "RGB image,Depth map (16-bit)",
+        "% rgb depth",
     ],
 )
 def test_a_header_is_passed_over_and_named(tmp_path, header):

@@ -77,6 +77,11 @@ def test_damaged_exif_is_passed_over(tmp_path):
         path.write_bytes(stream.getvalue())
         assert near(read_image(path), STORED)
     assert exif_orientation(data) == 6
+    for order in (
+        "II*\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\x06\0\0\0",
+        "MM\0*\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\0\0\x06",
+    ):
+        assert exif_orientation(order.encode()) == 6  # 32 bits, which is not the standard
     assert exif_orientation(b"") == exif_orientation(data[:30]) == 1
 
 

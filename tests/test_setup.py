@@ -70,6 +70,16 @@ def test_a_half_made_environment_is_completed_or_made_anew(root, half):
     assert set_up(root).out == ""  # nothing is left to do
 
 
+def test_packages_never_go_into_the_systems_python(root):
+    """Without pyvenv.cfg, a link called .venv/bin/python is the Python it links to."""
+    without_pip(root)
+    (root / ".venv/pyvenv.cfg").unlink()
+    shutil.copy(root / "requirements.txt", root / ".venv/installed-requirements.txt")
+    outcome = set_up(root)
+    assert outcome.code == 2
+    assert ".venv has no Python that works" in outcome.errors[0]
+
+
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_what_this_program_did_not_make_stays(root, kind):
     mine = root / "mine"

@@ -16,7 +16,7 @@ from conftest import REPO_ROOT, evaluate, run_process, run_script, train, write_
 from common.config import build_config
 from common.data.lists import read_list
 from common.errors import UserError
-from common.language.captions import read_captions, read_entries, write_entries
+from common.language.captions import parse_entry, read_captions, read_entries, write_entries
 from common.language.feature_files import FeatureStore, write_features
 from common.language.features import TextConfig
 from llm_mde.prompt import PromptConfig
@@ -180,3 +180,9 @@ def test_a_run_folder_that_tensorboard_cannot_write_to_is_refused(rooms, tmp_pat
         assert "output_root" in (refusal := train("stage1", *words).refusal)
     assert "choose another" in refusal
     assert json.dumps(CAFE)[1:-1] in refusal
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"image": 1' + "0" * 6000 + "}", '{"image": '])
+def test_a_line_that_python_cannot_parse_is_named(line):
+    with pytest.raises(UserError, match="captions.jsonl:7: not a JSON object"):
+        parse_entry(line, "captions.jsonl:7")

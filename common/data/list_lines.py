@@ -5,9 +5,11 @@ rgb/1.jpg depth/1.png 518.85                       spaces; numbers are passed ov
 my kitchen/1.jpg, my kitchen/1.png                 tabs, commas or semicolons allow spaces,
 "my kitchen/1.jpg" 'my kitchen/1.png'              and so do quotes
 rgb/1.jpg depth/1.png dense/1.png                  what follows the depth map is not read
+kitchen,rgb/1.jpg,depth/1.png                      nor words between marks before the image
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from common.images.suffixes import DEPTH_SUFFIXES, IMAGE_SUFFIXES, has_suffix
@@ -28,11 +30,14 @@ def split_line(line: str) -> tuple[list[str], list[str]]:
 
     The first list has fewer than two paths, or others than of files, where the line is not clear.
     """
+    line = line.strip().rstrip(",;")  # an empty last column
     for mark in _SEPARATORS:
         if mark in line:
-            words = _without_numbers(_split_at(mark, line))
-            if len(words) > 1 and all(map(is_path, words[:2])):
-                return words[:2], words[2:]
+            words = _without_numbers(map(_without_focal, _split_at(mark, line)))
+            first = _first_of_pair(words)
+            pair, others = words[first : first + 2], words[:first] + words[first + 2 :]
+            if len(pair) > 1 and all(map(is_path, pair)):
+                return pair, others
     words = _without_numbers(_split_at(None, line))
     if len(words) > 2 and not _are_surely_files(words):
         return words, []
@@ -45,10 +50,15 @@ def is_path(text: str) -> bool:
 
 
 def is_header(line: str, next_line: str) -> bool:
-    """Whether a list's first line names its columns: only words, above a line of files."""
+    """Whether a list's first line names its columns: no files, above a line of files."""
     words = [word.strip("\"'") for word in re.split(r"[\s,;]+", line.strip()) if word.strip("\"'")]
-    are_words = all(word.replace("_", "").isalpha() and word != NO_DEPTH for word in words)
-    return len(words) > 1 and are_words and any(map(is_path, split_line(next_line)[0]))
+    names_files = any("/" in word or _is_file(word) for word in words)
+    above_files = any(map(_is_file, split_line(next_line)[0]))
+    return len(words) > 1 and not names_files and above_files
+
+
+def _is_file(word: str) -> bool:
+    return word == NO_DEPTH or has_suffix(word, IMAGE_SUFFIXES + DEPTH_SUFFIXES)
 
 
 def _are_surely_files(words: list[str]) -> bool:
@@ -56,6 +66,21 @@ def _are_surely_files(words: list[str]) -> bool:
     image, depth = words[:2]
     is_depth = depth == NO_DEPTH or has_suffix(depth, DEPTH_SUFFIXES)
     return has_suffix(image, IMAGE_SUFFIXES) and is_depth
+
+
+def _first_of_pair(words: list[str]) -> int:
+    """Where the image stands; 0 where no two columns are surely image and depth map."""
+    pairs = range(len(words) - 1)
+    return next((at for at in pairs if _are_surely_files(words[at : at + 2])), 0)
+
+
+def _without_focal(column: str) -> str:
+    """`b.png 518.86` -> `b.png`: numbers behind a file, after spaces instead of the mark."""
+    words = column.split()
+    last = next((n for n in range(len(words), 0, -1) if not _is_number(words[n - 1])), 0)
+    if last == len(words) or not last or not _is_file(words[last - 1]):
+        return column
+    return column[: column.rindex(words[last - 1]) + len(words[last - 1])]
 
 
 def _split_at(mark: str | None, line: str) -> list[str]:
@@ -66,7 +91,7 @@ def _split_at(mark: str | None, line: str) -> list[str]:
     return [next((group for group in match.groups() if group), "").strip() for match in found]
 
 
-def _without_numbers(words: list[str]) -> list[str]:
+def _without_numbers(words: Iterable[str]) -> list[str]:
     return [word for word in words if word and not _is_number(word)]
 
 

@@ -19,6 +19,7 @@ _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _SOI, _EOI, _SOS, _APP1, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0x01
 _EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112  # the tag
+_LONG = 4  # the type of 32-bit numbers
 # EXIF orientation -> whether rows become columns, then how to flip, in the code of cv2.flip.
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None)}
 _TURNS |= {6: (True, 1), 7: (True, -1), 8: (True, 0)}
@@ -44,6 +45,7 @@ _FOREIGN = (
 
 def foreign_remedy(data: bytes) -> str | None:
     """What to do about contents that are known and no readable picture; None: they are not."""
+    data = data[:200].lstrip()
     fitting = (text for at, words, text in _FOREIGN if data.startswith(words, at))
     return next(fitting, None)
 
@@ -110,7 +112,9 @@ def _orientation_tag(exif: bytes) -> int:
 
     first = number(4, 4)  # count of the entries, of 12 bytes each
     entries = range(first + 2, first + 2 + 12 * number(first), 12)
-    return next((number(at + 8) for at in entries if number(at) == _ORIENTATION), 0)
+    at = next((at for at in entries if number(at) == _ORIENTATION), None)
+    # Of 16 bits by the standard; some programs write 32.
+    return 0 if at is None else number(at + 8, 4 if number(at + 2) == _LONG else 2)
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, slice]]:

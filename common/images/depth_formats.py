@@ -34,7 +34,10 @@ def load_npz(data: bytes) -> np.ndarray:
         raise ValueError("not a readable .npz file; write it again with numpy.savez") from error
     if not wanted:
         held = ", ".join(name.removesuffix(".npy") for name in names) or "nothing"
-        raise ValueError(f"it must hold one array, or one called {_NPZ_NAME}; it holds {held}")
+        raise ValueError(
+            f"it holds {held}, and must hold one array, or one called {_NPZ_NAME}; write it again "
+            f"with numpy.savez(FILE, {_NPZ_NAME}=ARRAY)"
+        )
     return load_npy(content)
 
 

@@ -22,6 +22,11 @@ from common.images.depth_formats import load_npy, load_npz, load_pfm
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 NO_MEASUREMENT = 65535  # some tools write the largest value instead of 0
 _NO_EXR = "it is damaged, or this OpenCV cannot read EXR: save the depth as .npy instead"
+_NO_TIFF = (
+    "it is damaged, or a kind of TIFF that OpenCV cannot read (16-bit floats): copy it again, or "
+    "save the depth as .npy instead"
+)
+_NOT_BY_OPENCV = {".exr": _NO_EXR, ".tif": _NO_TIFF, ".tiff": _NO_TIFF}
 _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
@@ -90,10 +95,9 @@ def _size_mismatch(
 
 
 def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
-    is_exr = suffix == ".exr"
-    if is_exr:
+    if suffix == ".exr":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
-    remedy = _NO_EXR if is_exr else "copy it again"
+    remedy = _NOT_BY_OPENCV.get(suffix, "copy it again")
     return _decode(_read(path), path, cv2.IMREAD_UNCHANGED, remedy)
 
 

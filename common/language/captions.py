@@ -145,7 +145,7 @@ def parse_entry(line: str, where: str) -> dict[str, Any]:
     """One line; its `image` becomes the key (no leading slash)."""
     try:
         entry = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: not a JSON object: {getattr(error, 'msg', error)}") from error
     if isinstance(entry, dict):
         image, caption = entry.get("image"), entry.get("caption")

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from common.errors import UserError
 from common.files import make_folder, whole_file
 from common.fingerprints import file_identity, take_fingerprint
 from common.language.caption_length import report_cut
@@ -67,7 +68,7 @@ def encode_captions(
             distinct,
             CAPTIONS_PER_PART,
             "encoding captions",
-            lambda batch, progress: tower.encode(batch, batch_size, progress),
+            lambda batch, progress: _finite(tower.encode(batch, batch_size, progress), encoder),
         )  # [M, D]
         cut = report_cut(tower.limit.find_cut(distinct), captions)
         provenance = {**origin, **tower.facts, **cut, **more_origin}
@@ -92,10 +93,20 @@ def encode_images(
             [file_identity(file) for file in image_files.values()],
             IMAGES_PER_PART,
             "encoding images",
-            lambda batch, progress: tower.encode(batch, batch_size, progress),
+            lambda batch, progress: _finite(tower.encode(batch, batch_size, progress), encoder),
         )  # [N, E]
         origin = {**image_origin(image_files, encoder), **tower.facts, **more_origin}
         write_features(path, image_files, features, origin, pictures)
+
+
+def _finite(features: Tensor, encoder: str) -> Tensor:
+    """The same features, which a file of them can hold."""
+    if not torch.isfinite(features.half()).all():
+        raise UserError(
+            f"encoder '{encoder}': its features are not finite in 16 bits; are its weights "
+            "damaged, or of another network?"
+        )
+    return features
 
 
 class PartFolder:

@@ -80,17 +80,20 @@ def check_training_images(
 
 
 def _nothing_to_learn(use: GroundTruthUse, train: DepthDataset, max_depth: float) -> str:
-    first = train.samples[0].depth_file
+    data_set, first = train.data_set, train.samples[0].depth_file
     if use.num_measured == 0:
         return (
             f"none of {use.num_images} training images has a measured pixel (first {first}); are "
             "these the depth maps? Check data.gt_root"
         )
+    key, scale = "data.depth_scale", data_set.depth_scale
+    if train.training_frame(0)[1].dtype != np.uint16:
+        key, scale = "data.float_depth_scale", data_set.float_depth_scale
     return (
         f"nothing to learn: all depth of {use.num_images} training images is outside the range "
         f"that is trained on. It lies between {use.nearest:.4g} and {use.farthest:.4g} m, "
-        f"data.max_depth is {max_depth:g} m; correct data.max_depth, or data.depth_scale (now "
-        f"{train.data_set.depth_scale:g}) if the unit is another (first {first})"
+        f"data.max_depth is {max_depth:g} m; correct data.max_depth, or {key} (now "
+        f"{scale:g}) if the unit is another (first {first})"
     )
 
 

@@ -53,6 +53,11 @@ _FAILURES = (
     ZeroDivisionError,
     StrictDataclassError,
     pickle.UnpicklingError,
+    # Of files that are empty, or hold something else than weights of this network.
+    EOFError,
+    AttributeError,
+    AssertionError,
+    IndexError,
 )
 _limit = HUB_TIMEOUT
 
@@ -103,6 +108,8 @@ def one_line_failure(what: str, advice: str) -> Iterator[None]:
         yield
     except _FAILURES as error:
         reason = textwrap.shorten(str(error), 160, placeholder=" ...") or type(error).__name__
+        if reason.startswith("Weights only load failed"):  # advice of torch that helps nobody here
+            reason = "it is no file of weights"
         raise UserError(f"cannot load {what}: {reason}; {advice}") from error
     finally:
         logging.disable(logging.NOTSET)

@@ -158,4 +158,16 @@ def _notes(name: str, maps: list[Measured]) -> list[Finding]:
     if largest:
         text = f"{name}: {len(largest)} maps use 65535, which is read as 'no measurement'"
         findings.append(note("largest_value", text, largest))
-    return findings
+    return findings + _placeholders(name, maps)
+
+
+def _placeholders(name: str, maps: list[Measured]) -> list[Finding]:
+    """Numbers of floats that are no depth; training leaves them out, as all beyond max_depth."""
+    values = [depth.placeholder for _, depth in maps if depth.placeholder]
+    if not values:
+        return []
+    text = f"{name}: {len(values)} of {len(maps)} maps hold {max(values):.4g} m for no measurement"
+    cause = "the sky, or holes; it is beyond data.max_depth, and so is not used"
+    fix = advice("nothing needs to be done; with 0 there, the share of used ground truth is true")
+    cases = _cases(maps, lambda depth: depth.placeholder > 0)
+    return [note("placeholder_depth", text, cases, cause, fix)]

@@ -41,6 +41,9 @@ class DepthStatistics:
     common_factor: int = 1  # of all values
     rotated_share: float = 0.0  # of the valid pixels: the lowest three bits are 0 or 1
     millimeter_shares: Mapping[float, float] = field(default_factory=dict)  # see `units.Stored`
+    placeholder: float = (
+        0.0  # stands for "no measurement" and is none of the above; 0: there is none
+    )
     is_far_at_top: bool | None = None  # the upper half is farther than the lowest third
 
 
@@ -116,6 +119,9 @@ def measure_depth(
     scale: stored numbers per meter.
     """
     is_float = depth.dtype != np.uint16
+    placeholder = _placeholder(depth, max_depth * scale) if is_float else 0.0
+    if placeholder:
+        depth = np.where(depth == placeholder, 0, depth)
     codes, per_meter = _as_codes(depth / scale) if is_float else (depth, scale)
     counts = np.bincount(codes.ravel(), minlength=1 << 16)
     counts[0] = 0
@@ -137,9 +143,17 @@ def measure_depth(
         num_values=len(values),
         step=float(np.median(np.diff(values))) / per_meter if len(values) > 1 else 0.0,
         largest_share=largest_share,
+        placeholder=placeholder / scale,
         is_far_at_top=_is_far_at_top(depth),
         **({"largest": float(depth.max())} if is_float else _stored_values(stored)),
     )
+
+
+def _placeholder(depth: np.ndarray, limit: float) -> float:
+    """One number far beyond all others, as renderers write for the sky; 0: there is none."""
+    largest = float(depth.max())
+    below = depth[(depth > 0) & (depth < largest)]
+    return largest if largest > limit and below.size and largest > 10 * below.max() else 0.0
 
 
 def _as_codes(meters: np.ndarray) -> tuple[np.ndarray, float]:

@@ -55,6 +55,7 @@ UNITS = (
     Unit(1, "meters"),
     Unit(10, "decimeters"),
     Unit(25.5, "0 to 10 m spread over 0 to 255", 255),
+    Unit(39.37, "inches"),
     Unit(100, "centimeters"),
     Unit(256, "meters * 256, as KITTI stores it"),
     Unit(1000, "millimeters, as NYU stores it"),
