@@ -302,7 +302,9 @@ def _convert(kind: Any, value: Any, key: str, sources: dict[str, str]) -> Any:
     try:
         return convert_value(kind, value, where == "command line")
     except (TypeError, ValueError):
-        raise UserError(f"{where}: {key} must be {describe_type(kind)}, not {value!r}") from None
+        wanted = describe_type(kind)
+        hint = "; '' is empty text" if kind is str and value is None else ""
+        raise UserError(f"{where}: {key} must be {wanted}, not {value!r}{hint}") from None
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from conftest import train
 
 from common import config_values
 from common.config import load_config, to_dict
+from common.errors import UserError
 from common.programs.run import choose_folder
 from common.programs.train import read_command_line
 from stage1_vae.stage import STAGE
@@ -85,7 +86,7 @@ def test_null_is_nothing_where_there_may_be_nothing(typed, tmp_path):
     file.write_text("".join(f"{name}: {typed}\n" for name in names))
     assert [getattr(load_config(Words, file, []), name) for name in names] == [None] * 5
     file.write_text(f"text: {typed}\n")
-    assert refuse(file) == f"{file}: text must be text, not None"
+    assert refuse(file) == f"{file}: text must be text, not None; '' is empty text"
 
 
 @pytest.mark.parametrize("typed", ["'007'", '"007"', "'null'", "''", '"a: b #1"'])
@@ -196,3 +197,15 @@ def test_the_same_run_is_found_again_under_such_a_name(workspace, tmp_path):
     assert train("stage1", *arguments).code == 0
     assert "already trained" in train("stage1", *arguments).err
     assert [p.name for p in (tmp_path / "007").iterdir()] == ["stage1"]
+
+
+@pytest.mark.parametrize("key", ["train_dir", "test_dir"])
+def test_nothing_where_text_is_wanted_says_what_empty_text_is(workspace, tmp_path, key):
+    base, file = workspace.arguments("stage1", tmp_path)[0], tmp_path / "own.yaml"
+    for value, is_fine in (("", False), ("null", False), ("''", True)):
+        file.write_text(f"base: {base}\ndata:\n  {key}: {value}\n")
+        if is_fine:
+            assert getattr(read_command_line([str(file)], STAGE).config().data, key) == ""
+            continue
+        with pytest.raises(UserError, match=f"data.{key} must be text, not None; '' is empty"):
+            read_command_line([str(file)], STAGE)
