@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -23,12 +24,15 @@ POLL_SECONDS = 0.02
 class Outcome:
     """A run's metrics.jsonl lines of training, and when (seconds from the command) each was seen.
 
-    A step's line is seen within 20 ms.
+    A step's line is seen within 20 ms. cpu_seconds: of the processors. peak_gigabytes: of the
+    largest process that this one has started so far, on Linux.
     """
 
     lines: list[dict[str, Any]]
     seen_at: list[float]
     seconds: float
+    cpu_seconds: float = 0.0
+    peak_gigabytes: float = 0.0
 
 
 def write_config(
@@ -63,17 +67,19 @@ def run_stage1(config: Path, arguments: Sequence[str], **variables: str) -> Outc
     lines = config.parent / "runs" / "benchmark" / "stage1" / "metrics.jsonl"
     lines.unlink(missing_ok=True)
     log = config.parent / "output.txt"
-    start = time.perf_counter()
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, env={**os.environ, **variables}, stdout=output, stderr=output
         )
         seen_at = _watch(process, lines, start)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = time.perf_counter() - start
     if process.returncode:
         reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         raise UserError(f"the training run ended with code {process.returncode}: {reason}")
-    return Outcome(_training_lines(lines), seen_at, seconds)
+    cpu_seconds = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    return Outcome(_training_lines(lines), seen_at, seconds, cpu_seconds, used.ru_maxrss / 1e6)
 
 
 def _watch(process: subprocess.Popen, lines: Path, start: float) -> list[float]:

@@ -9,9 +9,9 @@
         ...
 
 A bar redraws its line, which fills the log of a batch job with hundreds of copies. Where nobody
-watches, a line is written whenever a tenth is done, but not more often than every ten seconds, and
-one at the end. A job that has a rhythm of its own (training's `train.log_every`) says itself when
-one is due.
+watches, a line is written whenever a tenth is done (where the end is not known: twice as much as
+before), but not more often than every ten seconds, and one at the end. A job that has a rhythm of
+its own (training's `train.log_every`) says itself when one is due.
 """
 
 import os
@@ -166,8 +166,10 @@ class _Lines(_Silence):
         self.close()
 
     def _is_due(self, seconds: float) -> bool:
-        share = self.total and (self.done - self.written) / self.total
-        is_far = share is not None and (share >= 1 / TENTHS or self.done == self.total)
+        is_far = self.done >= 2 * self.written
+        if self.total:
+            share = (self.done - self.written) / self.total
+            is_far = share >= 1 / TENTHS or self.done == self.total
         return seconds >= MAX_SECONDS or (seconds >= MIN_SECONDS and is_far)
 
     def _counts(self) -> str:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.files import whole_file
+from common.progress import progress_bar
 
+_BLOCK = 2**20  # bytes
 ESCAPED = "backslashreplace"  # the `errors` of a text file for people
 
 
@@ -32,6 +34,17 @@ def is_whole_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def text_blocks(content: bytes, title: str) -> Iterator[str]:
+    """A long text in parts of whole lines, see `to_text`; a bar shows how far they are."""
+    start = 0
+    with progress_bar(title, len(content), unit="B", stays=False) as bar:
+        while start < len(content):
+            end = content.find(b"\n", start + _BLOCK) + 1 or len(content)
+            yield to_text(content[start:end])
+            bar.update(end - start)
+            start = end
 
 
 @contextmanager

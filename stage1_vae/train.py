@@ -38,7 +38,7 @@ def build(config: Stage1Config, earlier: None) -> TextVAE:
 def start(model: TextVAE, config: Stage1Config, start: Start) -> None:
     """Untrained encoders' features differ little; the training set's statistics spread them."""
     if config.model.standardize_text:
-        model.scenes.standardize.fit(start.data.train_text_features())
+        model.scenes.standardize.fit(*start.data.train_text_features())
 
 
 def step_fn(

@@ -41,7 +41,7 @@ def start(model: SampledVAE, config: Stage2Config, start: Start) -> None:
     assert start.earlier is not None
     model.vae.load_state_dict(start.earlier.state_dict())
     if config.model.standardize_image:
-        model.sampler.standardize.fit(start.data.train_image_features())
+        model.sampler.standardize.fit(*start.data.train_image_features())
     if model.encoder is not None and start.is_fresh:
         start_from(model.encoder, config.model.encoder.weights, start.log)
 

@@ -35,7 +35,7 @@ def build(config: JointStageConfig, stage1: TextVAE | None) -> JointDepth:
 def start(model: JointDepth, config: JointStageConfig, start: Start) -> None:
     """Statistics of the text features, a pretrained encoder, what fits of stage 1's text branch."""
     if config.model.standardize_text:
-        model.text.standardize.fit(start.data.train_text_features())
+        model.text.standardize.fit(*start.data.train_text_features())
     if not start.is_fresh:
         return
     start_from(model.encoder, config.model.encoder.weights, start.log)

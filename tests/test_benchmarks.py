@@ -12,6 +12,7 @@ from conftest import call, run_process
 from benchmarks import (
     data_loading,
     evaluation,
+    large_lists,
     measure,
     scaling,
     startup,
@@ -37,6 +38,7 @@ PROGRAMS = {
     "data_loading": data_loading,
     "evaluation": evaluation,
     "scaling": scaling,
+    "large_lists": large_lists,
     "startup": startup,
     "text_features": text_features,
     "train_step": train_step,
@@ -279,7 +281,9 @@ def test_quick_runs_write_their_figures(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train_step", "scaling", "startup", "text_features"])
+@pytest.mark.parametrize(
+    "name", ["train_step", "scaling", "startup", "text_features", "large_lists"]
+)
 def test_quick_runs_with_processes_of_their_own(name, tmp_path):
     path = tmp_path / f"{name}.json"
     outcome = run_process(sys.executable, f"benchmarks/{name}.py", "--quick", "--json", str(path))

@@ -83,3 +83,12 @@ def test_predictions_beyond_16_bits_are_counted_and_the_key_it_names_keeps_them(
     assert "predicted depth maps" not in outcome.err
     maps = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in out.rglob("*.png")]
     assert 66 < max(depth.max() for depth in maps) / 256 < 256
+
+
+@pytest.mark.parametrize("depth", ["a/1.png", "link/1.png"])
+def test_predictions_never_replace_ground_truth(tmp_path, depth):
+    """`1.jpg` beside `1.png`, or depth in a folder of its own that has the images' names."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match=r"a/1\.png is ground truth of the data set; name another"):
+        DepthWriter(tmp_path, 1000.0, {"a/1.jpg": "/elsewhere/1.jpg"}, [str(tmp_path / depth)])

@@ -16,6 +16,8 @@ GROUND = (
     "errors",
     "files",
     "fingerprints",
+    "packed",
+    "packed_mappings",
     "progress",
     "shortages",
     "text_files",

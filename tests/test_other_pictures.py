@@ -153,11 +153,12 @@ def weights(tmp_path, monkeypatch):
     return file
 
 
-def test_replaced_weights_make_captions_anew(weights, tmp_path):
+@pytest.mark.parametrize("tag", ["", "openai="])
+def test_replaced_weights_make_captions_anew(tag, weights, tmp_path):
     captions = tmp_path / "captions.jsonl"
     captions.write_text('{"image": "a.jpg", "caption": "a room"}')
     words = ("--captions", captions, "--output", tmp_path / "text.safetensors")
-    words = (*words, "--encoder", f"RN50:{weights}")
+    words = (*words, "--encoder", f"RN50:{tag}{weights}")
     assert run_script("encode_text.py", *words).code == 0
     assert "already there" in run_script("encode_text.py", *words).out
     weights.write_text("2")

@@ -54,7 +54,7 @@ def test_a_line_for_each_tenth(capsys, clock):
     [
         (1000, 1000, 0.001, ["x: 1000/1000 (100 %), 1e+03 it/s"]),  # quick: the last line alone
         (1000, 130, 60.0, 13),  # slow: it lives, each ten minutes
-        (None, 25, 60.0, 3),  # of unknown length: the same, and the last
+        (None, 25, 60.0, 6),  # of unknown length: 1, 2, 4, 8, 16, and the last
         (1000, 0, 0.0, []),
     ],
 )

@@ -6,7 +6,8 @@ import pytest
 from dataset_trees import one_line, picture, save
 
 from common.errors import UserError
-from common.images.reading import FolderIndex, read_depth, read_image
+from common.images.folder_index import FolderIndex
+from common.images.reading import read_depth, read_image
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])

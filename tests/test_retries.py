@@ -16,7 +16,7 @@ from common.data.lists import read_list
 from common.data.sets.folder import find_pairs
 from common.errors import UserError
 from common.files import PAUSES, read_bytes, retried
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from scripts.preparation import hdf5
 from scripts.preparation.hdf5 import is_hdf5, open_hdf5
 from scripts.preparation.sun_rgbd_files import read_test_folders

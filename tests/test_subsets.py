@@ -9,7 +9,7 @@ import yaml
 from conftest import TEXT_DIM, evaluate, train
 
 from common.config import load_config
-from common.data.subsets import draw_subset, subset_size
+from common.data.subsets import draw_rows, subset_size
 from common.errors import UserError
 from common.language.language import Needs
 from common.programs.assembly import load_split
@@ -20,24 +20,29 @@ ITEMS = [f"image {number}" for number in range(100)]
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
+def draw_subset(found, images, seed):
+    is_present = np.array([item in found for item in ITEMS])
+    return [ITEMS[row] for row in draw_rows(is_present, images, seed)]
+
+
 def test_a_subset_holds_every_smaller_one_of_its_seed_in_the_order_of_the_list():
     for seed in range(5):
         sizes = [1, 2, 7, 0.1, 32, 0.5, 99, 100, None]
-        subsets = [draw_subset(ITEMS, ITEMS, size, seed) for size in sizes]
+        subsets = [draw_subset(ITEMS, size, seed) for size in sizes]
         assert [len(s) for s in subsets] == [1, 2, 7, 10, 32, 50, 99, 100, 100]
         for small, large in zip(subsets, subsets[1:], strict=False):
             assert set(small) <= set(large)
         assert all(subset == sorted(subset, key=ITEMS.index) for subset in subsets)
-    tens = {tuple(draw_subset(ITEMS, ITEMS, 10, seed)) for seed in range(20)}
+    tens = {tuple(draw_subset(ITEMS, 10, seed)) for seed in range(20)}
     assert len(tens) == 20
     counts = np.array([[item in ten for item in ITEMS] for ten in tens]).sum(axis=0)
     assert counts.max() <= 8  # no image is favored: 2 of 20 are expected
 
 
 def test_a_missing_file_changes_no_other_choice():
-    full = draw_subset(ITEMS, ITEMS, 10, 0)
+    full = draw_subset(ITEMS, 10, 0)
     lost = full[3]
-    rest = draw_subset(ITEMS, [item for item in ITEMS if item != lost], 10, 0)
+    rest = draw_subset([item for item in ITEMS if item != lost], 10, 0)
     assert len(rest) == 10 and set(full) - set(rest) == {lost}
 
 

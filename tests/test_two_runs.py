@@ -72,6 +72,18 @@ def test_another_setting_takes_the_next_number_before_anything_is_saved(words, t
     assert (folder / "checkpoints/last.pt").exists()  # free again: it held nothing
 
 
+@pytest.mark.parametrize("place", ["output_root", "experiment"])
+def test_a_place_where_no_run_can_be_is_one_line(words, tmp_path, place):
+    """It has no next number: the search for one never ended."""
+    (tmp_path / "file").touch()
+    change = {
+        "output_root": f"output_root={tmp_path / 'file'}",
+        "experiment": f"experiment={'a' * 300}",
+    }
+    refusal = train("stage1", *words(change[place])).refusal
+    assert place in refusal
+
+
 def stop_before_the_first_save(words, monkeypatch):
     """A run that has been evaluated, and is gone before `last.pt` is there."""
     write = Run.scalars

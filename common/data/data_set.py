@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.lists import Notes, Pair, carve_by_scene
+from common.data.lists import Notes, carve_by_scene
+from common.data.pairs import PairList
 from common.language.controls import folder_category
 
-Carve = Callable[[list[Pair], float, int], tuple[list[Pair], list[Pair]]]
+Carve = Callable[[PairList, float, int], tuple[PairList, PairList]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class DataSet:
     # Listed
     splits: tuple[PublishedSplit, ...] = ()
     # Where there are no lists: the pairs below two roots, and notes on what is left out there.
-    find_pairs: Callable[[Path, Path], tuple[list[Pair], Notes]] | None = None
+    find_pairs: Callable[[Path, Path], tuple[PairList, Notes]] | None = None
     carve: Carve = carve_by_scene  # sets validation (or test) images apart
     category_of: Callable[[str], str] = folder_category  # key -> kind of scene, for controls
     # Trained on

@@ -39,7 +39,7 @@ class DepthDataset(Dataset):
         self.augmentation, self.seed = augmentation, seed
         self.samples, self.data_set, self.cache = split.samples, reader.data_set, reader.cache
         self.notes = (*split.notes, *language.notes)
-        language.check([sample.key for sample in split.samples])
+        language.check(split.samples.keys)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -58,7 +58,7 @@ class DepthDataset(Dataset):
     @property
     def words(self) -> dict[str, Any]:
         """What tells the words of these images from others: see `Language.sample`."""
-        return self.language.sample([sample.key for sample in self.samples])
+        return self.language.sample(self.samples.keys)
 
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset
-from common.data.kept_data import KeptData, files_of
-from common.data.lists import unpack_pairs
+from common.data.kept_data import KeptData
+from common.data.pairs import PairList
 from common.data.samples import MIN_SHARE
 from common.data.splits import Split
 from common.errors import UserError
@@ -28,13 +28,11 @@ def as_kept(split: Split, before: KeptData, is_changed_allowed: bool = False) ->
     Images that were missing then and are there now stay out. A `UserError` if the list says
     otherwise now, or if images are gone, unless that is allowed.
     """
-    wanted = before.keys(split.name)
-    there = {sample.key for sample in split.samples}
-    gone = [key for key in wanted if key not in there]
+    wanted, there = before.images[split.name], split.samples.keys
+    gone = wanted.take(there.lookup.find_all(wanted) < 0)
     problem = _compare_lists(before.pairs[split.name], split.pairs)
     if not problem and not gone:
-        known = set(wanted)
-        return replace(split, samples=[s for s in split.samples if s.key in known])
+        return replace(split, samples=split.samples.take(wanted.lookup.find_all(there) >= 0))
     problem = problem or f"{len(gone)} of {len(wanted)} are not there, first {gone[0]}"
     if not is_changed_allowed:
         raise UserError(
@@ -50,7 +48,7 @@ def compare_files(split: Split, before: KeptData, is_changed_allowed: bool) -> l
 
     A `UserError` if there are more, unless that is allowed.
     """
-    files = files_of(split.samples)
+    files = before.known_files(split.samples, split.name)
     changed = before.files[split.name].changed(files)
     if not changed:
         return []
@@ -101,8 +99,8 @@ def check_unseen(split: Split, kept: KeptData, data: DataConfig) -> None:
 
 def describe_seen(split: Split, kept: KeptData, data: DataConfig, by: str) -> str:
     """Which images of the split were trained on and by whom, in words; empty: none."""
-    trained = set(kept.keys("train"))
-    met = {s.key: s.image_file for s in split.samples if s.key in trained}
+    rows = kept.images["train"].lookup.find_all(split.samples.keys)
+    met = {s.key: s.image_file for s in split.samples.take(rows >= 0)}
     others = set(kept.files["train"].changed({**kept.places(data), **met})) if met else set()
     seen = [key for key in met if key not in others]
     if not seen:
@@ -115,11 +113,11 @@ def describe_seen(split: Split, kept: KeptData, data: DataConfig, by: str) -> st
     )
 
 
-def _compare_lists(before: bytes, now: bytes) -> str:
-    """What differs between two packed lists, in words; empty: nothing."""
-    if before == now:
+def _compare_lists(before: PairList, now: PairList) -> str:
+    """What differs between two lists, in words; empty: nothing."""
+    if before.images == now.images and before.depths == now.depths:
         return ""
-    lines, new_lines = unpack_pairs(before), unpack_pairs(now)
+    lines, new_lines = list(before), list(now)
     sides = (set(new_lines) - set(lines), "more"), (set(lines) - set(new_lines), "fewer")
     parts = [
         f"{len(pairs)} {what}, first {min(pair.image for pair in pairs)}"

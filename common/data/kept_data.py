@@ -14,13 +14,15 @@ import torch
 
 from common.config import look_up, to_dict
 from common.data.data_config import DataConfig
-from common.data.lists import Pair, pack, unpack, unpack_pairs
-from common.data.samples import Sample, SplitName
+from common.data.pairs import PairList
+from common.data.samples import Sample, Samples, SplitName
 from common.files import whole_file
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
+from common.packed import PackedStrings
 
 # The keys of the data section that decide which image is in which split of a folder without lists.
 DIVIDING_KEYS = ("name", "train_list", "val_list", "test_list", "val_share", "test_share")
+_MOST_FILES = 50_000  # pairs of a split whose files are looked at
 _DEPTH = "depth of "  # starts the name of a depth map in a fingerprint
 
 
@@ -28,13 +30,15 @@ _DEPTH = "depth of "  # starts the name of a depth map in a fingerprint
 class KeptData:
     """Of one run. data: the data section of its config.
 
-    pairs: of every split it knows, packed. files: of the splits it reads, the images by their keys
-    and the depth maps as `depth of KEY`. words: of the same splits, see `Language.sample`.
+    pairs: of every split it knows. images: the keys of those that it reads. files: of these, the
+    images by their keys and the depth maps as `depth of KEY`; of a large split some of them. words:
+    of the same splits, see `Language.sample`.
     earlier: the earlier stage's checkpoint that it started from, by the name of that stage.
     """
 
     data: Mapping[str, Any]
-    pairs: Mapping[SplitName, bytes]
+    pairs: Mapping[SplitName, PairList]
+    images: Mapping[SplitName, PackedStrings]
     files: Mapping[SplitName, Fingerprint]
     words: Mapping[SplitName, Mapping[str, Any]]
     earlier: Fingerprint | None = None
@@ -43,13 +47,14 @@ class KeptData:
     def take(
         cls,
         data: DataConfig,
-        pairs: Mapping[SplitName, bytes],
-        samples: Mapping[SplitName, Iterable[Sample]],
+        pairs: Mapping[SplitName, PairList],
+        samples: Mapping[SplitName, Samples],
         words: Mapping[SplitName, Mapping[str, Any]],
     ) -> "KeptData":
         """As it is now."""
-        files = {name: take_fingerprint(files_of(split)) for name, split in samples.items()}
-        return cls(to_dict(data), pairs, files, words)
+        images = {name: split.keys for name, split in samples.items()}
+        files = {name: take_fingerprint(files_of(_some(split))) for name, split in samples.items()}
+        return cls(to_dict(data), pairs, images, files, words)
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any]) -> "KeptData | None":
@@ -59,7 +64,8 @@ class KeptData:
             return None
         return cls(
             checkpoint["config"]["data"],
-            {name: _to_bytes(packed) for name, packed in kept["pairs"].items()},
+            {name: PairList.of_plain(plain) for name, plain in kept["pairs"].items()},
+            {name: _to_names(plain) for name, plain in kept["images"].items()},
             {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
             kept["words"],
             _to_fingerprint(kept["earlier"]) if kept["earlier"] else None,
@@ -68,7 +74,8 @@ class KeptData:
     def to_plain(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
         return {
-            "pairs": {name: _to_tensor(packed) for name, packed in self.pairs.items()},
+            "pairs": {name: pairs.to_plain() for name, pairs in self.pairs.items()},
+            "images": {name: _from_names(keys) for name, keys in self.images.items()},
             "files": {name: _from_fingerprint(files) for name, files in self.files.items()},
             "words": {name: dict(words) for name, words in self.words.items()},
             "earlier": None if self.earlier is None else _from_fingerprint(self.earlier),
@@ -76,14 +83,23 @@ class KeptData:
 
     def write_lists(self, folder: Path) -> None:
         """A list file of every split, for other runs: `data.test_list=RUN/splits/test.txt`."""
-        for name, packed in self.pairs.items():
-            lines = (f"{pair.image}\t{pair.depth}\n" for pair in unpack_pairs(packed))
-            with whole_file(folder / f"{name}.txt") as temporary:
-                temporary.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
+        for name, pairs in self.pairs.items():
+            lines = (f"{pair.image}\t{pair.depth}\n" for pair in pairs)
+            with (
+                whole_file(folder / f"{name}.txt") as temporary,
+                temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
+            ):
+                file.writelines(lines)
 
-    def keys(self, split: SplitName) -> list[str]:
-        """Of the images that the run reads of this split, each once."""
-        return [name for name in self.files[split].names if not name.startswith(_DEPTH)]
+    def keys(self, split: SplitName) -> PackedStrings:
+        """Of the images that the run reads of this split."""
+        return self.images[split]
+
+    def known_files(self, samples: Samples, split: SplitName) -> dict[str, str]:
+        """As `files_of`, of the samples whose files are known to this run."""
+        known = [name for name in self.files[split].names if not name.startswith(_DEPTH)]
+        rows = samples.keys.lookup.find_all(known)
+        return files_of(samples.take(np.sort(rows[rows >= 0])))
 
     def places(self, data: DataConfig) -> dict[str, str]:
         """Key -> where an image is now, of some training images whose contents are known."""
@@ -110,16 +126,20 @@ class KeptData:
         """Whether `data` is the folder of this run and is to be divided as this run did."""
         return not self.other_settings(data) and self.is_of(data)
 
-    def divide(self, pairs: list[Pair]) -> tuple[dict[SplitName, list[Pair]], list[Pair]]:
+    def divide(self, pairs: PairList) -> tuple[dict[SplitName, PairList], PairList]:
         """The pairs of a folder in the splits they have been in, and those that are in none.
 
         A pair that is gone stays in its split, to be missed there.
         """
-        left = {pair.image: pair for pair in pairs}
-        parts: dict[SplitName, list[Pair]] = {}
-        for name, packed in self.pairs.items():
-            parts[name] = [left.pop(pair.image, pair) for pair in unpack_pairs(packed)]
-        return parts, list(left.values())
+        is_left, parts = np.ones(len(pairs), bool), dict[SplitName, PairList]()
+        for name, before in self.pairs.items():
+            rows = pairs.images.lookup.find_all(before.images)
+            is_there = rows >= 0
+            is_there[is_there] = is_left[rows[is_there]]
+            is_left[rows[is_there]] = False
+            rows = np.where(is_there, rows, len(pairs) + np.arange(len(before)))
+            parts[name] = (pairs + before).take(rows)
+        return parts, pairs.take(is_left)
 
 
 def files_of(samples: Iterable[Sample]) -> dict[str, str]:
@@ -131,22 +151,26 @@ def files_of(samples: Iterable[Sample]) -> dict[str, str]:
     return files
 
 
+def _some(samples: Samples) -> Samples:
+    """At most so many, spread over all: a few changed files among a million change no result."""
+    return samples[:: -(-len(samples) // _MOST_FILES)] if len(samples) else samples
+
+
 def _from_fingerprint(files: Fingerprint) -> dict[str, Any]:
     return {
-        "names": _to_tensor(pack(list(files.names))),
+        "names": _from_names(PackedStrings.of(files.names)),
         "facts": torch.from_numpy(files.facts),
         "contents": dict(files.contents),
     }
 
 
 def _to_fingerprint(plain: Mapping[str, Any]) -> Fingerprint:
-    names = tuple(unpack(_to_bytes(plain["names"])))
-    return Fingerprint(names, plain["facts"].numpy(), plain["contents"])
+    return Fingerprint(tuple(_to_names(plain["names"])), plain["facts"].numpy(), plain["contents"])
 
 
-def _to_tensor(packed: bytes) -> torch.Tensor:
-    return torch.from_numpy(np.frombuffer(packed, np.uint8).copy())
+def _from_names(names: PackedStrings) -> torch.Tensor:
+    return torch.from_numpy(names.compressed())
 
 
-def _to_bytes(packed: torch.Tensor) -> bytes:
-    return packed.numpy().tobytes()
+def _to_names(packed: torch.Tensor) -> PackedStrings:
+    return PackedStrings.from_compressed(packed.numpy())

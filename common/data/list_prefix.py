@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 
 _NUM_TRIED = 20
 

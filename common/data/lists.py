@@ -10,34 +10,25 @@ nothing, as in the published lists.
 """
 
 import codecs
-import json
-import os
 import re
-import zlib
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from common.config import REPO_ROOT
 from common.data.list_lines import NO_DEPTH, is_header, split_line
+from common.data.pairs import Pair, PairList
 from common.errors import UserError
 from common.files import read_bytes
-from common.text_files import to_text
+from common.images.folder_index import FolderIndex
+from common.packed import PackedStrings
+from common.text_files import text_blocks
 
 Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One list line. Paths start at the data root and have no leading slash, or are absolute."""
-
-    image: str
-    depth: str | None  # None: the list has no ground truth for this image
 
 
 @dataclass(frozen=True)
@@ -47,29 +38,9 @@ class ListText:
     mistakes: a message for each line that cannot be read. notes: what is not read, for the log.
     """
 
-    pairs: list[Pair]
+    pairs: PairList
     mistakes: list[str]
     notes: Notes
-
-
-def pack(values: list[Any]) -> bytes:
-    """Plain values in few bytes, as a checkpoint keeps them; `unpack` gives them back."""
-    return zlib.compress(json.dumps(values).encode(), level=1)
-
-
-def unpack(packed: bytes) -> list[Any]:
-    """Undo `pack`."""
-    return json.loads(zlib.decompress(packed))
-
-
-def pack_pairs(pairs: Iterable[Pair]) -> bytes:
-    """The pairs in few bytes."""
-    return pack([(pair.image, pair.depth) for pair in pairs])
-
-
-def unpack_pairs(packed: bytes) -> list[Pair]:
-    """Undo `pack_pairs`."""
-    return [Pair(*columns) for columns in unpack(packed)]
 
 
 def find_file(name: str, root: Path) -> Path:
@@ -80,12 +51,12 @@ def find_file(name: str, root: Path) -> Path:
     return Path(name)
 
 
-def read_list(path: Path) -> list[Pair]:
+def read_list(path: Path) -> PairList:
     """The pairs of a list file, without the notes of `read_noted_list`."""
     return read_noted_list(path)[0]
 
 
-def read_noted_list(path: Path) -> tuple[list[Pair], Notes]:
+def read_noted_list(path: Path) -> tuple[PairList, Notes]:
     """Read a list file; leading slashes, CRLF, `None`, `#` comments and blank lines are fine.
 
     The notes say what of the file is not read.
@@ -103,68 +74,83 @@ def read_noted_list(path: Path) -> tuple[list[Pair], Notes]:
     return parsed.pairs, parsed.notes
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> Iterator[str]:
     """Of a text file in UTF-8, or in UTF-16 with its mark, as Windows' shell writes.
 
     A name that is not UTF-8 keeps its bytes. `UnicodeError` for what is no text.
     """
     content = read_bytes(path)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return content.decode("utf-16").splitlines()
+        content = content.decode("utf-16").encode()
     if b"\0" in content:
         raise UnicodeError("it is no text")
-    return to_text(content.removeprefix(codecs.BOM_UTF8)).splitlines()
+    blocks = text_blocks(content.removeprefix(codecs.BOM_UTF8), f"reading {path.name}")
+    return chain.from_iterable(map(str.splitlines, blocks))  # not all are there at a time
 
 
-def parse_list(path: Path, lines: list[str]) -> ListText:
+def parse_list(path: Path, lines: Iterable[str]) -> ListText:
     """Every line of a list; a first line that only names the columns is passed over."""
-    numbered = [
+    numbered = (
         (number, line)
         for number, line in enumerate(lines, 1)
         if line.strip() and not line.lstrip().startswith("#")
-    ]
-    parsed = ListText([], [], [])
-    if len(numbered) > 1 and is_header(numbered[0][1], numbered[1][1]):
-        header = numbered.pop(0)[1].strip()
-        parsed.notes.append(f"{path}: the first line, '{header}', names columns and is not read")
-    unread = []
-    for number, line in numbered:
-        try:
-            pair, others = _parse_line(line, f"{path}:{number}")
-        except UserError as error:
-            parsed.mistakes.append(str(error))
-            continue
-        parsed.pairs.append(pair)
-        if others:
-            unread.append(f"'{others[0]}' in line {number}")
+    )
+    first = list(islice(numbered, 2))
+    mistakes: list[str] = []
+    notes: Notes = []
+    if len(first) > 1 and is_header(first[0][1], first[1][1]):
+        header = first.pop(0)[1].strip()
+        notes.append(f"{path}: the first line, '{header}', names columns and is not read")
+    unread: list[str] = []
+    columns = _parse_lines(path, chain(first, numbered), mistakes, unread)
+    pairs = _without_slashes(PairList.of_columns(columns))
     if unread:
-        parsed.notes.append(
+        notes.append(
             f"{path}: {len(unread)} lines have more columns than image and depth map, first "
             f"{unread[0]}; they are not read"
         )
-    return parsed
+    return ListText(pairs, mistakes, notes)
 
 
-def _parse_line(line: str, where: str) -> tuple[Pair, list[str]]:
-    """The pair, and further columns that nothing reads; where: `FILE:NUMBER`."""
-    paths, others = split_line(line)
-    if len(paths) != 2:
-        found = len(line.split())
-        raise UserError(
-            f"{where}: expected 'IMAGE DEPTH [FOCAL]', found {found} columns; write it like "
-            f"{EXAMPLE}, with tabs between the columns, or quotes, if a path has spaces"
-        )
-    image, depth = map(_strip_slash, paths)
-    if not image or not depth:
-        raise UserError(f"{where}: the image or depth path is empty; write it like {EXAMPLE}")
-    return Pair(image, None if depth == NO_DEPTH else depth), others
+def _parse_lines(
+    path: Path, numbered: Iterable[tuple[int, str]], mistakes: list[str], unread: list[str]
+) -> Iterator[tuple[str, str | None]]:
+    """Image and depth of each line; mistakes and further columns are added to the lists."""
+    for number, line in numbered:
+        paths, others = split_line(line)
+        if len(paths) != 2:
+            found = len(line.split())
+            mistakes.append(
+                f"{path}:{number}: expected 'IMAGE DEPTH [FOCAL]', found {found} columns; write it "
+                f"like {EXAMPLE}, with tabs between the columns, or quotes, if a path has spaces"
+            )
+            continue
+        image, depth = paths
+        if not image.strip("/") or not depth.strip("/"):
+            mistakes.append(
+                f"{path}:{number}: the image or depth path is empty; write it like {EXAMPLE}"
+            )
+            continue
+        if others:
+            unread.append(f"'{others[0]}' in line {number}")
+        yield image, None if depth == NO_DEPTH else depth
 
 
-def _strip_slash(path: str) -> str:
-    """An absolute path that exists stays as it is."""
-    if path.startswith("/") and not os.path.isfile(path):  # noqa: PTH113 - of 50,000 paths
-        return path.lstrip("/")
-    return path
+def _without_slashes(pairs: PairList) -> PairList:
+    """Absolute paths that exist stay as they are."""
+    files = FolderIndex(is_strict=False)
+    images, depths = (_relative(paths, files) for paths in (pairs.images, pairs.depths))
+    return PairList(images, depths, pairs.has_depth)
+
+
+def _relative(paths: PackedStrings, files: FolderIndex) -> PackedStrings:
+    relative = paths.without_start("/")
+    cut = np.flatnonzero(relative.sizes < paths.sizes)
+    if not len(cut):
+        return paths
+    kept = cut[files.which_exist(("", paths.view(cut)))[0]]
+    relative.starts[kept], relative.sizes[kept] = paths.starts[kept], paths.sizes[kept]
+    return relative
 
 
 def scene_of(image: str) -> str:
@@ -178,26 +164,41 @@ def scene_of(image: str) -> str:
     return re.sub(r"(_\d{4})[a-z]$", r"\1", str(folder))
 
 
-def carve_by_scene(pairs: list[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+def number_scenes(images: Collection[str]) -> tuple[np.ndarray, list[str]]:
+    """int32 [N], the number of each image's scene, and the names of the scenes by their numbers."""
+    of_folder: dict[str, int] = {}
+    names: dict[str, int] = {}
+
+    def number(image: str) -> int:
+        folder = image.rpartition("/")[0]
+        if folder not in of_folder:
+            of_folder[folder] = names.setdefault(scene_of(image), len(names))
+        return of_folder[folder]
+
+    return np.fromiter(map(number, images), np.int32, len(images)), list(names)
+
+
+def carve_by_scene(pairs: Iterable[Pair], share: float, seed: int) -> tuple[PairList, PairList]:
     """Split into (rest, carved): about `share` of the images, no scene in both.
 
     Scenes are taken in a seeded order while they fit into the share; when none fits, the smallest.
     """
+    pairs = PairList.of(pairs)
     if share == 0:
-        return list(pairs), []
-    scenes = [scene_of(pair.image) for pair in pairs]
-    counts = Counter(scenes)
+        return pairs, pairs[:0]
+    numbers, names = number_scenes(pairs.images)
+    counts = dict(zip(names, np.bincount(numbers).tolist(), strict=True))
     if len(counts) < 2:
         raise UserError(
             f"cannot carve a validation split: all {len(pairs)} training images are of one scene; "
             "divide the list, and name both parts with data.train_list and data.val_list"
         )
     chosen = _choose_scenes(counts, round(share * len(pairs)), seed)
-    rest = [pair for pair, scene in zip(pairs, scenes, strict=True) if scene not in chosen]
-    return rest, [pair for pair, scene in zip(pairs, scenes, strict=True) if scene in chosen]
+    is_carved = np.array([name in chosen for name in names])[numbers]
+    return pairs.take(~is_carved), pairs.take(is_carved)
 
 
-def _choose_scenes(counts: Counter[str], room: int, seed: int) -> set[str]:
+def _choose_scenes(counts: dict[str, int], room: int, seed: int) -> set[str]:
     scenes = np.random.default_rng(seed).permutation(sorted(counts)).tolist()
     chosen = set()
     for scene in scenes:

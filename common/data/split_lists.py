@@ -4,7 +4,8 @@ from pathlib import Path
 
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
-from common.data.lists import Notes, Pair, find_file, read_noted_list
+from common.data.lists import Notes, find_file, read_noted_list
+from common.data.pairs import PairList
 from common.data.samples import MIN_SHARE, SplitName
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError
@@ -18,7 +19,7 @@ def list_path(data: DataConfig, split: SplitName) -> Path | None:
     return None if data.split is None else _published_path(data, _published(data.split, split))
 
 
-def read_split_list(data: DataConfig, split: SplitName) -> tuple[list[Pair], Notes]:
+def read_split_list(data: DataConfig, split: SplitName) -> tuple[PairList, Notes]:
     """The pairs of a split's own list; notes for the log: what of it is not read, or lacking.
 
     A `UserError` if there is none, or if it is not the published list it should be.
@@ -55,9 +56,9 @@ def _published_path(data: DataConfig, listed: ListFile) -> Path:
     return next((place for place in places if place.is_file()), places[0])
 
 
-def _check_counts(pairs: list[Pair], listed: ListFile, where: str, allow_missing: bool) -> Notes:
+def _check_counts(pairs: PairList, listed: ListFile, where: str, allow_missing: bool) -> Notes:
     """Refuse a list that is cut off or is another one; with `allow_missing` note what is short."""
-    num_with_gt = sum(pair.depth is not None for pair in pairs)
+    num_with_gt = int(pairs.has_depth.sum())
     if num_with_gt * MIN_SHARE > listed.num_with_gt:
         raise UserError(
             f"{where} has {num_with_gt} lines with ground truth, this split has only "

@@ -9,19 +9,23 @@ images, unless `data.val_list` names some.
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from common.data.data_config import DataConfig
 from common.data.kept_data import KeptData
-from common.data.lists import Notes, Pair, find_file, pack_pairs, read_list, scene_of
-from common.data.samples import Sample, SplitName, name_files, present_samples
+from common.data.lists import Notes, find_file, number_scenes, read_list
+from common.data.pairs import Pair, PairList
+from common.data.samples import ImageFiles, Samples, SplitName, find_present, name_files
 from common.data.sets import PUBLISHED_SPLITS
 from common.data.split_lists import list_path, read_split_list
-from common.data.subsets import draw_subset
+from common.data.subsets import draw_rows
 from common.errors import UserError
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from common.images.suffixes import without_suffix
 
 # The same for every run, so that no run validates on what another one trained on.
@@ -35,20 +39,20 @@ class Split:
 
     num_without_gt: list lines that name no depth. num_missing: pairs that are not on disk, or that
     the test list of a published split has lost. notes: lines for the log that say so. pairs: all
-    that have ground truth, before anything was left out, packed (see `pack_pairs`).
+    that have ground truth, before anything was left out.
     """
 
     name: SplitName
-    samples: list[Sample]
+    samples: Samples
     num_without_gt: int = 0
     num_missing: int = 0
     notes: tuple[str, ...] = ()
-    pairs: bytes = b""
+    pairs: PairList = field(default_factory=lambda: PairList.of(()))
 
-    @property
-    def files(self) -> dict[str, Path]:
+    @cached_property
+    def files(self) -> Mapping[str, Path]:
         """Key -> image file."""
-        return {sample.key: Path(sample.image_file) for sample in self.samples}
+        return ImageFiles(self.samples)
 
 
 def configured_splits(data: DataConfig) -> list[SplitName]:
@@ -96,8 +100,7 @@ class SplitFinder:
         named = name_files(self.data, name, pairs, self._files)
         if not named:
             raise UserError(f"none of the {len(pairs)} images of the {name} list has ground truth")
-        file = list_path(self.data, name)
-        samples, missing = present_samples(self.data, name, named, self._files, file)
+        is_present, missing = self._find_present(name, named)
         notes = [*notes, *_describe_unpaired(name, pairs)]
         if missing:
             first = ", ".join(missing[:3])
@@ -105,19 +108,28 @@ class SplitFinder:
                 *notes,
                 f"{name}: {len(missing)} of {len(named)} pairs are missing, first {first}",
             ]
-        notes += _describe_repeats(name, pairs)
+        notes += _describe_repeats(name, pairs.with_depth)
+        samples = named if is_present.all() else named.take(is_present)
         if name == "train" and self.data.train_images is not None:
             num_found, seed = len(samples), self.data.subset_seed
-            samples = draw_subset(named, samples, self.data.train_images, seed)
+            samples = named.take(draw_rows(is_present, self.data.train_images, seed))
             notes = [
                 *notes,
                 f"train: {len(samples)} of {num_found} training images (subset seed {seed})",
             ]
         num_missing = len(missing) + self.num_lost_lines(name, pairs)
-        packed = pack_pairs(pair for pair in pairs if pair.depth is not None)
-        return Split(name, samples, len(pairs) - len(named), num_missing, tuple(notes), packed)
+        num_without_gt = len(pairs) - len(named)
+        return Split(name, samples, num_without_gt, num_missing, tuple(notes), pairs.with_depth)
 
-    def pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
+    def _find_present(self, name: SplitName, named: Samples) -> tuple[np.ndarray, list[str]]:
+        """bool [N], and what is missing; files that a search has just found are there."""
+        is_new = self.kept is None  # a run's own may be gone
+        if is_new and is_searched(self.data) and not self._is_listed(name):
+            return np.ones(len(named), bool), []
+        file = list_path(self.data, name)
+        return find_present(self.data, name, named, self._files, file)
+
+    def pairs(self, name: SplitName) -> tuple[PairList, Notes]:
         """What the lists or the folder say, whether the files exist or not."""
         if is_searched(self.data):
             return self._scanned_pairs(name)
@@ -129,15 +141,15 @@ class SplitFinder:
         train, val = self._carved_list
         return (train, notes) if name == "train" else _set_apart("val", val, "val_share")
 
-    def num_lost_lines(self, name: SplitName, pairs: list[Pair]) -> int:
+    def num_lost_lines(self, name: SplitName, pairs: PairList) -> int:
         """How many lines with ground truth the test list of a published split has too few."""
         if name != "test" or self.data.test_list is not None or self.data.split is None:
             return 0
-        num_with_gt = sum(pair.depth is not None for pair in pairs)
+        num_with_gt = int(pairs.has_depth.sum())
         return max(PUBLISHED_SPLITS[self.data.split].test.num_with_gt - num_with_gt, 0)
 
     @property
-    def divided(self) -> dict[SplitName, list[Pair]]:
+    def divided(self) -> dict[SplitName, PairList]:
         """The splits that a folder without lists is divided into; none where there are lists."""
         if not is_searched(self.data):
             return {}
@@ -147,36 +159,36 @@ class SplitFinder:
         return {name: pairs for name, pairs in parts if listed.get(name) is None}
 
     @cached_property
-    def _training_list(self) -> tuple[list[Pair], Notes]:
+    def _training_list(self) -> tuple[PairList, Notes]:
         return self._listed("train")
 
     @cached_property
-    def _carved_list(self) -> tuple[list[Pair], list[Pair]]:
+    def _carved_list(self) -> tuple[PairList, PairList]:
         """Training and validation pairs."""
         carve = self.data.data_set.carve
         return carve(self._training_list[0], self.data.val_share, CARVE_SEED)
 
-    def _listed(self, name: SplitName) -> tuple[list[Pair], Notes]:
+    def _listed(self, name: SplitName) -> tuple[PairList, Notes]:
         pairs, notes = read_split_list(self.data, name)
         self.left_out += notes
         return pairs, notes
 
-    def _scanned_pairs(self, name: SplitName) -> tuple[list[Pair], Notes]:
+    def _scanned_pairs(self, name: SplitName) -> tuple[PairList, Notes]:
         """A split of all pairs found in the folder; the listed ones of other splits are out."""
         data = self.data
-        if (name == "test" and data.test_list) or (name == "val" and data.val_list):
+        if self._is_listed(name):
             return self._listed(name)
         train, val, test = self._divided
         if name == "train":
             if not train:
-                raise UserError(_nothing_to_train_on(data, [*val, *test]))
+                raise UserError(_nothing_to_train_on(data, val + test))
             return train, []
         if name == "test" and data.test_share == 1:
             return test, []
         return _set_apart(name, val if name == "val" else test, f"{name}_share")
 
     @cached_property
-    def _divided(self) -> tuple[list[Pair], list[Pair], list[Pair]]:
+    def _divided(self) -> tuple[PairList, PairList, PairList]:
         """Disjoint training, validation and test pairs; images without depth are in the first."""
         data, pairs = self.data, self._scan()
         listed = {
@@ -186,23 +198,26 @@ class SplitFinder:
             for pair in read_list(find_file(name, data.root))
         }
         if data.test_share == 1:
-            return [], [], pairs
-        without = [pair for pair in pairs if pair.depth is None]
-        rest = [
-            pair
-            for pair in pairs
-            if pair.depth is not None and not (listed and _real_path(data, pair) in listed)
-        ]
+            return pairs[:0], pairs[:0], pairs
+        rest, without = pairs.with_depth, pairs.without_depth
+        if listed:
+            is_free = [_real_path(data, pair) not in listed for pair in rest]
+            rest = rest.take(np.array(is_free, bool))
         if self.kept is not None:
             parts, new = self.kept.divide(rest)
             self.notes += _describe_new(new)
-            return parts["train"] + without, parts.get("val", []), parts.get("test", [])
+            none = pairs[:0]
+            return parts["train"] + without, parts.get("val", none), parts.get("test", none)
         carve = data.data_set.carve
         rest, test = carve(rest, data.test_share if data.test_list is None else 0, CARVE_SEED)
         train, val = carve(rest, data.val_share if data.val_list is None else 0, CARVE_SEED)
-        return train + without if train else [], val, test
+        return (train + without if len(train) else train), val, test
 
-    def _scan(self) -> list[Pair]:
+    def _is_listed(self, name: SplitName) -> bool:
+        """Whether a folder's split comes from a list nevertheless."""
+        return bool({"val": self.data.val_list, "test": self.data.test_list}.get(name))
+
+    def _scan(self) -> PairList:
         data = self.data
         if data.train_dir or data.test_dir:
             raise UserError(
@@ -221,8 +236,8 @@ def is_searched(data: DataConfig) -> bool:
     return data.data_set.find_pairs is not None and data.train_list is None
 
 
-def _describe_unpaired(name: SplitName, pairs: list[Pair]) -> Notes:
-    images = [pair.image for pair in pairs if pair.depth is None]
+def _describe_unpaired(name: SplitName, pairs: PairList) -> Notes:
+    images = pairs.without_depth.images
     if not images:
         return []
     return [
@@ -231,12 +246,12 @@ def _describe_unpaired(name: SplitName, pairs: list[Pair]) -> Notes:
     ]
 
 
-def _describe_repeats(name: SplitName, pairs: list[Pair]) -> Notes:
+def _describe_repeats(name: SplitName, pairs: PairList) -> Notes:
     """Pictures that are in a list twice: by the same path, or in two formats."""
-    with_depth = [pair for pair in pairs if pair.depth is not None]
-    if len({pair.depth for pair in with_depth}) == len(with_depth):
+    shared = set(pairs.depths.take(pairs.depths.lookup.repeated()))
+    if not shared:
         return []
-    counts = Counter((without_suffix(pair.image), pair.depth) for pair in with_depth)
+    counts = Counter((without_suffix(p.image), p.depth) for p in pairs if p.depth in shared)
     repeated = [image for (image, _), count in counts.items() if count > 1]
     if not repeated:
         return []
@@ -246,8 +261,8 @@ def _describe_repeats(name: SplitName, pairs: list[Pair]) -> Notes:
     ]
 
 
-def _nothing_to_train_on(data: DataConfig, others: list[Pair]) -> str:
-    num_pairs = sum(pair.depth is not None for pair in others)
+def _nothing_to_train_on(data: DataConfig, others: PairList) -> str:
+    num_pairs = int(others.has_depth.sum())
     return (
         f"no training images in {data.root}: of {num_pairs} images with depth that are not "
         f"in a list, data.test_share={data.test_share:g} and "
@@ -255,10 +270,10 @@ def _nothing_to_train_on(data: DataConfig, others: list[Pair]) -> str:
     )
 
 
-def _describe_new(pairs: list[Pair]) -> Notes:
+def _describe_new(pairs: PairList) -> Notes:
     if not pairs:
         return []
-    scenes = sorted({scene_of(pair.image) for pair in pairs})
+    scenes = sorted(number_scenes(pairs.images)[1])
     return [
         f"{len(pairs)} images of {len(scenes)} scene(s), first {scenes[0]}, are newer than the run "
         "and in none of its splits: not used; a new run (experiment=NAME) divides them too"
@@ -270,14 +285,14 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
     return os.path.realpath(data.root / pair.image)
 
 
-def _set_apart(name: SplitName, pairs: list[Pair], key: str) -> tuple[list[Pair], Notes]:
+def _set_apart(name: SplitName, pairs: PairList, key: str) -> tuple[PairList, Notes]:
     if not pairs:
         share = getattr(DataConfig, key)
         raise UserError(
             f"no {name} images: set data.{key}={share:g}, or name a list of them in "
             f"data.{name}_list"
         )
-    scenes = sorted({scene_of(pair.image) for pair in pairs})
+    scenes = sorted(number_scenes(pairs.images)[1])
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [
         f"{name}: {len(pairs)} images of {len(scenes)} scene(s), set apart from training with "

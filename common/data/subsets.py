@@ -1,17 +1,12 @@
 """Few-shot subsets of the training images: seeded, and each inside every larger one of its seed.
 
 The images are put in an order that depends on the seed and the list's length only; a subset is the
-first of them. `draw_subset(samples, samples, 8, seed=0)` is part of `draw_subset(..., 32, seed=0)`.
+first of them. `draw_rows(is_present, 8, seed=0)` is part of `draw_rows(is_present, 32, seed=0)`.
 """
-
-from collections.abc import Hashable, Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from common.errors import UserError
-
-Listed = TypeVar("Listed", bound=Hashable)
 
 
 def check_subset(images: int | float | None, seed: int) -> None:
@@ -41,16 +36,12 @@ def subset_size(images: int | float | None, num_images: int) -> int:
     return images
 
 
-def draw_subset(
-    listed: Sequence[Listed], found: Sequence[Listed], images: int | float | None, seed: int
-) -> list[Listed]:
-    """The subset in the order of the list.
+def draw_rows(is_present: np.ndarray, images: int | float | None, seed: int) -> np.ndarray:
+    """The rows of a list that the subset consists of, in their order.
 
-    found: those of `listed` that are there: a lost file is replaced by the next one in the seeded
-    order and changes no other choice.
+    is_present: bool [N]; a lost file is replaced by the next one in the seeded order and changes no
+    other choice.
     """
-    size = subset_size(images, len(found))
-    present = set(found)
-    order = np.random.default_rng(seed).permutation(len(listed))
-    available = [position for position in order if listed[position] in present]
-    return [listed[position] for position in sorted(available[:size])]
+    size = subset_size(images, int(is_present.sum()))
+    order = np.random.default_rng(seed).permutation(len(is_present))
+    return np.sort(order[is_present[order]][:size])

@@ -36,19 +36,29 @@ class Changed:
 class DepthWriter:
     """Writes predictions under a folder, named like their images; each file whole or not at all."""
 
-    def __init__(self, folder: Path, depth_scale: float, image_files: Mapping[str, str]):
-        """image_files: key -> file of all images, none of which may be written over.
+    def __init__(
+        self,
+        folder: Path,
+        depth_scale: float,
+        image_files: Mapping[str, str],
+        depth_files: Iterable[str] = (),
+    ):
+        """image_files: key -> file of all images. depth_files: their ground truth.
 
-        `changed` has an entry for each map that lost something.
+        None of these files may be written over. `changed` has an entry for each map that lost
+        something.
         """
         self.folder, self.depth_scale = folder, depth_scale
         self.changed: list[Changed] = []
         self.names = depth_names(image_files)
         make_folder(folder)
-        images = {os.path.realpath(path) for path in image_files.values()}
-        hit = next((n for n in self.names.values() if os.path.realpath(folder / n) in images), None)
-        if hit is not None:
-            raise UserError(f"{folder / hit} is an image of the data set; name another folder")
+        for what, files in (("an image", image_files.values()), ("ground truth", depth_files)):
+            places = {os.path.realpath(file) for file in files}
+            for name in self.names.values():
+                if os.path.realpath(folder / name) in places:
+                    raise UserError(
+                        f"{folder / name} is {what} of the data set; name another folder"
+                    )
 
     def __call__(self, key: str, depth: Tensor) -> None:
         """depth: [H, W], meters; stored as 1 to 65534, and as 0 where it is not finite.

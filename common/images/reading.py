@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_bytes, retried
+from common.files import read_bytes
 from common.images.containers import (
     exif_orientation,
     foreign_remedy,
@@ -31,31 +31,6 @@ _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
 _set_log_level(0)
-
-
-class FolderIndex:
-    """Answers "does this file exist?" from one listing per folder: fast for many files."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, frozenset[str]] = {}
-
-    def __contains__(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._names:
-            try:
-                self._names[folder] = retried(lambda: _names_in(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                self._names[folder] = frozenset()
-            except OSError as error:
-                raise UserError(
-                    f"cannot list {folder}: {error.strerror}; check its permissions"
-                ) from error
-        return name in self._names[folder]
-
-
-def _names_in(folder: str) -> frozenset[str]:
-    with os.scandir(folder) as entries:
-        return frozenset(entry.name for entry in entries)
 
 
 def read_image(path: str | Path, upright: bool = True) -> np.ndarray:

@@ -15,8 +15,10 @@ def has_suffix(path: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def without_suffix(path: str) -> str:
-    """`a/b.c.jpg` -> `a/b.c`."""
-    return str(PurePosixPath(path).with_suffix(""))
+    """`a/b.c.jpg` -> `a/b.c`; `.jpg` and `a` have none."""
+    dot = path.rfind(".")
+    is_suffix = path.rfind("/") + 1 < dot < len(path) - 1
+    return path[:dot] if is_suffix else path
 
 
 def one_of_each(

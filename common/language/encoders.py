@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from common.config_values import resolve_path
 from common.errors import UserError
 from common.fingerprints import file_sha256
 from common.language.caption_length import CaptionLimit
@@ -101,7 +102,15 @@ def encoder_identity(spec: str) -> dict[str, str]:
             model = find_model(spec)
             return {"encoder_sha256": folder_sha256(model.name)} if model.is_folder else {}
         case "open_clip":
-            weights = Path(spec.partition(":")[2])
-            return {"encoder_sha256": file_sha256(weights)} if weights.is_file() else {}
+            weights = _weights_file(spec)
+            return {} if weights is None else {"encoder_sha256": file_sha256(weights)}
         case "untrained":
             return {}
+
+
+def _weights_file(spec: str) -> Path | None:
+    """The file of `<model>:<file>` or `<model>:<tag>=<file>`; None: it names none that is there."""
+    weights = spec.partition(":")[2]
+    names = filter(None, (weights, weights.partition("=")[2]))
+    places = (resolve_path(name, typed_by_hand=True) for name in names)
+    return next((place for place in places if place.is_file()), None)

@@ -7,7 +7,7 @@ is named after what it was made from, so a part of other captions or weights is 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +20,34 @@ from common.errors import UserError
 from common.files import make_folder, whole_file
 from common.fingerprints import file_identity, take_fingerprint
 from common.language.caption_length import report_cut
-from common.language.captions import captions_sha256
+from common.language.captions import Captions, captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
+from common.packed import PackedStrings
 from common.progress import ProgressBar, progress_bar
-from common.text_files import to_bytes
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
 
 
-def text_origin(captions: dict[str, str], encoder: str) -> dict[str, str]:
+def text_origin(captions: Mapping[str, str], encoder: str) -> dict[str, str]:
     """What a packed file says of the captions and the encoder it was made from."""
     origin = {"kind": "text", "encoder": encoder, **encoder_identity(encoder)}
     return {**origin, "captions_sha256": captions_sha256(captions)}
 
 
-def image_origin(keys: Sequence[str], encoder: str) -> dict[str, str]:
+def image_origin(keys: Iterable[str], encoder: str) -> dict[str, str]:
     """What a packed file says of the images (their names) and the encoder it was made from."""
-    list_sha256 = hashlib.sha256(to_bytes("\n".join(sorted(keys)))).hexdigest()
+    names = PackedStrings.of(keys)
+    joined = names.view(names.sorted_rows()).to_joined()
     origin = {"kind": "image", "encoder": encoder, **encoder_identity(encoder)}
-    return {**origin, "list_sha256": list_sha256}
+    return {**origin, "list_sha256": hashlib.sha256(joined.data).hexdigest()}
 
 
 def encode_captions(
     path: Path,
-    captions: dict[str, str],
+    captions: Mapping[str, str],
     encoder: str,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
@@ -57,28 +58,27 @@ def encode_captions(
     more_origin: further entries of the file's provenance, which also says what the encoder reads
     in part only (`report_cut`).
     """
-    distinct = list(dict.fromkeys(captions.values()))
-    row_of = {caption: row for row, caption in enumerate(distinct)}
+    captions = Captions.of(captions)
+    distinct, rows = captions.distinct
     origin = text_origin(captions, encoder)
     with PartFolder(path, encoder) as parts:
         tower = text_encoder(encoder, device)
-        encoded = parts.encode(
+        features = parts.encode(
             distinct,
             distinct,
             CAPTIONS_PER_PART,
             "encoding captions",
             lambda batch, progress: _finite(tower.encode(batch, batch_size, progress), encoder),
         )  # [M, D]
-        features = encoded[[row_of[caption] for caption in captions.values()]]  # [N, D]
         cut = report_cut(tower.limit.find_cut(distinct), captions)
         provenance = {**origin, **tower.facts, **cut, **more_origin}
-        write_features(path, list(captions), features, provenance)
+        write_features(path, captions.names, features, provenance, rows=rows)
     return len(distinct)
 
 
 def encode_images(
     path: Path,
-    image_files: dict[str, Path],
+    image_files: Mapping[str, Path],
     encoder: str,
     device: str | torch.device = "cpu",
     batch_size: int = 32,
@@ -95,8 +95,8 @@ def encode_images(
             "encoding images",
             lambda batch, progress: _finite(tower.encode(batch, batch_size, progress), encoder),
         )  # [N, E]
-        origin = {**image_origin(list(image_files), encoder), **tower.facts, **more_origin}
-        write_features(path, list(image_files), features, origin, pictures)
+        origin = {**image_origin(image_files, encoder), **tower.facts, **more_origin}
+        write_features(path, image_files, features, origin, pictures)
 
 
 def _finite(features: Tensor, encoder: str) -> Tensor:

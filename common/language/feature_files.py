@@ -27,7 +27,9 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import retried, whole_file
 from common.fingerprints import Fingerprint
-from common.text_files import to_bytes, to_text, utf8_name
+from common.packed import PackedStrings
+from common.packed_mappings import PackedRows
+from common.text_files import to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
 
@@ -37,7 +39,7 @@ class FeatureTable:
     """One file: the distinct rows, and which row each key has."""
 
     features: Tensor  # [M, D], of a packed file fp16 and memory-mapped
-    rows: dict[str, int]
+    rows: PackedRows
     provenance: dict[str, Any] | None  # None: the file does not say
 
 
@@ -51,6 +53,7 @@ class FeatureStore:
         lenders: Mapping[str, str] | None = None,
     ) -> None:
         """lenders: key -> the key whose feature it has; None: every key has its own."""
+        self._complete_for: PackedStrings | None = None  # keys that have been looked up before
         self.paths = tuple(paths)
         self._tables = tuple(reversed(tables))
         self._lenders = lenders
@@ -87,7 +90,37 @@ class FeatureStore:
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The keys that have no feature, in their order."""
-        return [key for key in keys if key not in self]
+        wanted = PackedStrings.of(keys)
+        if wanted is self._complete_for:
+            return []
+        lacking = list(wanted.view(np.flatnonzero(self._find(wanted) < 0)))
+        self._complete_for = None if lacking else wanted
+        return lacking
+
+    def gather(self, keys: Iterable[str]) -> tuple[Tensor, Tensor]:
+        """The features of all files [M, D], and the row of each key, int64 [N].
+
+        Images share rows: the features of a million may be a thousand.
+        """
+        rows = self._find(PackedStrings.of(keys))
+        if (rows < 0).any():
+            raise KeyError("not every key has a feature")
+        parts = [table.features for table in self._tables]
+        return parts[0] if len(parts) == 1 else torch.cat(parts), torch.from_numpy(rows)
+
+    def _find(self, keys: PackedStrings) -> np.ndarray:
+        """int64 [N], rows of all tables one below the other; -1: there is none."""
+        lenders = self._lenders
+        own = keys
+        if lenders is not None:
+            own = PackedStrings.of(lenders.get(key, _NOBODY) for key in keys)
+        rows, first = np.full(len(own), -1), 0
+        for table in self._tables:
+            found = table.rows.names.lookup.find_all(own)
+            is_new = (rows < 0) & (found >= 0)
+            rows[is_new] = first + table.rows.rows[found[is_new]]
+            first += len(table.features)
+        return rows
 
     @property
     def dim(self) -> int:
@@ -104,11 +137,15 @@ class FeatureStore:
         return tuple(table.provenance for table in self.tables)
 
 
+_NOBODY = "\n"  # no key is this
+_NO_ROWS = PackedRows(PackedStrings.of(()), np.empty(0, np.int32))
+
+
 class ZeroFeatures(FeatureStore):
     """Zeros of one length for every key: no words at all."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__((Path(),), (FeatureTable(torch.zeros(1, dim), {}, None),))
+        super().__init__((Path(),), (FeatureTable(torch.zeros(1, dim), _NO_ROWS, None),))
 
     def __reduce__(self) -> tuple:
         return ZeroFeatures, (self.dim,)
@@ -118,6 +155,9 @@ class ZeroFeatures(FeatureStore):
 
     def __contains__(self, key: str) -> bool:
         return True
+
+    def _find(self, keys: PackedStrings) -> np.ndarray:
+        return np.zeros(len(keys), np.int64)
 
 
 def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> FeatureStore:
@@ -141,10 +181,10 @@ def _open_packed(path: Path) -> FeatureTable:
         provenance = json.loads((file.metadata() or {}).get("provenance", "null"))
     if features.ndim != 2 or not features.is_floating_point():
         raise ValueError(f"`features` is {features.dtype} {list(features.shape)}, not fp16 [M, D]")
-    keys = to_text(joined.numpy().tobytes()).split("\n")
+    keys = PackedStrings.from_joined(joined.numpy())
     if len(keys) != len(rows) or not 0 <= int(rows.min()) <= int(rows.max()) < len(features):
         raise ValueError(f"{len(keys)} keys, {len(rows)} rows, {len(features)} features do not fit")
-    return FeatureTable(features, dict(zip(keys, rows.tolist(), strict=True)), provenance)
+    return FeatureTable(features, PackedRows(keys, rows.numpy()), provenance)
 
 
 def _open_npz(path: Path) -> FeatureTable:
@@ -155,8 +195,8 @@ def _open_npz(path: Path) -> FeatureTable:
     if len(images) != len(numbers) or not np.isfinite(numbers).all():
         raise ValueError("needs one finite feature for every image")
     keys, features = images.tolist(), torch.from_numpy(numbers)
-    rows = {key.lstrip("/"): row for row, key in enumerate(keys)}
-    return FeatureTable(features.flatten(1), rows, None)
+    names = PackedStrings.of(key.lstrip("/") for key in keys)
+    return FeatureTable(features.flatten(1), PackedRows(names, np.arange(len(names))), None)
 
 
 def read_pictures(path: Path) -> Fingerprint | None:
@@ -167,33 +207,36 @@ def read_pictures(path: Path) -> Fingerprint | None:
         if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
             return None
         facts = file.get_tensor("pictures").numpy()
-        names = tuple(file.get_tensor("paths").numpy().tobytes().decode().split("\n"))
+        names = tuple(to_text(file.get_tensor("paths").numpy().tobytes()).split("\n"))
         return Fingerprint(names, facts, json.loads(file.metadata()["provenance"])["contents"])
 
 
 def write_features(
     path: Path,
-    keys: Sequence[str],
+    keys: Iterable[str],
     features: Tensor,
     provenance: dict[str, Any],
     pictures: Fingerprint | None = None,
+    rows: np.ndarray | None = None,
 ) -> None:
-    """Pack `features` [N, D] of N image keys, equal rows once; the file appears whole or not.
+    """Pack the features of N image keys, equal ones once; the file appears whole or not.
 
+    features: [N, D]; or [M, D], and rows: int [N] says which of them each key has.
     pictures: the files of these keys that they were made from.
     """
-    if len(keys) != len(features) or len(set(keys)) != len(keys) or not keys:
-        raise ValueError(f"{len(keys)} keys ({len(set(keys))} distinct), {len(features)} features")
-    half = features.detach().cpu().half()  # [N, D]
-    if not torch.isfinite(half).all() or any("\n" in key for key in keys):
+    names = PackedStrings.of(keys)
+    rows = np.arange(len(features)) if rows is None else rows
+    num_repeated = len(names.lookup.repeated())
+    if len(names) != len(rows) or num_repeated or not names:
+        raise ValueError(f"{len(names)} keys ({num_repeated} repeated), {len(rows)} features")
+    half = features.detach().cpu().half()  # [N, D] or [M, D]
+    if not torch.isfinite(half).all() or any("\n" in key for key in names):
         raise ValueError("features must be finite in fp16 and keys must be single lines")
-    row_of: dict[bytes, int] = {}
-    rows = [row_of.setdefault(row.tobytes(), len(row_of)) for row in half.numpy()]
-    first = torch.from_numpy(np.unique(rows, return_index=True)[1])
+    kept, rows = _distinct(half, rows)
     tensors = {
-        "features": half[first].contiguous(),  # [M, D]
-        "rows": torch.tensor(rows, dtype=torch.int32),
-        "paths": torch.from_numpy(np.frombuffer(to_bytes("\n".join(keys)), np.uint8).copy()),
+        "features": half[kept].contiguous(),  # [M, D]
+        "rows": torch.from_numpy(rows.astype(np.int32)),
+        "paths": torch.from_numpy(names.to_joined()),
     }
     origin = {"created_by": CREATED_BY, "dtype": "float16", **provenance}
     if pictures is not None:
@@ -201,3 +244,15 @@ def write_features(
         origin["contents"] = dict(pictures.contents)
     with whole_file(path) as temporary:  # not by save_file: others could not read its files
         temporary.write_bytes(save(tensors, metadata={"provenance": json.dumps(origin)}))
+
+
+def _distinct(features: Tensor, rows: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    """Which of the features [M, D] to keep, in the order of their first use in `rows` [N].
+
+    Also which of those each of the N has.
+    """
+    row_of: dict[bytes, int] = {}
+    same_as = np.array([row_of.setdefault(f.tobytes(), n) for n, f in enumerate(features.numpy())])
+    kept, first, new_rows = np.unique(same_as[rows], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return torch.from_numpy(kept[order]), np.argsort(order)[new_rows]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from common.config import require_at_least
 from common.errors import UserError
 from common.fingerprints import take_fingerprint
-from common.language.captions import captions_sha256
+from common.language.captions import Captions
 from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind, require_images
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
@@ -54,7 +54,7 @@ class FeaturePlace:
 
 def load_text_features(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Mapping[str, str] | None,
     place: FeaturePlace,
     keys: Iterable[str] | None = None,
     label: str = "text",
@@ -72,12 +72,12 @@ def load_text_features(
     if files and not all(place.cache_dir.resolve() in path.resolve().parents for path in files):
         return _open_matching(files, text.encoder, captions)
     if keys is not None:
-        captions = {key: captions[key] for key in keys if key in captions}
+        captions = Captions.of(captions).select(keys)
     return encode_once(captions, text.encoder, place, label)
 
 
 def encode_once(
-    captions: dict[str, str], encoder: str, place: FeaturePlace, label: str
+    captions: Mapping[str, str], encoder: str, place: FeaturePlace, label: str
 ) -> FeatureStore:
     """The captions' features from the cache, where they are put first if they are not there."""
     origin = text_origin(captions, encoder)
@@ -89,7 +89,7 @@ def encode_once(
 def load_image_features(
     features: str | tuple[str, ...] | None,
     encoder: str,
-    image_files: dict[str, Path],
+    image_files: Mapping[str, Path],
     place: FeaturePlace,
 ) -> tuple[FeatureStore, tuple[str, ...]]:
     """The named image feature files; without them, `image_files` (key -> file) encoded once.
@@ -103,7 +103,7 @@ def load_image_features(
     if not image_files:
         raise UserError(_nothing_configured("image", features, "images to encode"))
     require_images(encoder)
-    origin, pictures = image_origin(list(image_files), encoder), take_fingerprint(image_files)
+    origin, pictures = image_origin(image_files, encoder), take_fingerprint(image_files)
     known = "\n".join([*origin.values(), pictures.digest])
     path = place.cache_dir / _cache_name("image", encoder, _sha256(known))
     older = place.cache_dir / _cache_name("image", encoder, origin["list_sha256"])
@@ -123,7 +123,7 @@ def load_image_features(
     return FeatureStore.open(path), notes
 
 
-def check_pictures(files: list[Path], encoder: str, image_files: dict[str, Path]) -> None:
+def check_pictures(files: list[Path], encoder: str, image_files: Mapping[str, Path]) -> None:
     """A `UserError` if a feature file was made from other pictures, or other weights of its name.
 
     It may be of another encoder than the words.
@@ -201,7 +201,7 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(to_bytes(text)).hexdigest()
 
 
-def _open_matching(files: list[Path], encoder: str, captions: dict[str, str]) -> FeatureStore:
+def _open_matching(files: list[Path], encoder: str, captions: Mapping[str, str]) -> FeatureStore:
     """Open the files; a `UserError` if one says that it was made from other captions or weights."""
     check_encoder_of(files, encoder)
     store = FeatureStore.open(files)
@@ -228,10 +228,9 @@ def _check_weights(path: Path, made_from: dict[str, Any], encoder: str) -> None:
         )
 
 
-def _has_other_captions(table: FeatureTable, captions: dict[str, str]) -> bool:
+def _has_other_captions(table: FeatureTable, captions: Mapping[str, str]) -> bool:
     """Whether the file was made from other captions; only a file all of whose images have one
     here can tell."""
     made_from = (table.provenance or {}).get("captions_sha256")
-    if made_from is None or not table.rows.keys() <= captions.keys():
-        return False
-    return captions_sha256({key: captions[key] for key in table.rows}) != made_from
+    own = Captions.of(captions).select(table.rows)
+    return made_from is not None and len(own) == len(table.rows) and own.sha256 != made_from

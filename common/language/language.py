@@ -9,7 +9,7 @@ of the same new sentence. Image features are never touched.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from common.errors import UserError
-from common.language.captions import captions_sha256, read_captions, require_captions
+from common.language.captions import Captions, read_captions, require_captions
 from common.language.controls import (
     LENDING,
     choose_lenders,
@@ -39,6 +39,7 @@ from common.language.features import (
     names_in,
 )
 from common.language.provenance import describe_provenance
+from common.packed import PackedStrings
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Needs:
 class Language:
     """Of one split. captions: empty if none are configured. notes: lines for the log."""
 
-    captions: dict[str, str] = field(default_factory=dict)
+    captions: Captions = field(default_factory=lambda: Captions.of({}))
     text_features: FeatureStore | None = None
     image_features: FeatureStore | None = None
     notes: tuple[str, ...] = ()
@@ -79,11 +80,11 @@ class Language:
             for kind, store in stores.items()
             if store is not None
         }
-        own = {key: self.captions[key] for key in keys if key in self.captions}
-        return {"captions_sha256": captions_sha256(own), **features}
+        return {"captions_sha256": self.captions.select(keys).sha256, **features}
 
-    def check(self, keys: Sequence[str]) -> None:
+    def check(self, keys: Iterable[str]) -> None:
         """Raise a `UserError` unless every image has what there is of words and features."""
+        keys = PackedStrings.of(keys)
         require_captions(keys, self.captions or None)
         if self.text_features is not None:
             require_features(keys, self.text_features, "text", "text.features or text.captions")
@@ -95,19 +96,16 @@ NO_LANGUAGE = Language()
 _NUM_SAMPLED = 16  # images whose features tell two sets of features apart
 
 
-def read_all_captions(text: TextConfig, resolve: Resolve) -> dict[str, str] | None:
+def read_all_captions(text: TextConfig, resolve: Resolve) -> Captions | None:
     """The captions of all configured files, a later file winning; None: no captions configured."""
-    captions: dict[str, str] = {}
-    for name in names_in(text.captions):
-        captions.update(read_captions(resolve(name)))
-    return captions or None
+    return read_captions(*map(resolve, names_in(text.captions))) or None
 
 
 def load_language(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Mapping[str, str] | None,
     label: str,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     needs: Needs,
     place: FeaturePlace,
     category_of: Callable[[str], str] = folder_category,
@@ -118,6 +116,7 @@ def load_language(
     file of encoded captions. category_of: key -> scene category, for the controls that ask for it.
     Raises a `UserError` where something is missing or a feature has not the length of `needs`.
     """
+    captions = None if captions is None else Captions.of(captions)
     if text.control == "caption":
         words = _own_words(text, captions, label, files, needs, place)
     elif text.control in LENDING and captions is None and needs.text_dim is None:
@@ -139,17 +138,17 @@ def load_language(
 
 def _own_words(
     text: TextConfig,
-    captions: dict[str, str] | None,
+    captions: Captions | None,
     label: str,
-    files: dict[str, Path],
+    files: Mapping[str, Path],
     needs: Needs,
     place: FeaturePlace,
 ) -> Language:
     require_captions(files, captions)
-    own = {key: captions[key] for key in files} if captions else {}
+    own = Captions.of({}) if captions is None else captions.select(files)
     if needs.text_dim is None:
         return Language(own)
-    store = load_text_features(text, captions, place, keys=files, label=f"text_{label}")
+    store = load_text_features(text, captions, place, own.names, f"text_{label}")
     _check_length("text", store, needs.text_dim)
     require_features(files, store, "text", "text.features or text.captions")
     return Language(own, store, notes=_notes_of(label, store))
@@ -163,13 +162,13 @@ def _lent_words(
     category_of: Callable[[str], str],
 ) -> Language:
     """Every image with the words of another one."""
-    words = own.captions
+    words: Mapping[str, str] = own.captions
     if own.text_features is not None and not words:
         words = _digests(own.text_features, keys)
-    lenders = choose_lenders(text.control, words, category_of, text.control_seed)
+    lenders = Captions.of(choose_lenders(text.control, words, category_of, text.control_seed))
     note = f"{label}: {describe_lenders(text.control, lenders, words)}"
     return Language(
-        {key: own.captions[lenders[key]] for key in keys} if own.captions else {},
+        Captions.of((key, own.captions[lenders[key]]) for key in keys if own.captions),
         None if own.text_features is None else own.text_features.lent(lenders),
         notes=(*own.notes, note),
     )
@@ -184,7 +183,7 @@ def _new_words(
     category_of: Callable[[str], str],
 ) -> Language:
     """Every image with a new sentence, or with none."""
-    sentences = write_sentences(text.control, keys, category_of)
+    sentences = Captions.of(write_sentences(text.control, keys, category_of))
     notes = (f"{label}: {describe_sentences(text.control, sentences)}",)
     if needs.text_dim is None:
         return Language(sentences, notes=notes)
@@ -200,7 +199,7 @@ def _new_words(
 
 def require_features(keys: Iterable[str], store: FeatureStore, kind: str, where_from: str) -> None:
     """Raise a `UserError` unless every image has a feature."""
-    keys = list(keys)
+    keys = PackedStrings.of(keys)
     missing = store.missing(keys)
     if missing:
         raise UserError(

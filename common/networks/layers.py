@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_MOST_GATHERED, _CHUNK = 2**26, 2**12  # numbers, rows
+
 
 def mlp(*sizes: int) -> nn.Sequential:
     """Linear layers of the given sizes with LeakyReLU (0.01) between and none after the last."""
@@ -99,14 +101,29 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("std", torch.ones(dim))
 
-    def fit(self, features: Tensor) -> None:
-        """Take mean and standard deviation of `features` [N, dim]; constant features keep std 1."""
-        std = features.std(dim=0, correction=0)
-        self.mean.copy_(features.mean(dim=0))
+    def fit(self, features: Tensor, rows: Tensor) -> None:
+        """Take mean and standard deviation of `features[rows]`; constant features keep std 1.
+
+        features: [M, dim]. rows: int64 [N]; images may share one.
+        """
+        mean, std = _mean_and_std(features, rows)
+        self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std
+
+
+def _mean_and_std(features: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `features[rows]`, which is not made where it would be large."""
+    if rows.numel() * features.shape[1] <= _MOST_GATHERED:
+        gathered = features[rows].float()  # [N, dim]
+        return gathered.mean(dim=0), gathered.std(dim=0, correction=0)
+    shares = rows.bincount(minlength=len(features)).double() / len(rows)  # [M]
+    parts = list(zip(shares.split(_CHUNK), features.split(_CHUNK), strict=True))
+    mean = torch.stack([share @ part.double() for share, part in parts]).sum(0)
+    squares = [share @ (part.double() - mean).square() for share, part in parts]
+    return mean, torch.stack(squares).sum(0).sqrt()
 
 
 class Freezable(nn.Module):

@@ -3,12 +3,11 @@
 list file -> split -> language (captions, features, controls) -> data set -> batches
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from common.data.batch import Batch
@@ -17,7 +16,7 @@ from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.kept_checks import check_unseen
 from common.data.kept_data import KeptData
-from common.data.lists import find_file, pack_pairs
+from common.data.lists import find_file
 from common.data.samples import SplitName
 from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
 from common.data.splits import Split, SplitFinder
@@ -48,19 +47,19 @@ class Data:
     kept: KeptData | None = None
     notes: tuple[str, ...] = ()
 
-    def train_text_features(self) -> Tensor:
-        """[N, D], one row per training image."""
+    def train_text_features(self) -> tuple[Tensor, Tensor]:
+        """[M, D], and for each training image which row it has, int64 [N]."""
         return _all_features(self.train, self.train.language.text_features)
 
-    def train_image_features(self) -> Tensor:
-        """[N, E], one row per training image."""
+    def train_image_features(self) -> tuple[Tensor, Tensor]:
+        """[M, E], and for each training image which row it has, int64 [N]."""
         return _all_features(self.train, self.train.language.image_features)
 
 
-def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> Tensor:
+def _all_features(dataset: DepthDataset, store: FeatureStore | None) -> tuple[Tensor, Tensor]:
     if store is None:
         raise ValueError("the data set has no such features")
-    return torch.stack([store[sample.key] for sample in dataset.samples])
+    return store.gather(dataset.samples.keys)
 
 
 class LanguageReader:
@@ -72,7 +71,7 @@ class LanguageReader:
         self.data, self.text, self.needs, self.place = data, text, needs, place
         self.captions = read_all_captions(text, place.resolve)
 
-    def read(self, label: str, files: dict[str, Path]) -> Language:
+    def read(self, label: str, files: Mapping[str, Path]) -> Language:
         """Captions and the needed features of the images `files` (key -> file).
 
         Encodes captions or images first if their features are not there yet. label: names the
@@ -120,11 +119,10 @@ def load_data(
 
 
 def _keep(finder: SplitFinder, datasets: list[DepthDataset]) -> KeptData:
-    divided = {name: pack_pairs(pairs) for name, pairs in finder.divided.items()}
     parts = {dataset.split.name: dataset for dataset in datasets}
     return KeptData.take(
         finder.data,
-        {**divided, **{name: part.split.pairs for name, part in parts.items()}},
+        {**finder.divided, **{name: part.split.pairs for name, part in parts.items()}},
         {name: part.samples for name, part in parts.items()},
         {name: part.words for name, part in parts.items()},
     )

@@ -125,7 +125,8 @@ class Checkpoint:
         if save_predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}
             scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
-            writer = DepthWriter(Path(save_predictions), scale, files)
+            gt_files = [sample.depth_file for sample in dataset.samples]
+            writer = DepthWriter(Path(save_predictions), scale, files, gt_files)
         result = evaluate_dataset(
             model,
             self.stage.predict,

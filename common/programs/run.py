@@ -189,9 +189,14 @@ def _is_of_another(config: RunConfig, folder: Path) -> bool:
 
 def _holds_other_work(config: RunConfig, folder: Path) -> bool:
     metrics = folder / "metrics.jsonl"
-    is_used = any((folder / "checkpoints").glob("*.pt")) or (
-        metrics.is_file() and metrics.stat().st_size > 0
-    )
+    try:
+        is_used = any((folder / "checkpoints").glob("*.pt")) or (
+            metrics.is_file() and metrics.stat().st_size > 0
+        )
+    except OSError as error:  # not allowed, a name too long
+        raise UserError(
+            f"cannot look for a run in {folder}: {error.strerror}; set output_root, or experiment"
+        ) from error
     return is_used and not _continues(config, _written_config(folder))
 
 

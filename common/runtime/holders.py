@@ -53,10 +53,10 @@ def read_holder(path: Path) -> tuple[Holder | None, int]:
         with path.open(encoding="utf-8", errors="replace") as file:  # opened: never a cached time
             facts = os.fstat(file.fileno())
             text = file.read()
-    except FileNotFoundError:
-        return None, 0
     except OSError as error:
-        return Holder(f"unreadable: {error}"), 0
+        if os.path.lexists(path):
+            return Holder(f"unreadable: {error}"), 0
+        return None, 0  # nor can there be one: a file in a folder's place, a name too long
     try:
         return Holder(**json.loads(text)), facts.st_mtime_ns
     except (ValueError, TypeError):

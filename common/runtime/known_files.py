@@ -1,11 +1,10 @@
 """Published files known by their contents: many an address names the SHA-256 of what lies there."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-_BLOCK = 2**20  # bytes
+from common.fingerprints import file_sha256
 
 
 def find_by_sha256(file: Path, addresses: Mapping[str, str]) -> str | None:
@@ -13,7 +12,7 @@ def find_by_sha256(file: Path, addresses: Mapping[str, str]) -> str | None:
     starts = {name: sha256_in(address) for name, address in addresses.items()}
     if not any(starts.values()):
         return None
-    own = _sha256(file)
+    own = file_sha256(file)
     return next((name for name, start in starts.items() if start and own.startswith(start)), None)
 
 
@@ -24,11 +23,3 @@ def sha256_in(address: str) -> str:
     """
     found = re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.\w+$", address)
     return (found[1] or found[2]) if found else ""
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.data.data_config import DataConfig
-from common.data.lists import Pair
-from common.data.samples import MIN_SHARE, Sample, SplitName, name_files
+from common.data.pairs import PairList
+from common.data.samples import MIN_SHARE, Sample, Samples, SplitName, name_files
 from common.files import read_bytes, retried
 from common.images.containers import is_cut_off
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, in_threads, note, problem
 from scripts.doctor_checks.lists import editable_list
@@ -25,17 +25,17 @@ class ListedFiles:
     """The pairs of a split that have ground truth."""
 
     split: SplitName
-    pairs: list[Pair]  # as listed
-    samples: list[Sample]  # their files, in the same order
+    pairs: PairList  # as listed
+    samples: Samples  # their files, in the same order
     present: list[Sample]  # those of which both files are there
 
 
-def locate_files(data: DataConfig, split: SplitName, pairs: list[Pair]) -> ListedFiles:
+def locate_files(data: DataConfig, split: SplitName, pairs: PairList) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
     samples = name_files(data, split, pairs, index)
     present = [s for s in samples if s.image_file in index and s.depth_file in index]
-    return ListedFiles(split, [p for p in pairs if p.depth is not None], samples, present)
+    return ListedFiles(split, pairs.with_depth, samples, present)
 
 
 def check_presence(files: ListedFiles, data: DataConfig, command: Fix) -> list[Finding]:

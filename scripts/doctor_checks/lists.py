@@ -9,7 +9,8 @@ from pathlib import Path
 
 from common.data.data_config import DataConfig
 from common.data.data_set import ListFile
-from common.data.lists import Pair, parse_list, read_lines, scene_of
+from common.data.lists import number_scenes, parse_list, read_lines
+from common.data.pairs import PairList
 from common.data.samples import SplitName
 from common.data.split_lists import list_path
 from common.data.splits import SplitFinder, configured_splits
@@ -17,7 +18,7 @@ from common.errors import UserError
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, note, problem
 from scripts.doctor_checks.list_edits import EditableList
 
-Lists = dict[SplitName, list[Pair]]
+Lists = dict[SplitName, PairList]
 
 
 def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
@@ -38,7 +39,7 @@ def read_lists(data: DataConfig, command: Fix) -> tuple[Lists, list[Finding]]:
             findings += [f for f in found if f not in findings]
     findings += [note("not_read", line) for line in dict.fromkeys(finder.left_out)]
     if data.val_list is None and "train" in lists:
-        lists["train"] = lists["train"] + lists.pop("val", [])
+        lists["train"] = lists["train"] + lists.pop("val", ())
     lists = {split: pairs for split, pairs in lists.items() if pairs}
     for split, pairs in lists.items():
         findings += _repeats(split, pairs, data) + _without_gt(split, pairs)
@@ -58,25 +59,25 @@ def editable_list(data: DataConfig, split: SplitName) -> EditableList | None:
 
 def _salvage(
     data: DataConfig, split: SplitName, error: str, command: Fix
-) -> tuple[list[Pair], list[Finding]]:
+) -> tuple[PairList, list[Finding]]:
     """The readable lines of a list that the split finder refused with `error`."""
     text, _, fix = error.partition("; ")
     listed = editable_list(data, split)
     if listed is None:
-        return [], [problem("no_pairs", error, fix=command)]
+        return PairList.of(()), [problem("no_pairs", error, fix=command)]
     path = listed.path
     if not path.is_file():
         cause = "the list was not downloaded yet, or lies in another folder"
-        return [], [problem("list_missing", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_missing", text, [str(path)], cause, command)]
     try:
-        lines = read_lines(path)
+        lines = list(read_lines(path))
     except (OSError, UnicodeError):
         cause = "an archive or an editor's file under the list's name, or UTF-16"
-        return [], [problem("list_unreadable", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
     if lines and lines[0].lstrip().startswith("<"):
         text = f"{path} is a web page, not a list"
         cause = "a download that got the server's error page in place of the file"
-        return [], [problem("list_unreadable", text, [str(path)], cause, command)]
+        return PairList.of(()), [problem("list_unreadable", text, [str(path)], cause, command)]
     parsed = parse_list(path, lines)
     pairs, bad = parsed.pairs, parsed.mistakes
     if bad:
@@ -84,7 +85,7 @@ def _salvage(
         cause = "a list that was cut off, edited, or has columns of another order or number"
         fix = advice("write each line as 'IMAGE DEPTH FOCAL', with tabs if a path has spaces")
         return pairs, [problem("list_unreadable", text, bad, cause, fix)]
-    if len(pairs) > 1 and len({scene_of(pair.image) for pair in pairs}) == 1:
+    if len(pairs) > 1 and len(number_scenes(pairs.images)[1]) == 1:
         if all("\\" in pair.image for pair in pairs):  # of Windows: all of it looks like a name
             parts = listed.with_slashes()
         else:
@@ -94,7 +95,7 @@ def _salvage(
     return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
 
 
-def _repeats(split: SplitName, pairs: list[Pair], data: DataConfig) -> list[Finding]:
+def _repeats(split: SplitName, pairs: PairList, data: DataConfig) -> list[Finding]:
     """Images, and depth maps, that a list names more than once."""
     findings = []
     images = Counter(pair.image for pair in pairs)
@@ -113,7 +114,7 @@ def _repeats(split: SplitName, pairs: list[Pair], data: DataConfig) -> list[Find
     return findings
 
 
-def _without_gt(split: SplitName, pairs: list[Pair]) -> list[Finding]:
+def _without_gt(split: SplitName, pairs: PairList) -> list[Finding]:
     without = [pair.image for pair in pairs if pair.depth is None]
     if not without:
         return []

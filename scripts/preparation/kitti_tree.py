@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.data.sets.kitti import DATA_SET
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from scripts.preparation.kitti_frames import DRIVE_NAME, KittiFrame
 from scripts.preparation.links import link
 

@@ -13,7 +13,7 @@ from common.data.lists import read_list
 from common.data.samples import MIN_SHARE
 from common.errors import UserError
 from common.files import whole_file
-from common.images.reading import FolderIndex
+from common.images.folder_index import FolderIndex
 from common.progress import tracked
 from common.text_files import to_bytes
 
