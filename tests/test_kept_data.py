@@ -85,7 +85,8 @@ def write_command(place: Path, stage: str, *overrides: str) -> list[str]:
 
 
 def kept_of(run: Path, stage: str = "stage1") -> KeptData:
-    kept = KeptData.of(load_checkpoint(run / "checkpoints/last.pt", stage=stage))
+    last = run / "checkpoints/last.pt"
+    kept = KeptData.of(load_checkpoint(last, stage=stage), last)
     assert kept is not None
     return kept
 
@@ -264,6 +265,25 @@ def test_a_run_from_before_goes_on_and_says_that_nothing_is_compared(run, comman
     outcome = go_on(command)
     assert "this run does not say what it was trained on" in outcome.err
     assert kept_of(run).keys("train")
+
+
+@pytest.mark.parametrize("damage", ["rows", "bytes", "missing"])
+def test_a_record_of_the_data_that_cannot_be_read_is_one_line(run, command, damage):
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        pairs = content["data"]["pairs"]
+        if damage == "rows":
+            pairs["train"] = torch.zeros(3, dtype=torch.uint8)
+        elif damage == "bytes":
+            pairs["train"]["images"] = pairs["train"]["images"][:5].clone()
+        else:
+            del content["data"]["files"]
+        torch.save(content, path)
+    for outcome in (score(run), go_on(command)):
+        assert outcome.code == 2
+        assert re.search(
+            r"(best|last).pt: what it says of its data cannot be read", outcome.refusal
+        )
 
 
 @pytest.fixture

@@ -176,7 +176,8 @@ def test_a_run_folder_that_tensorboard_cannot_write_to_is_refused(rooms, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         (tmp_path / CAFE).mkdir()
         patch.chdir(tmp_path / CAFE)
-        words[0], words[-1] = str(REPO_ROOT / words[0]), "output_root=runs"
+        # Not "runs": where the repository has such a folder, that is meant.
+        words[0], words[-1] = str(REPO_ROOT / words[0]), f"output_root={tmp_path.name}"
         assert "output_root" in (refusal := train("stage1", *words).refusal)
     assert "choose another" in refusal
     assert json.dumps(CAFE)[1:-1] in refusal

@@ -4,6 +4,7 @@ Folders grow, lists are edited, pictures are replaced under the same names; the 
 what is known of its images stay with it. `kept_checks.py` compares them with what is there now.
 """
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from common.config import look_up, to_dict
 from common.data.data_config import DataConfig
 from common.data.pairs import PairList
 from common.data.samples import Sample, Samples, SplitName
+from common.errors import UserError
 from common.files import whole_file
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
 from common.packed import PackedStrings
@@ -57,19 +59,28 @@ class KeptData:
         return cls(to_dict(data), pairs, images, files, words)
 
     @classmethod
-    def of(cls, checkpoint: Mapping[str, Any]) -> "KeptData | None":
-        """What a checkpoint holds of it; None: it was written before there was such a thing."""
+    def of(cls, checkpoint: Mapping[str, Any], path: Path) -> "KeptData | None":
+        """What a checkpoint holds of it; None: it was written before there was such a thing.
+
+        A `UserError` if that cannot be read; path: the checkpoint's, for the message.
+        """
         kept = checkpoint.get("data")
         if kept is None:
             return None
-        return cls(
-            checkpoint["config"]["data"],
-            {name: PairList.of_plain(plain) for name, plain in kept["pairs"].items()},
-            {name: _to_names(plain) for name, plain in kept["images"].items()},
-            {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
-            kept["words"],
-            _to_fingerprint(kept["earlier"]) if kept["earlier"] else None,
-        )
+        try:
+            return cls(
+                checkpoint["config"]["data"],
+                {name: PairList.of_plain(plain) for name, plain in kept["pairs"].items()},
+                {name: _to_names(plain) for name, plain in kept["images"].items()},
+                {name: _to_fingerprint(plain) for name, plain in kept["files"].items()},
+                kept["words"],
+                _to_fingerprint(kept["earlier"]) if kept["earlier"] else None,
+            )
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, zlib.error) as error:
+            raise UserError(
+                f"{path}: what it says of its data cannot be read; the file is damaged, or of "
+                "another version of this project: take another one, or start with experiment=NAME"
+            ) from error
 
     def to_plain(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""

@@ -112,7 +112,7 @@ class Checkpoint:
         save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216).
         """
         config, model = self.open(processes)
-        kept = KeptData.of(self._read())
+        kept = KeptData.of(self._read(), self.path)
         dataset = load_split(config, split, self.stage.needs(model), processes, kept)
         notes = list(dataset.notes)
         if kept is None and is_searched(config.data):

@@ -91,7 +91,7 @@ def known_before(stage: Stage, config: RunConfig, earlier: Path | None) -> Befor
         path, name, recipes = earlier, stage.earlier.name, ("staged",)
     else:
         return None
-    kept = KeptData.of(load_checkpoint(path, stage=name, recipes=recipes))
+    kept = KeptData.of(load_checkpoint(path, stage=name, recipes=recipes), path)
     return None if kept is None else Before(kept, f"{name} ({path})", resumed is not None)
 
 
