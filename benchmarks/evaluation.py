@@ -33,13 +33,8 @@ from common.data.dataset import build_dataset
 from common.data.splits import find_split
 from common.errors import run_program
 from common.evaluation.protocols import PROTOCOLS, find_protocol, valid_mask
-from common.evaluation.scoring import (
-    EvalConfig,
-    EvalResult,
-    ScoringRule,
-    evaluate_depth,
-    flip_average,
-)
+from common.evaluation.results import EvalResult
+from common.evaluation.scoring import EvalConfig, ScoringRule, evaluate_depth, flip_average
 from common.programs.assembly import evaluation_batches
 from common.runtime.processes import Processes
 

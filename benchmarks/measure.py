@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from common.config_values import positive, resolve_path
-from common.evaluation.scoring import write_json
 from common.files import check_output
 from common.runtime.machine import environment
+from common.text_files import write_json
 
 
 @dataclass(frozen=True)

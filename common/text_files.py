@@ -5,10 +5,12 @@ characters (`os.fsdecode`), which no text file may hold. Where names are read ag
 bytes (`to_bytes`, `to_text`). Text for people, and JSON, has `\\udce9` for the byte E9.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from common.files import whole_file
 from common.progress import progress_bar
@@ -63,3 +65,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file for people, or JSON, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=ESCAPED, newline="\n")
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as JSON for people and programs, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -32,7 +32,7 @@ from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.progress import progress_bar
 from common.runtime.claims import claim_path, claim_together
-from common.runtime.hub import HUB_TIMEOUT, set_hub_timeout
+from common.runtime.hub import add_hub_argument, set_hub_timeout
 from common.runtime.precision import choose_precision
 from common.runtime.processes import Processes, join_processes
 from scripts.preparation import caption_parts
@@ -208,13 +208,7 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add_image_arguments(parser)
-    add(
-        "--hub-timeout",
-        type=positive,
-        default=int(HUB_TIMEOUT),
-        metavar="SECONDS",
-        help="how long to wait for a model hub that is silent (default %(default)s)",
-    )
+    add_hub_argument(parser)
     add("--output", required=True, metavar="FILE.jsonl")
     add("--model", default="Salesforce/blip-image-captioning-large", help="default: %(default)s")
     add("--revision", help="branch, tag or commit of the model")

@@ -40,7 +40,7 @@ from common.language.feature_files import open_table, read_pictures, write_featu
 from common.language.features import TextConfig
 from common.language.provenance import describe_provenance
 from common.runtime.claims import claim_path
-from common.runtime.hub import HUB_TIMEOUT, set_hub_timeout
+from common.runtime.hub import add_hub_argument, set_hub_timeout
 from common.runtime.machine import unused_gpu
 from scripts.preparation import published_text as published
 from scripts.preparation.image_sets import add_image_arguments, images_of_arguments
@@ -254,13 +254,7 @@ def _parse() -> argparse.Namespace:
     )
     add("--batch-size", type=positive, default=64)
     add_image_arguments(parser)
-    add(
-        "--hub-timeout",
-        type=positive,
-        default=int(HUB_TIMEOUT),
-        metavar="SECONDS",
-        help="how long to wait for a model hub that is silent (default %(default)s)",
-    )
+    add_hub_argument(parser)
     _add_published_arguments(parser.add_argument_group("with --import-published"))
     arguments = parser.parse_intermixed_args()
     sources = (arguments.captions, arguments.import_published, arguments.images, arguments.config)

@@ -23,14 +23,8 @@ from torch import Tensor
 from common.data.dataset import DepthDataset
 from common.errors import run_program
 from common.evaluation.panels import stack_panels, write_png
-from common.evaluation.scoring import (
-    EvalResult,
-    ScoringRule,
-    evaluate_depth,
-    format_table,
-    result_dict,
-    write_json,
-)
+from common.evaluation.results import EvalResult, format_table, result_dict
+from common.evaluation.scoring import ScoringRule, evaluate_depth
 from common.files import check_output
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
@@ -41,6 +35,7 @@ from common.programs.stage import Stage
 from common.runtime.claims import claim_path
 from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
+from common.text_files import write_json
 from scripts.report import write_report
 from scripts.run_plans.stage_runs import StageRun, run_command
 from stage1_vae.stage import STAGE as STAGE1

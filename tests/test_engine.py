@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,10 +15,9 @@ from common.engine.optimization import adam, learning_rate
 from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.networks.layers import trainable_parameters
-from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
-from common.runtime.signals import Interrupted, catch_signals
+from common.runtime.signals import Interrupted
 
 CPU = torch.device("cpu")
 ALONE = Processes(rank=0, world_size=1, device=CPU)
@@ -304,35 +302,6 @@ def test_a_signal_ends_a_wait_for_data(number):
         train(settings, save=saved.append, batches=batches())
     assert (caught.value.step, saved) == (2, [2])
     assert time.monotonic() - start < 30
-
-
-def test_a_second_ctrl_c_stops_at_once():
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), catch_signals() as caught:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert caught == [signal.SIGINT]
-        os.kill(os.getpid(), signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-@pytest.mark.parametrize(("major", "expected"), [(7, "fp16"), (9, "bf16")])
-def test_automatic_precision_is_what_the_gpu_computes_in(monkeypatch, major, expected):
-    """Older GPUs emulate bf16, slowly."""
-    card = SimpleNamespace(major=major)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
-    assert choose_precision("auto", torch.device("cuda")) == expected
-
-
-def test_precision():
-    assert choose_precision("bf16", CPU) == "bf16"
-    assert choose_precision("auto", CPU) in ("fp32", "bf16")
-    with pytest.raises(UserError, match=r"train\.precision: fp16 needs a GPU"):
-        choose_precision("fp16", CPU)
-    for name, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        with autocast(name, CPU):
-            assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_bf16_trains_float32_weights():

@@ -12,15 +12,6 @@ import torch
 from conftest import FOLDERS, IMAGE_DIM, evaluate, metrics_of, start_process, train
 
 from common.config import REPO_ROOT
-from common.data.data_config import DataConfig
-from common.data.dataset import build_dataset
-from common.data.splits import find_split
-from common.engine.train_config import TrainConfig
-from common.evaluation.scoring import EvalConfig, format_table, result_dict
-from common.programs.inference import draw_prediction_panel, evaluate_dataset
-from common.programs.run_config import RunConfig
-from common.programs.train import seed_everything
-from common.runtime.processes import Processes
 
 NINE = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
 JSON_KEYS = [
@@ -255,68 +246,6 @@ def test_relative_paths_start_at_the_current_folder(trained, tmp_path, monkeypat
     shutil.rmtree(trained / "below")
 
 
-@pytest.fixture
-def kitti(tmp_path):
-    """Two full frames in KITTI's layout."""
-    rng = np.random.default_rng(5)
-    for name in ("0.png", "1.png"):
-        cv2.imwrite(str(tmp_path / name), rng.integers(0, 256, (375, 1242, 3), dtype=np.uint8))
-        gt = rng.integers(256, 80 * 256, (375, 1242)).astype(np.uint16)
-        cv2.imwrite(str(tmp_path / f"depth_{name}"), gt)
-    (tmp_path / "test.txt").write_text("0.png depth_0.png 721.5\n1.png depth_1.png 721.5\n")
-    return DataConfig("kitti", tmp_path, 352, 704, 80.0, test_list="test.txt", allow_missing=True)
-
-
-def gt_as_prediction(data):
-    """The KB crops of the ground truth, as if a network had predicted them."""
-    gts = [cv2.imread(str(data.root / f"depth_{i}.png"), cv2.IMREAD_UNCHANGED) for i in (0, 1)]
-    crops = torch.from_numpy(np.stack([gt[23:, 13:1229] / 256 for gt in gts]))[:, None]
-    return lambda model, batch: crops[batch.position]
-
-
-@pytest.mark.parametrize("protocol", ["none", "kitti_garg_kbcrop", "kitti_eigen_full"])
-def test_a_perfect_prediction_of_kitti_is_perfect_in_every_protocol(kitti, protocol):
-    dataset = build_dataset(kitti, find_split(kitti, "test"))
-    result = evaluate_dataset(
-        torch.nn.Identity(),
-        gt_as_prediction(kitti),
-        dataset,
-        EvalConfig(protocol=protocol),
-        80.0,
-        Processes(0, 1, torch.device("cpu")),
-    )
-    assert (result.num_images, result.num_missing) == (2, 0)
-    assert result.metrics["abs_rel"] < 1e-6
-    assert result.metrics["d1"] == 1
-
-
-def test_missing_files_are_counted_in_the_result(kitti):
-    (kitti.root / "1.png").unlink()
-    dataset = build_dataset(kitti, find_split(kitti, "test"))
-    result = evaluate_dataset(
-        torch.nn.Identity(),
-        gt_as_prediction(kitti),
-        dataset,
-        EvalConfig(protocol="none"),
-        80.0,
-        Processes(0, 1, torch.device("cpu")),
-    )
-    assert (result.num_images, result.num_missing) == (1, 1)
-    assert result_dict(result)["num_missing"] == 1
-    assert format_table([("x", result)]).splitlines()[1].split()[-6:-1] == ["1", "0", "1", "0", "0"]
-
-
-def test_panels_show_kitti_ground_truth_in_the_frame_of_its_prediction(kitti, monkeypatch):
-    shown = []
-    monkeypatch.setattr(
-        "common.programs.inference.panel", lambda image, gt, *_, **__: shown.append(gt)
-    )
-    dataset = build_dataset(kitti, find_split(kitti, "test"))
-    draw_prediction_panel(torch.nn.Linear(1, 1), gt_as_prediction(kitti), dataset, 0)
-    gt = cv2.imread(str(kitti.root / "depth_0.png"), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(shown[0] * 256, gt[23:, 13:1229])
-
-
 def test_predictions_never_replace_images(trained, workspace):
     image = workspace.data / (workspace.data / "test.txt").read_text().split()[0].lstrip("/")
     before = image.read_bytes()
@@ -324,14 +253,6 @@ def test_predictions_never_replace_images(trained, workspace):
     message = refusal("stage1", "--checkpoint", run, "--save-predictions", str(workspace.data))
     assert "is an image of the data set; name another folder" in message
     assert image.read_bytes() == before
-
-
-def test_a_seed_that_no_generator_takes():
-    steps = TrainConfig(max_steps=1)
-    seed_everything(RunConfig(data=None, train=steps, seed=2**32 - 1).seed)
-    for seed in (2**32, 2**63, 10**30):
-        with pytest.raises(ValueError, match="seed: must be at most 4294967295"):
-            RunConfig(data=None, train=steps, seed=seed)
 
 
 def test_predictions_that_are_not_finite_are_counted(trained, tmp_path):

@@ -15,16 +15,9 @@ from common.data.batch import Batch
 from common.errors import UserError
 from common.evaluation.metrics import METRIC_NAMES, compute_metrics
 from common.evaluation.protocols import find_protocol, valid_mask
-from common.evaluation.scoring import (
-    EvalConfig,
-    ScoringRule,
-    evaluate_depth,
-    flip_average,
-    format_table,
-    result_dict,
-    write_csv,
-    write_json,
-)
+from common.evaluation.results import format_table, result_dict, write_csv
+from common.evaluation.scoring import EvalConfig, ScoringRule, evaluate_depth, flip_average
+from common.text_files import write_json
 from tests.golden.recipe import image, metric_case
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -59,6 +59,7 @@ def test_replaced_weights_are_not_already_there(bert, tmp_path):
     assert not torch.allclose(FeatureStore.open(output)["b.jpg"], before, atol=0.1)
 
 
+COMMIT = "0123456789012345678901234567890123456789"
 CACHED = """
 from common.language.encoders import text_encoder
 encoder = text_encoder("hf:someone/model")
@@ -66,38 +67,39 @@ print(encoder.facts["encoder_commit"], encoder.encode(["a kitchen"]).tolist())
 """
 
 
+def put_into_cache(model, folder):
+    """`someone/model` in the local cache of `HF_HOME=folder`, as the hub's library keeps it."""
+    repo = folder / "hub/models--someone--model"
+    shutil.copytree(model, repo / "snapshots" / COMMIT)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(COMMIT)
+    return repo
+
+
 def test_a_model_of_the_hub_is_read_from_the_local_cache(bert, tmp_path):
     """Offline; a file of which the cache does not say whether it exists is not passed over."""
-    commit = "0123456789012345678901234567890123456789"
-    repo = tmp_path / "hub/models--someone--model"
-    shutil.copytree(bert, repo / "snapshots" / commit)
-    (repo / "refs").mkdir()
-    (repo / "refs/main").write_text(commit)
+    repo = put_into_cache(bert, tmp_path)
     command = (sys.executable, "-c", CACHED)
     outcome = run_process(*command, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert "modules.json is not in the local cache" in outcome.err
-    (repo / ".no_exist" / commit).mkdir(parents=True)
-    (repo / ".no_exist" / commit / "modules.json").touch()
+    (repo / ".no_exist" / COMMIT).mkdir(parents=True)
+    (repo / ".no_exist" / COMMIT / "modules.json").touch()
     outcome = run_process(*command, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert outcome.code == 0, outcome.err
     found, _, numbers = outcome.out.strip().partition(" ")
-    assert found == commit
+    assert found == COMMIT
     expected = text_encoder(f"hf:{bert}").encode(["a kitchen"])
     torch.testing.assert_close(torch.tensor(json.loads(numbers)), expected, atol=1e-5, rtol=0)
 
 
 def test_caption_files_say_which_commit_made_them(bert, tmp_path):
-    commit = "0123456789012345678901234567890123456789"
-    repo = tmp_path / "hub/models--someone--model"
-    shutil.copytree(bert, repo / "snapshots" / commit)
-    (repo / "refs").mkdir()
-    (repo / "refs/main").write_text(commit)
+    put_into_cache(bert, tmp_path)
     code = (
         "from common.language.captioner import CaptionSettings\n"
         "print(CaptionSettings('someone/model').provenance()['revision'])"
     )
     outcome = run_process(sys.executable, "-c", code, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
-    assert (outcome.code, outcome.out.strip()) == (0, commit), outcome.err
+    assert (outcome.code, outcome.out.strip()) == (0, COMMIT), outcome.err
 
 
 def test_ready_features_import_no_encoder(tmp_path):

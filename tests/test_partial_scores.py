@@ -11,7 +11,8 @@ from conftest import evaluate
 from common.data.batch import Batch, Failure
 from common.errors import UserError
 from common.evaluation import scoring
-from common.evaluation.scoring import ScoringRule, describe_failures, evaluate_depth, result_dict
+from common.evaluation.results import describe_failures, result_dict
+from common.evaluation.scoring import ScoringRule, evaluate_depth
 from scripts.run_plans.few_shot_plan import FewShotRun, Subset
 
 

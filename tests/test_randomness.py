@@ -1,7 +1,11 @@
 """Random numbers of a training step: functions of seed and step, whatever share a process has."""
 
+import pytest
 import torch
 
+from common.engine.train_config import TrainConfig
+from common.programs.run_config import RunConfig
+from common.programs.train import seed_everything
 from common.runtime.randomness import StepRandom
 
 CPU = torch.device("cpu")
@@ -32,3 +36,11 @@ def test_modules_draw_by_seed_step_and_part():
     assert draw(1, 0) == draw(1, 0)
     assert draw(1, 0) != draw(1, 4)
     assert draw(1, 0) != draw(2, 0)
+
+
+def test_a_seed_that_no_generator_takes():
+    steps = TrainConfig(max_steps=1)
+    seed_everything(RunConfig(data=None, train=steps, seed=2**32 - 1).seed)
+    for seed in (2**32, 2**63, 10**30):
+        with pytest.raises(ValueError, match="seed: must be at most 4294967295"):
+            RunConfig(data=None, train=steps, seed=seed)

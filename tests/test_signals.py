@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while data are waited for: a disk that does not answer may never end it."""
+"""Ctrl-C and SIGTERM: twice, and while data are waited for, which may never come."""
 
 import os
 import signal
@@ -9,6 +9,15 @@ import torch
 
 from common.runtime import signals
 from common.runtime.signals import WaitEnded, catch_signals
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), catch_signals() as caught:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert caught == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_one_of_several_processes_that_waits_for_long_leaves(monkeypatch):

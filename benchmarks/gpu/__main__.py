@@ -34,7 +34,7 @@ from benchmarks.measure import machine_facts
 from benchmarks.train_step import choose_device
 from common.config_values import positive
 from common.errors import UserError, run_program
-from common.evaluation.scoring import write_json
+from common.text_files import write_json
 
 SHORTEST = 8.0  # seconds; a part is not started with less
 POLL_SECONDS = 1.0

@@ -1,13 +1,8 @@
-"""Depth evaluation: the loop over a data set, its result, and the tables made from it."""
+"""Depth evaluation: the loop over a data set, from predictions to an `EvalResult`."""
 
-import csv
-import io
-import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +12,6 @@ from common.data.batch import Batch, Failure
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
 from common.evaluation.metrics import (
-    METRIC_NAMES,
     average_over_images,
     average_over_pixels,
     score_image,
@@ -29,20 +23,9 @@ from common.evaluation.protocols import (
     find_protocol,
     valid_mask,
 )
+from common.evaluation.results import EvalResult, Row
 from common.progress import progress_bar
-from common.text_files import write_text
 
-Row = dict[str, Any]
-SUMMARY_KEYS = (
-    "protocol",
-    "flip",
-    "num_images",
-    "num_skipped",
-    "num_missing",
-    "num_clamped",
-    "num_nonfinite",
-    "gt_used",
-)
 GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
 
 
@@ -63,41 +46,6 @@ class EvalConfig:
             raise ValueError(f"saved_depth_scale: {self.saved_depth_scale} is not above 0")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """Metrics of a data set.
-
-    metrics: mean over images of each metric, as published. micro: the same metrics with every
-    scored pixel counting the same. num_skipped: images without any valid pixel, and those the data
-    set had left out already. num_missing: images of the list whose files are missing. num_clamped,
-    num_nonfinite: scored pixels whose prediction was finite but outside [1e-3, max_depth], and
-    those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
-    scored, images without any scored pixel included. per_image: one row for each scored image, in
-    the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
-    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
-    failures: what could not be read, scored or handed on; the numbers above are those of the other
-    images.
-    """
-
-    protocol: str
-    flip: bool
-    num_images: int
-    num_skipped: int
-    num_missing: int
-    num_clamped: int
-    num_nonfinite: int
-    gt_use: GroundTruthUse
-    metrics: dict[str, float]
-    micro: dict[str, float]
-    per_image: list[Row]
-    failures: list[Failure] = field(default_factory=list)
-
-    @property
-    def gt_used(self) -> float:
-        """Share of the measured ground truth that is scored."""
-        return self.gt_use.share
 
 
 def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
@@ -266,72 +214,3 @@ def summarize(
         micro=average_over_pixels(scored),
         per_image=[{k: v for k, v in row.items() if k not in inner} for row in scored],
     )
-
-
-def describe_failures(result: EvalResult) -> str:
-    """What failed, in one line. The result has failures."""
-    first, *others = result.failures
-    more = f" ({len(others)} more images failed)" if others else ""
-    return f"{first.error}{more}"
-
-
-def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
-    """Return what a result file holds: the labels (checkpoint, split, ...), counts and metrics.
-
-    Where images failed, `complete` is false and `failed` names them; else neither key is there.
-    """
-    counts = {key: getattr(result, key) for key in SUMMARY_KEYS}
-    content = {**labels, **counts, "metrics": dict(result.metrics)}
-    if not result.failures:
-        return content
-    failed = [{"image": f.image, "reason": str(f.error)} for f in result.failures]
-    return {"complete": False, **content, "failed": failed}
-
-
-def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str:
-    """Return an aligned text table, one line for each (name, result or `result_dict`)."""
-    header = ["name", *METRIC_NAMES, *(key.removeprefix("num_") for key in SUMMARY_KEYS)]
-    lines = [header]
-    for name, result in rows:
-        entry = result_dict(result) if isinstance(result, EvalResult) else result
-        metrics = [f"{entry['metrics'][key]:.4f}" for key in METRIC_NAMES]
-        lines.append([name, *metrics, *(_cell(entry.get(key)) for key in SUMMARY_KEYS)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_join(line, widths) for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-
-
-def _join(line: list[str], widths: list[int]) -> str:
-    name, *cells = (
-        cell.rjust(width) if i else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-    )
-    return "  ".join([name, *cells])
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` (see `result_dict`) as JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_csv(path: Path, result: EvalResult) -> None:
-    """Write one line for each scored image; the file appears whole or not at all.
-
-    An image that could not be scored has a line, too: its name and no numbers.
-    """
-    names = list(result.per_image[0])
-    scored = {row["image_path"] for row in result.per_image}
-    failed = [f.image for f in result.failures if f.image not in scored]
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(result.per_image)
-    writer.writerows({"image_path": image} for image in failed)
-    write_text(path, table.getvalue())

@@ -16,13 +16,12 @@ from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
-from common.evaluation.scoring import (
+from common.evaluation.results import (
     EvalResult,
     describe_failures,
     format_table,
     result_dict,
     write_csv,
-    write_json,
 )
 from common.files import check_output
 from common.images.depth_files import DepthWriter, describe_changed
@@ -35,6 +34,7 @@ from common.runtime.checkpoints import find_checkpoint, load_checkpoint
 from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
+from common.text_files import write_json
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
 

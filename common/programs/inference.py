@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from common.data.batch import Batch, collate_eval
 from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
-from common.evaluation.scoring import EvalConfig, EvalResult, ScoringRule, evaluate_depth
+from common.evaluation.results import EvalResult
+from common.evaluation.scoring import EvalConfig, ScoringRule, evaluate_depth
 from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
 from common.programs.remedies import evaluation_remedies

@@ -26,7 +26,8 @@ from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.data.splits import SplitFinder
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS, find_protocol, resize_to_gt
-from common.evaluation.scoring import EvalConfig, Row, ScoringRule, score_batch, summarize
+from common.evaluation.results import Row
+from common.evaluation.scoring import EvalConfig, ScoringRule, score_batch, summarize
 from common.files import check_output, check_space
 from common.images.headers import png_size
 from common.losses.depth import ValidMask, silog_valid

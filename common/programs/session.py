@@ -13,7 +13,7 @@ from common.engine.loop import Hooks, Plan, Task, fit
 from common.engine.optimization import gradient_scaler
 from common.engine.profiling import profile_steps
 from common.errors import UserError
-from common.evaluation.scoring import EvalResult, describe_failures
+from common.evaluation.results import EvalResult, describe_failures
 from common.programs.assembly import Data, training_batches
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
 from common.programs.remedies import training_remedies

@@ -8,6 +8,7 @@ all, retries included, ends that in one line. What arrives keeps a download aliv
 takes.
 """
 
+import argparse
 import logging
 import pickle
 import socket
@@ -32,6 +33,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from common.config_values import positive
 from common.errors import UserError
 from common.progress import download_bar
 
@@ -76,6 +78,17 @@ def check_hub_timeout(seconds: float) -> None:
     """ValueError, in the words of a config's, unless it is a time to wait."""
     if not seconds > 0:
         raise ValueError(f"hub_timeout: must be above 0 seconds, not {seconds:g}")
+
+
+def add_hub_argument(parser: argparse.ArgumentParser) -> None:
+    """`--hub-timeout`, for programs without a config."""
+    parser.add_argument(
+        "--hub-timeout",
+        type=positive,
+        default=int(HUB_TIMEOUT),
+        metavar="SECONDS",
+        help="how long to wait for a model hub that is silent (default %(default)s)",
+    )
 
 
 def load_from_hub(

@@ -1,12 +1,11 @@
 """What the doctor found, as lines for a person and as JSON for programs."""
 
-import json
 import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.text_files import write_text
+from common.text_files import write_json
 from scripts.doctor_checks.findings import Finding
 
 WIDTH = 100
@@ -75,7 +74,7 @@ def write_doctor_report(path: Path, report: DoctorReport) -> None:
         "counts": report.counts,
         "seconds": round(report.seconds, 2),
     }
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    write_json(path, content)
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
-from common.evaluation.scoring import write_json
-from common.text_files import write_text
+from common.text_files import write_json, write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
 
