@@ -139,8 +139,7 @@ def _parse_lines(
 def _without_slashes(pairs: PairList) -> PairList:
     """Absolute paths that exist stay as they are."""
     files = FolderIndex(is_strict=False)
-    images, depths = (_relative(paths, files) for paths in (pairs.images, pairs.depths))
-    return PairList(images, depths, pairs.has_depth)
+    return PairList(_relative(pairs.images, files), _relative(pairs.depths, files))
 
 
 def _relative(paths: PackedStrings, files: FolderIndex) -> PackedStrings:

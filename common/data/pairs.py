@@ -19,10 +19,10 @@ class Pair:
 
 
 class PairList(Packed[Pair]):
-    """images, depths: N paths; the depth is "" where has_depth, bool [N], is false."""
+    """images, depths: N paths; the depth is "" where there is none."""
 
-    def __init__(self, images: PackedStrings, depths: PackedStrings, has_depth: np.ndarray) -> None:
-        self.images, self.depths, self.has_depth = images, depths, has_depth
+    def __init__(self, images: PackedStrings, depths: PackedStrings) -> None:
+        self.images, self.depths = images, depths
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> "PairList":
@@ -38,8 +38,7 @@ class PairList(Packed[Pair]):
         for image, depth in columns:
             images.append(image)
             depths.append(depth or "")
-        packed = depths.packed()
-        return cls(images.packed(), packed, packed.sizes > 0)
+        return cls(images.packed(), depths.packed())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,7 +51,12 @@ class PairList(Packed[Pair]):
             yield Pair(image, depth or None)
 
     def take(self, rows: np.ndarray) -> "PairList":
-        return PairList(self.images.take(rows), self.depths.take(rows), self.has_depth[rows])
+        return PairList(self.images.take(rows), self.depths.take(rows))
+
+    @property
+    def has_depth(self) -> np.ndarray:
+        """bool [N], whether there is ground truth."""
+        return self.depths.sizes > 0
 
     @property
     def with_depth(self) -> "PairList":
@@ -72,12 +76,9 @@ class PairList(Packed[Pair]):
     @classmethod
     def of_plain(cls, plain: Mapping[str, Tensor]) -> "PairList":
         """Undo `to_plain`."""
-        images, depths = (
-            PackedStrings.from_compressed(plain[name].numpy()) for name in ("images", "depths")
-        )
-        return cls(images, depths, depths.sizes > 0)
+        columns = (plain[name].numpy() for name in ("images", "depths"))
+        return cls(*map(PackedStrings.from_compressed, columns))
 
     def __add__(self, others: Iterable[Pair]) -> "PairList":
         more = PairList.of(others)
-        has_depth = np.concatenate([self.has_depth, more.has_depth])
-        return PairList(self.images + more.images, self.depths + more.depths, has_depth)
+        return PairList(self.images + more.images, self.depths + more.depths)

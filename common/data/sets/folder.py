@@ -53,9 +53,8 @@ def _paired(images: PackedStrings, depths: PackedStrings) -> PairList:
     """Every image with its depth, where there is one."""
     names = PackedStrings.of(map(without_suffix, depths))
     rows = names.lookup.find_all(map(_twin, images))
-    has_depth = rows >= 0
     with_none = depths + PackedStrings.of([""])  # which row -1 names
-    return PairList(images, with_none.view(rows), has_depth)
+    return PairList(images, with_none.view(rows))
 
 
 def _describe_unpaired(root: Path, gt_root: Path, pairs: PairList, depths: FolderSearch) -> str:
