@@ -167,9 +167,10 @@ def test_one_picture_in_two_formats_counts_once(folder):
 def test_a_list_that_names_a_picture_in_two_formats_says_so(folder):
     trees.write_image(folder.root / "rgb/a/0.jpg", np.random.default_rng(0))
     lines = [f"rgb/a/{name} depth/a/{name[0]}.png" for name in ("0.png", "0.jpg", "1.png")]
-    (folder.root / "list.txt").write_text("\n".join(lines))
-    (text,) = plain(replace(folder, test_list="list.txt"), "test").notes
-    assert text == "test: 1 images are listed more than once, first rgb/a/0: each time counts"
+    (folder.root / "list.txt").write_text("\n".join(("image depth", *lines)))
+    header, repeats = plain(replace(folder, test_list="list.txt"), "test").notes
+    assert "names columns and is not read" in header
+    assert repeats == "test: 1 images are listed more than once, first rgb/a/0: each time counts"
 
 
 def test_the_doctor_and_the_captioner_name_them_too(folder):

@@ -96,7 +96,7 @@ class SplitFinder:
         """
         pairs, notes = self.pairs(name)
         if is_searched(self.data):
-            notes = [*self.left_out, *notes]
+            notes = list(dict.fromkeys((*self.left_out, *notes)))  # a list's are in both
         named = name_files(self.data, name, pairs, self._files)
         if not named:
             raise UserError(f"none of the {len(pairs)} images of the {name} list has ground truth")
