@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import SETTINGS, evaluate, train
 
+from common.data import folder_search
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
 from common.data.sets.folder import find_pairs
@@ -67,6 +68,15 @@ def refusal(data, split="train") -> str:
     text = str(caught.value)
     assert "\n" not in text
     return text
+
+
+def test_the_bar_of_a_search_counts_the_files(data, monkeypatch):
+    monkeypatch.setattr(folder_search, "_STEP", 4)
+    found = folder_search.FolderSearch("rgb", (".jpg", ".png", ".jpeg"))
+    with folder_search.progress_bar("") as bar:
+        monkeypatch.setattr(folder_search, "progress_bar", lambda *_, **__: bar)
+        folder_search.search(data.root, found)
+    assert bar.done == 2 * len(found.paths()) == 40
 
 
 def test_every_pair_is_found_in_natural_order(data):

@@ -95,10 +95,15 @@ def _listed(folder: str, bar: ProgressBar) -> tuple[list[str], list[str]]:
     folders: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not entry.name.startswith("."):
-                (folders if entry.is_dir() else files).append(entry.name)
-                if len(files) % _STEP == 1:
-                    bar.update(_STEP)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                folders.append(entry.name)
+                continue
+            files.append(entry.name)
+            if len(files) % _STEP == 0:
+                bar.update(_STEP)
+    bar.update(len(files) % _STEP)
     return files, folders
 
 
