@@ -3,11 +3,14 @@
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from common.data.data_config import DataConfig
-from common.data.pairs import PairList
-from common.data.samples import MIN_SHARE, Sample, Samples, SplitName, name_files
+from common.data.pairs import Pair, PairList
+from common.data.samples import MIN_SHARE, Sample, Samples, SplitName, name_files, which_exist
 from common.files import read_bytes, retried
 from common.images.containers import is_cut_off
 from common.images.folder_index import FolderIndex
@@ -20,49 +23,56 @@ _ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 _CHUNK = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ListedFiles:
-    """The pairs of a split that have ground truth."""
+    """The pairs of a split that have ground truth. has_image, has_depth: bool [N], is it there?"""
 
     split: SplitName
     pairs: PairList  # as listed
     samples: Samples  # their files, in the same order
-    present: list[Sample]  # those of which both files are there
+    has_image: np.ndarray
+    has_depth: np.ndarray
+
+    @cached_property
+    def present(self) -> list[Sample]:
+        """Those of which both files are there."""
+        return list(self.samples.take(self.has_image & self.has_depth))
+
+    def take(self, rows: np.ndarray) -> list[tuple[Pair, Sample]]:
+        """Some as listed, each with its files. rows: bool [N]."""
+        return list(zip(self.pairs.take(rows), self.samples.take(rows), strict=True))
 
 
 def locate_files(data: DataConfig, split: SplitName, pairs: PairList) -> ListedFiles:
     """Where training would look for the files of a split."""
     index = FolderIndex()
     samples = name_files(data, split, pairs, index)
-    present = [s for s in samples if s.image_file in index and s.depth_file in index]
-    return ListedFiles(split, pairs.with_depth, samples, present)
+    return ListedFiles(split, pairs.with_depth, samples, *which_exist(samples, index))
 
 
 def check_presence(files: ListedFiles, data: DataConfig, command: Fix) -> list[Finding]:
     """Missing images and missing depth maps, each with the likely cause."""
     image_keys, depth_keys = places(data, files.split)
     search = Search([image_keys.root_dir, depth_keys.root_dir])
-    index = FolderIndex()
-    wanted = list(zip(files.pairs, files.samples, strict=True))
-    images = [(p.image, s.image_file) for p, s in wanted if s.image_file not in index]
-    depths = [(p.depth or "", s.depth_file) for p, s in wanted if s.depth_file not in index]
-    findings, source = [], editable_list(data, files.split)
+    images = [(pair.image, s.image_file) for pair, s in files.take(~files.has_image)]
+    depths = [(pair.depth or "", s.depth_file) for pair, s in files.take(~files.has_depth)]
+    num_pairs, findings, source = len(files.pairs), [], editable_list(data, files.split)
     for column, what, kind, missing, keys, other in (
         (1, "missing_image", "images", images, image_keys, depth_keys),
         (2, "missing_depth", "depth maps", depths, depth_keys, image_keys),
     ):
         if not missing:
             continue
-        listed = ListColumn([path for path, _ in missing], len(wanted), source, column)
+        listed = ListColumn([path for path, _ in missing], num_pairs, source, column)
         why = explain_missing(listed, keys, search, other, command)
-        text = f"{files.split}: {len(missing):,} of {len(wanted):,} {kind} are missing"
-        if not why.is_setting and len(missing) <= (1 - MIN_SHARE) * len(wanted):
+        text = f"{files.split}: {len(missing):,} of {num_pairs:,} {kind} are missing"
+        if not why.is_setting and len(missing) <= (1 - MIN_SHARE) * num_pairs:
             text += " (training would leave these out)"
         code = "wrong_root" if why.is_setting else what
         findings.append(problem(code, text, [file for _, file in missing], why.cause, why.fix))
     if len(findings) == 2:
         findings = _as_one(findings)
-    return findings or [fine("present", f"{files.split}: all {len(wanted):,} pairs are there")]
+    return findings or [fine("present", f"{files.split}: all {num_pairs:,} pairs are there")]
 
 
 def _as_one(findings: list[Finding]) -> list[Finding]:
