@@ -153,14 +153,14 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
 
 def examine_pixels(listed: ListedFiles, data: DataConfig, num_sampled: int) -> list[Finding]:
     """Decode a random sample of the pairs that are there; the same one each time."""
-    present, data_set = listed.present, data.data_set
+    present = listed.present
     order = np.random.default_rng(0).permutation(len(present))[:num_sampled]
     probe = partial(probe_pair, data=data)
     probes = in_threads(probe, [present[i] for i in sorted(order)], f"decoding {listed.split}")
     if not probes:
         return []
     found = judge_files(listed.split, probes, data)
-    return found + judge_depth(listed.split, probes, data, data_set)
+    return found + judge_depth(listed.split, probes, data)
 
 
 def examine_text(

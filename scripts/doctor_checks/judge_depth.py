@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from common.data.data_config import DataConfig
-from common.data.data_set import DataSet, DepthRange
+from common.data.data_set import DepthRange
 from scripts.doctor_checks.findings import Finding, advice, fine, note, problem, settings
 from scripts.doctor_checks.judge_unit import Measured, judge_unit
 from scripts.doctor_checks.pixels import DepthStatistics, Probe
@@ -20,9 +20,7 @@ COARSE_METERS = 0.02
 _MADE_AGAIN = "make these maps again, or take their lines off the list"
 
 
-def judge_depth(
-    name: str, probes: Sequence[Probe], data: DataConfig, data_set: DataSet
-) -> list[Finding]:
+def judge_depth(name: str, probes: Sequence[Probe], data: DataConfig) -> list[Finding]:
     """Everything about the depth values of list `name`."""
     all_maps = [(p.sample.depth_file, p.depth) for p in probes if p.depth is not None]
     maps = [(file, depth) for file, depth in all_maps if depth.valid_share > 0]
@@ -31,7 +29,7 @@ def judge_depth(
         return findings
     sizes = Counter(p.depth_size for p in probes if p.depth is not None)
     expected = range_of(data, sizes.most_common(1)[0][0])
-    units = _not_rotated(name, maps) if data_set.rotated_bits else []
+    units = _not_rotated(name, maps) if data.data_set.rotated_bits else []
     units = units or judge_unit(name, maps, data, expected)
     findings += _flat(name, maps) + units
     if not any(f.level == "problem" for f in units):
