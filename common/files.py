@@ -118,11 +118,11 @@ def _check_kind(path: Path) -> None:
 
 def _try_writing(folder: Path) -> None:
     """A page where the folder is, or would be made: a full disk has no room for it."""
-    with tempfile.TemporaryFile(dir=_existing(folder)) as trial:
+    with tempfile.TemporaryFile(dir=existing_folder(folder)) as trial:
         trial.write(bytes(4096))
 
 
-def _existing(folder: Path) -> Path:
+def existing_folder(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
@@ -144,7 +144,7 @@ def check_space(folder: Path, num_bytes: float, what: str, fix: str = "name anot
 
     what: the subject of the sentence, as in "the archive".
     """
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(existing_folder(folder)).free
     if num_bytes > free:
         raise UserError(
             f"{what} needs {num_bytes / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from common.files import existing_folder
 from scripts.doctor_checks.findings import Finding, advice, fine, note, problem
 
 _GB = 1024**3
@@ -13,7 +14,7 @@ _COMFORTABLE = 10 * _GB  # last.pt and best.pt of a Swin-L estimator, with Adam'
 
 def check_disk(folder: Path, num_images: int, feature_length: int) -> list[Finding]:
     """Free space and permission at `folder`, which need not exist yet."""
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    place = existing_folder(folder)
     findings = []
     if not place.is_dir() or not os.access(place, os.W_OK):
         text = f"nothing can be written to {folder}"
