@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from common.data.lists import scene_of
+from common.errors import UserError
+from common.fingerprints import file_sha256
 from scripts.doctor_checks.findings import Finding, advice, fine, in_threads, note, problem
 
 _ENDS = 4096
@@ -99,6 +101,6 @@ def _digest_ends(file: str) -> str:
 
 def _digest(file: str) -> str:
     try:
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
+        return file_sha256(file)
+    except UserError:
         return ""
