@@ -1,6 +1,6 @@
 """Commands that write a corrected copy of a list file; the list itself stays as it is.
 
-    ListFile(Path("train.txt"), "data.train_list").without_prefix("mnt/storage/author/nyu")
+    EditableList(Path("train.txt"), "data.train_list").without_prefix("mnt/storage/author/nyu")
 
 gives a line for the shell that writes train_corrected.txt, and the setting that names that file.
 """

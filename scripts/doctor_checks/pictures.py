@@ -6,11 +6,11 @@ from pathlib import Path
 from common.errors import UserError
 from common.language.features import Resolve, TextConfig, check_pictures, names_in
 from scripts.doctor_checks.files import ListedFiles
-from scripts.doctor_checks.findings import Finding, problem
+from scripts.doctor_checks.findings import Finding, Fix, problem
 
 
 def check_image_features(
-    text: TextConfig, resolve: Resolve, files: Iterable[ListedFiles], command: str
+    text: TextConfig, resolve: Resolve, files: Iterable[ListedFiles], command: Fix
 ) -> list[Finding]:
     """What training would refuse of readable feature files. command: makes them anew."""
     images = {s.key: Path(s.image_file) for listed in files for s in listed.present}

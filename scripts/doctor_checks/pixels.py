@@ -1,6 +1,6 @@
 """Decode one image and its depth map and measure them: sizes, bits, valid share, spread of depth.
 
-All depth statistics come from one histogram of the 65,536 stored values.
+Shares and percentiles come from a histogram of 65,536 values; floats are rounded to so many.
 """
 
 from collections.abc import Mapping
@@ -41,9 +41,7 @@ class DepthStatistics:
     common_factor: int = 1  # of all values
     rotated_share: float = 0.0  # of the valid pixels: the lowest three bits are 0 or 1
     millimeter_shares: Mapping[float, float] = field(default_factory=dict)  # see `units.Stored`
-    placeholder: float = (
-        0.0  # stands for "no measurement" and is none of the above; 0: there is none
-    )
+    placeholder: float = 0.0  # meters that stand for "no measurement", not counted above; 0: none
     is_far_at_top: bool | None = None  # the upper half is farther than the lowest third
 
 
@@ -66,7 +64,7 @@ class Probe:
     image: ImageStatistics | None = None
     depth: DepthStatistics | None = None
     depth_kind: str = "16-bit with 1 channel"
-    errors: tuple[str, ...] = field(default=())  # one line per file that training cannot read
+    errors: tuple[str, ...] = ()  # one line per file that training cannot read
     orientation: int = 1  # EXIF's, of the image
 
 
