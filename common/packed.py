@@ -81,9 +81,9 @@ class PackedStrings(Packed[str]):
         return packer.packed()
 
     @classmethod
-    def from_joined(cls, text: np.ndarray, separator: int = 10) -> "PackedStrings":
-        """Of uint8 text in which a byte stands between the strings, a newline; shares it."""
-        ends = np.append(np.flatnonzero(text == separator), len(text))
+    def from_joined(cls, text: np.ndarray) -> "PackedStrings":
+        """Of uint8 text with a newline between the strings; shares it."""
+        ends = np.append(np.flatnonzero(text == ord("\n")), len(text))
         starts = np.append(0, ends[:-1] + 1)
         return cls(text, starts, (ends - starts).astype(np.int32))
 
@@ -149,12 +149,12 @@ class PackedStrings(Packed[str]):
         """Where each string stands; made when it is first asked for."""
         return PackedIndex(self)
 
-    def to_joined(self, separator: bytes = b"\n") -> np.ndarray:
-        """uint8: the text with a byte between the strings, as `from_joined` takes it."""
+    def to_joined(self) -> np.ndarray:
+        """uint8: the text with a newline between the strings, as `from_joined` takes it."""
         joined, parts = bytearray(), self.parts()
         while chunk := list(islice(parts, CHUNK)):
-            joined += separator.join(chunk) + separator
-        return np.frombuffer(joined, np.uint8)[: -len(separator) or None]
+            joined += b"\n".join(chunk) + b"\n"
+        return np.frombuffer(joined, np.uint8)[:-1]
 
     def sorted_rows(self) -> np.ndarray:
         """The rows in the order of their strings, as Python sorts these; equal ones as they are."""
