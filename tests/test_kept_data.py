@@ -117,7 +117,7 @@ def test_a_checkpoint_keeps_the_three_splits(run, rooms):
     kept = kept_of(run)
     parts = {name: [pair.image for pair in read_list(run / f"splits/{name}.txt")]
              for name in ("train", "val", "test")}  # fmt: skip
-    assert {name: kept.keys(name) for name in ("train", "val")} == {
+    assert {name: kept.images[name] for name in ("train", "val")} == {
         name: parts[name] for name in ("train", "val")
     }
     assert sorted(key for keys in parts.values() for key in keys) == sorted(
@@ -133,17 +133,17 @@ def test_new_scenes_move_no_split_of_a_run(run, command, rooms, tmp_path):
     outcome = go_on(command)
     assert outcome.code == 0, outcome.err
     assert "10 images of 2 scene(s), first rgb/scene_8, are newer than the run" in outcome.err
-    assert kept_of(run).keys("train") == before["train"]
+    assert kept_of(run).images["train"] == before["train"]
 
 
 def test_a_picture_that_is_gone_is_missed_and_moves_no_split(run, command, rooms, tmp_path):
     kept = kept_of(run)
-    gone = rooms / kept.keys("train")[0]
+    gone = rooms / kept.images["train"][0]
     content = gone.read_bytes()
     gone.unlink()
-    assert not set(scored(run, tmp_path)) & set(kept.keys("train"))
+    assert not set(scored(run, tmp_path)) & set(kept.images["train"])
     refusal = go_on(command).refusal
-    assert f"1 of 30 are not there, first {kept.keys('train')[0]}; bring back what was" in refusal
+    assert f"1 of 30 are not there, first {kept.images['train'][0]}; bring back what was" in refusal
     gone.write_bytes(content)  # "bring back what was there"
     assert "resuming at step 2" in go_on(command).err
     gone.unlink()
@@ -206,7 +206,7 @@ def test_two_processes_refuse_together(run, command, tmp_path):
 
 
 def test_one_picture_that_was_mended_is_told_and_does_not_stop_a_run(run, command, rooms):
-    key = kept_of(run).keys("train")[3]
+    key = kept_of(run).images["train"][3]
     cv2.imwrite(str(rooms / key), np.zeros((64, 96, 3), np.uint8))
     outcome = go_on(command)
     assert outcome.code == 0, outcome.err
@@ -264,7 +264,7 @@ def test_a_run_from_before_goes_on_and_says_that_nothing_is_compared(run, comman
     assert "does not say which images it was trained on" in outcome.err
     outcome = go_on(command)
     assert "this run does not say what it was trained on" in outcome.err
-    assert kept_of(run).keys("train")
+    assert kept_of(run).images["train"]
 
 
 @pytest.mark.parametrize("damage", ["rows", "bytes", "missing"])
@@ -318,9 +318,9 @@ def test_the_same_lines_in_another_order_are_another_training(lists, rooms):
 def test_a_test_list_with_training_images_is_refused(lists, rooms, tmp_path):
     run = tmp_path / "runs/own/stage1"
     assert len(scored(run, tmp_path)) == 2 * PER_SCENE
-    trained = kept_of(run).keys("train")[0]
+    trained = kept_of(run).images["train"][0]
     with (rooms / "test.txt").open("a") as file:
         file.write(f"{trained} {trained.replace('rgb', 'depth', 1)}\n")
     refusal = score_refusal(run)
     assert f"test: 1 of 11 images were trained on by this checkpoint, first {trained}" in refusal
-    assert len(scored(run, tmp_path, "--split", "train")) == len(kept_of(run).keys("train"))
+    assert len(scored(run, tmp_path, "--split", "train")) == len(kept_of(run).images["train"])

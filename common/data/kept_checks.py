@@ -117,13 +117,11 @@ def _compare_lists(before: PairList, now: PairList) -> str:
     """What differs between two lists, in words; empty: nothing."""
     if before.images == now.images and before.depths == now.depths:
         return ""
-    lines, new_lines = list(before), list(now)
-    sides = (set(new_lines) - set(lines), "more"), (set(lines) - set(new_lines), "fewer")
+    lines, new_lines = set(before), set(now)
+    sides = (new_lines - lines, "more"), (lines - new_lines, "fewer")
     parts = [
         f"{len(pairs)} {what}, first {min(pair.image for pair in pairs)}"
         for pairs, what in sides
         if pairs
     ]
-    if not parts and lines != new_lines:
-        return "they stand in another order"
-    return " and ".join(parts)
+    return " and ".join(parts) or "they stand in another order"

@@ -102,10 +102,6 @@ class KeptData:
             ):
                 file.writelines(lines)
 
-    def keys(self, split: SplitName) -> PackedStrings:
-        """Of the images that the run reads of this split."""
-        return self.images[split]
-
     def known_files(self, samples: Samples, split: SplitName) -> dict[str, str]:
         """As `files_of`, of the samples whose files are known to this run."""
         known = [name for name in self.files[split].names if not name.startswith(_DEPTH)]
