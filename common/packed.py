@@ -16,7 +16,7 @@ from typing import TypeVar, overload
 
 import numpy as np
 
-from common.text_files import to_bytes
+from common.text_files import to_bytes, to_text
 
 Element = TypeVar("Element")
 Own = TypeVar("Own", bound="Packed")
@@ -99,10 +99,10 @@ class PackedStrings(Packed[str]):
 
     def item(self, row: int) -> str:
         start = int(self.starts[row])
-        return _decoded(self._view[start : start + int(self.sizes[row])])
+        return to_text(self._view[start : start + int(self.sizes[row])])
 
     def __iter__(self) -> Iterator[str]:
-        return map(_decoded, self.parts())
+        return map(to_text, self.parts())
 
     def parts(self) -> Iterator[memoryview]:
         """The bytes of each."""
@@ -255,10 +255,6 @@ class PackedIndex:
         rows = np.unique(self.rows[np.concatenate([at, at + 1])]).tolist()
         last: dict[str, int] = {self.strings.item(row): row for row in rows}
         return np.array([r for r in rows if last[self.strings.item(r)] != r], np.int64)
-
-
-def _decoded(part: memoryview) -> str:
-    return str(part, "utf-8", "surrogateescape")
 
 
 def _hashes(strings: PackedStrings) -> np.ndarray:

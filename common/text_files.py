@@ -24,9 +24,9 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def to_text(data: bytes) -> str:
+def to_text(data: bytes | memoryview) -> str:
     """Undo `to_bytes`; any bytes will do."""
-    return data.decode("utf-8", "surrogateescape")
+    return str(data, "utf-8", "surrogateescape")
 
 
 def is_whole_text(text: str) -> bool:
