@@ -61,7 +61,7 @@ def _salvage(
     data: DataConfig, split: SplitName, error: str, command: Fix
 ) -> tuple[PairList, list[Finding]]:
     """The readable lines of a list that the split finder refused with `error`."""
-    text, _, fix = error.partition("; ")
+    text, _, remedy = error.partition("; ")
     listed = editable_list(data, split)
     if listed is None:
         return PairList.of(()), [problem("no_pairs", error, fix=command)]
@@ -92,7 +92,7 @@ def _salvage(
             parts = listed.divided(len(lines), max(round(data.val_share * len(lines)), 1))
         return pairs, [problem("list_refused", text, [str(path)], fix=parts)]
     code = "list_count" if "lines" in text else "list_refused"
-    return pairs, [problem(code, text, [str(path)], fix=advice(fix) if fix else command)]
+    return pairs, [problem(code, text, [str(path)], fix=advice(remedy) if remedy else command)]
 
 
 def _repeats(split: SplitName, pairs: PairList, data: DataConfig) -> list[Finding]:

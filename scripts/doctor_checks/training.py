@@ -29,6 +29,6 @@ def try_as_training(data: DataConfig, evaluation: EvalConfig) -> list[Finding]:
         fix = settings("eval.protocol=none")
         findings.append(problem("wrong_protocol", str(error).partition("; ")[0], fix=fix))
     except UserError as error:
-        text, _, fix = str(error).partition("; ")
-        findings.append(problem("refused", f"training refuses it: {text}", fix=advice(fix)))
+        text, _, remedy = str(error).partition("; ")
+        findings.append(problem("refused", f"training refuses it: {text}", fix=advice(remedy)))
     return findings
