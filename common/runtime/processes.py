@@ -21,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from common.errors import UserError
 from common.runtime.machine import unused_gpu
 
+MEETING_EVERY = 10  # steps of training, between which several processes do not ask each other
+
 
 @dataclass(frozen=True)
 class Processes:
