@@ -58,8 +58,8 @@ def progress_bar(
     """A bar that counts to `total` (None: not known), to be used as a context.
 
     done: where it starts. unit: what is counted; "B" is shown in kB, MB, ... stays: a terminal
-    keeps the finished bar, a file gets a last line. has_rhythm: without a
-    terminal only `report` writes lines. Only the first of several processes shows anything.
+    keeps the finished bar, a file gets a last line. has_rhythm: without a terminal only
+    `report` writes lines. Only the first of several processes shows anything.
     """
     if os.environ.get("RANK", "0") != "0":
         return _Silence()
