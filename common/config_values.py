@@ -194,7 +194,7 @@ def _read_as(kind: type, text: Plain) -> Any:
 
 
 def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
-    """An absolute path (see the module's docstring for what a relative one means)."""
+    """An absolute path (see `common/config.py` for what a relative one means)."""
     path = Path(text).expanduser()
     if path.is_absolute():
         return path

@@ -53,16 +53,15 @@ def progress_bar(
     done: float = 0,
     unit: str = "it",
     stays: bool = True,
-    is_quiet: bool = False,
     has_rhythm: bool = False,
 ) -> ProgressBar:
     """A bar that counts to `total` (None: not known), to be used as a context.
 
     done: where it starts. unit: what is counted; "B" is shown in kB, MB, ... stays: a terminal
-    keeps the finished bar, a file gets a last line. is_quiet: show nothing. has_rhythm: without a
-    terminal only `report` writes lines. Only the first of several processes shows anything.
+    keeps the finished bar, a file gets a last line. has_rhythm: without a terminal only
+    `report` writes lines. Only the first of several processes shows anything.
     """
-    if is_quiet or os.environ.get("RANK", "0") != "0":
+    if os.environ.get("RANK", "0") != "0":
         return _Silence()
     if not sys.stderr.isatty():
         return _Lines(title, total, done, unit, stays, has_rhythm)

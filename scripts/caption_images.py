@@ -191,8 +191,8 @@ def _settings(arguments: argparse.Namespace, processes: Processes) -> CaptionSet
 
 def _check_output(name: str) -> Path:
     output = resolve_path(name, True)
-    if output.suffix != ".jsonl" or output.is_dir():
-        raise UserError(f"--output {output}: must be a file whose name ends in .jsonl")
+    if output.suffix != ".jsonl":
+        raise UserError(f"--output {output}: the name must end in .jsonl")
     check_output(output)  # before the model is loaded
     return output
 

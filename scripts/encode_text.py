@@ -231,8 +231,6 @@ def _check_output(arguments: argparse.Namespace) -> Path:
     output = resolve_path(arguments.output, True)
     if output.suffix != ".safetensors":
         raise UserError(f"--output {output}: the name must end in .safetensors")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder; name a file in it")
     check_output(output)  # before anything is encoded
     return output
 

@@ -218,7 +218,7 @@ def test_an_output_folder_that_cannot_be_written(refused, tmp_path):
     assert "set output_root" in message
 
 
-def test_a_batch_that_cannot_be_shared_out(workspace, refused):
+def test_a_batch_that_cannot_be_shared_out(refused):
     """One process takes any batch; the error for two is in test_distributed.py."""
     message = refused("train.batch_size=0")
     assert "train.batch_size: must be at least 1, not 0" in message

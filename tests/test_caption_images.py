@@ -261,7 +261,7 @@ def test_mistakes_are_one_line_and_write_nothing(tiny, images, tmp_path, monkeyp
         (("--num-beams", "3", "--temperature", "1"), "choose one"),
         (("--pattern", "*.gif"), "no images in"),
         (("data.root=x",), "belongs to --config"),
-        (("--output", tmp_path / "captions.txt"), "ends in .jsonl"),
+        (("--output", tmp_path / "captions.txt"), "must end in .jsonl"),
     ):
         assert message in caption(tiny, images, output, *arguments).refusal
     assert "no folder" in caption(tiny, tmp_path / "nowhere", output).refusal

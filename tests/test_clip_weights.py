@@ -190,7 +190,7 @@ def test_half_an_archive_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["no/where.pt", "openai=no/where.pt", "openai="])
-def test_a_file_that_is_not_there_is_refused(name, tmp_path):
+def test_a_file_that_is_not_there_is_refused(name):
     with pytest.raises(UserError, match="is neither a file nor weights|no file .*after the ="):
         text_encoder(f"RN50:{name}")
 

@@ -56,7 +56,7 @@ def test_nothing_found_is_an_error_even_where_missing_files_are_allowed(nyu):
     assert "allow_missing" not in one_line(caught)
 
 
-def test_absolute_paths_in_a_list(nyu, tmp_path):
+def test_absolute_paths_in_a_list(nyu):
     image = nyu.root / "sync/kitchen_0000/rgb_00000.jpg"
     depth = nyu.root / "sync/kitchen_0000/sync_depth_00000.png"
     (nyu.root / "train.txt").write_text(f"{image} {depth}\n{image}\t/kitchen_0001/../{depth.name}")

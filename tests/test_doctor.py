@@ -237,7 +237,7 @@ def test_spread_and_threads_keep_the_order():
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_training_agrees(nyu, tmp_path, split):
+def test_training_agrees(nyu, split):
     """What the doctor calls healthy, a run's data set reads; what it calls missing, it refuses."""
     lists = {"train_list": trees.NYU_TRAIN_LIST, "test_list": trees.NYU_TEST_LIST}
     folders = {"train_dir": "sync", "test_dir": "official_splits/test"}

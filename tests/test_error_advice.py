@@ -46,7 +46,7 @@ def test_a_folder_named_one_too_deep(workspace, tmp_path):
     assert train("stage3", *words, advised).code == 0
 
 
-def test_a_scoring_that_was_refused_runs(trained, tmp_path):
+def test_a_scoring_that_was_refused_runs(trained):
     words = ["--checkpoint", str(trained / "tiny/stage1")]
     refusal = evaluate("stage1", *words, "--protocol", "nyu_eigen").refusal
     [option] = re.findall(r"--protocol \w+$", refusal)

@@ -238,7 +238,7 @@ def test_from_the_repository_root_and_from_the_stage_folder(trained, tmp_path):
     assert (tmp_path / "1.json").read_text() == (tmp_path / "2.json").read_text()
 
 
-def test_relative_paths_start_at_the_current_folder(trained, tmp_path, monkeypatch):
+def test_relative_paths_start_at_the_current_folder(trained, monkeypatch):
     monkeypatch.chdir(trained)
     outcome = evaluate("stage1", "--checkpoint", "tiny/stage1", "--json", "below/out.json")
     assert outcome.code == 0, outcome.err

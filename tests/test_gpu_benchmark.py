@@ -181,7 +181,7 @@ def test_waits_are_counted_where_they_come_from(bench, monkeypatch):
     assert found["per_step"] == pytest.approx(1, abs=0.3)
 
 
-def test_a_profile_names_what_takes_longest(bench, monkeypatch):
+def test_a_profile_names_what_takes_longest(bench):
     found = stalls.profile_of("stage1", 2, bench)
     times = [entry["ms"] for entry in found["kernels"]]
     assert 0 < len(times) <= stalls.TOP

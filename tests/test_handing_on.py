@@ -74,9 +74,7 @@ def test_initial_weights_follow_the_seed(build, stage):
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-def test_an_earlier_stage_is_found_by_place_folder_file_and_experiment(
-    workspace, trained, build, tmp_path
-):
+def test_an_earlier_stage_is_found_by_place_folder_file_and_experiment(trained, build):
     wanted = weights(trained / "tiny/stage1")["scenes.mean.0.weight"]
     folder = trained / "tiny/stage1"
     for overrides in (

@@ -102,7 +102,7 @@ def test_caption_files_say_which_commit_made_them(bert, tmp_path):
     assert (outcome.code, outcome.out.strip()) == (0, COMMIT), outcome.err
 
 
-def test_ready_features_import_no_encoder(tmp_path):
+def test_ready_features_import_no_encoder():
     code = (
         "import sys, common.language.language, common.language.encoders, "
         "common.programs.assembly; print(sorted({'open_clip', 'transformers'} & set(sys.modules)))"

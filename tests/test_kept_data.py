@@ -254,7 +254,7 @@ def test_a_later_stage_tells_that_the_earlier_one_was_trained_again(run, command
                                                              f"init.stage1={run}")).err  # fmt: skip
 
 
-def test_a_run_from_before_goes_on_and_says_that_nothing_is_compared(run, command, tmp_path):
+def test_a_run_from_before_goes_on_and_says_that_nothing_is_compared(run, command):
     for path in (run / "checkpoints").iterdir():
         content = torch.load(path, weights_only=True)
         del content["data"]
@@ -301,7 +301,7 @@ def write_list(path, scenes):
     path.write_text("".join(f"rgb/{name} depth/{name}\n" for name in names))
 
 
-def test_a_longer_training_list_is_refused(lists, rooms, tmp_path):
+def test_a_longer_training_list_is_refused(lists, rooms):
     whole = (rooms / "train.txt").read_text()
     (rooms / "train.txt").write_text(whole + (rooms / "test.txt").read_text())
     assert "train: the images are no longer those of this run: " in lists().refusal

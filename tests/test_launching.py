@@ -77,7 +77,7 @@ def test_machines_that_cannot_meet_are_one_line(launched):
     assert "MASTER_PORT" in outcome.refusal and "NODE_RANK" in outcome.refusal
 
 
-def test_nobody_looks_up_the_name_of_a_machine_by_itself(monkeypatch):
+def test_nobody_looks_up_the_name_of_a_machine_by_itself():
     """The first machine is called what MASTER_ADDR says, by itself too."""
     assert read_machines().options() == ["--standalone", "--local-addr=127.0.0.1"]
     assert "--local-addr=10.0.0.1" in Machines(2, 0, "10.0.0.1", 29500).options()

@@ -68,7 +68,7 @@ def test_few_shot_results(blocked, workspace):
     assert "cannot write" in line and str(blocked) in line
 
 
-def test_figures_of_benchmarks(blocked, monkeypatch):
+def test_figures_of_benchmarks(blocked):
     parser = benchmark_parser("", rounds=1)
     with pytest.raises(UserError, match="cannot write"):
         parser.parse_args(["--json", str(blocked)])

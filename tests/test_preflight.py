@@ -139,7 +139,7 @@ def test_few_images_of_a_large_set_are_read(config, monkeypatch):
     assert len(read) == 2 * preflight.FEWEST + 4
 
 
-def test_the_doctor_hears_what_training_says(workspace, config, data, refused):
+def test_the_doctor_hears_what_training_says(config, data, refused):
     path = files(data, "val", 0)[3]
     path.write_bytes(b"nothing")
     with pytest.raises(UserError) as error:

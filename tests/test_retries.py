@@ -184,6 +184,6 @@ def test_a_disk_that_fails_while_hdf5_opens(matlab, monkeypatch, count, is_read)
     assert one_line(caught).startswith(f"{matlab} cannot be read: Input/output error; check")
 
 
-def test_the_toolbox_of_sun_rgbd_is_opened_in_the_same_way(locked, tmp_path):
+def test_the_toolbox_of_sun_rgbd_is_opened_in_the_same_way(locked):
     with pytest.raises(UserError, match="there is no 'alltest' in it"):
         read_test_folders(locked)

@@ -57,7 +57,7 @@ def test_unknown_encoders_name_the_nearest(spec, message):
         text_encoder(spec)
 
 
-def test_failed_download_is_one_line_with_alternatives(monkeypatch, tmp_path):
+def test_failed_download_is_one_line_with_alternatives(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("Failed to download weights for tag 'openai': offline\nmore\nlines")
 

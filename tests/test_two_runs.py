@@ -166,7 +166,7 @@ def test_real_runs_side_by_side_and_after_a_kill(words, tmp_path, nproc):
 
 
 @pytest.mark.slow
-def test_a_program_started_once_per_gpu_without_ranks(words, tmp_path):
+def test_a_program_started_once_per_gpu_without_ranks(words):
     """The user believes that it is distributed."""
     long = words("train.max_steps=100000", "eval.every=100000")
     python = os.environ["LANGDEPTH_PYTHON"]

@@ -164,7 +164,7 @@ def test_published_captions_that_are_not_utf8_are_named(tmp_path):
     assert f"{text} is no caption" in run_script("encode_text.py", *words).refusal
 
 
-def test_a_setting_with_half_a_character_is_refused(tmp_path):
+def test_a_setting_with_half_a_character_is_refused():
     with pytest.raises(UserError, match="encoder must be text, not"):
         build_config(TextConfig, {"encoder": "hf:\ud83d"})
     with pytest.raises(UserError, match="templates.task: has half a character"):

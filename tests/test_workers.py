@@ -96,7 +96,7 @@ def test_a_batch_that_cannot_be_sent_is_not_waited_for(monkeypatch, dataset, err
     assert part in refusal_of(dataset)
 
 
-def test_a_death_is_told_in_the_next_wait_and_not_before(monkeypatch, dataset):
+def test_a_death_is_told_in_the_next_wait_and_not_before(dataset):
     """torch's handler would raise it in the middle of an update."""
     others = set(torch.multiprocessing.active_children())
     found = batches_of(dataset, steps=100)

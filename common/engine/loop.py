@@ -22,11 +22,10 @@ from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.progress import progress_bar
 from common.runtime.precision import autocast, choose_precision
-from common.runtime.processes import Processes
+from common.runtime.processes import MEETING_EVERY, Processes
 from common.runtime.randomness import StepRandom
 from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
 
-MEETING_EVERY = 10  # steps, between which one of several processes may have failed
 Totals = Mapping[str, Tensor]
 
 

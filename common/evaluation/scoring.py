@@ -26,6 +26,8 @@ from common.evaluation.protocols import (
 from common.evaluation.results import EvalResult, Row
 from common.progress import progress_bar
 
+OnPrediction = Callable[[str, Tensor], None]
+
 GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
 
 
@@ -88,7 +90,7 @@ def evaluate_depth(
     num_skipped: int = 0,
     num_missing: int = 0,
     gather: Callable[[list], list] | None = None,
-    on_prediction: Callable[[str, Tensor], None] | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> EvalResult:
     """Score the predictions for every batch of an evaluation loader.
 
@@ -128,9 +130,6 @@ def evaluate_depth(
     if failures and not any(row["num_pixels"] for row in rows):
         raise failures[0].error
     return replace(summarize(rows, rule, num_skipped, num_missing), failures=failures)
-
-
-OnPrediction = Callable[[str, Tensor], None]
 
 
 def _hand_on(

@@ -13,7 +13,7 @@ from common.data.batch import Batch, collate_eval
 from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
 from common.evaluation.results import EvalResult
-from common.evaluation.scoring import EvalConfig, ScoringRule, evaluate_depth
+from common.evaluation.scoring import EvalConfig, OnPrediction, ScoringRule, evaluate_depth
 from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
 from common.programs.remedies import evaluation_remedies
@@ -30,7 +30,7 @@ def evaluate_dataset(
     config: EvalConfig,
     max_depth: float,
     processes: Processes,
-    on_prediction: Callable[[str, Tensor], None] | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 

@@ -1,9 +1,9 @@
 """A run's folder: resolved config, log, scalars, pictures, checkpoints, and what may continue it.
 
 runs/<experiment>/<stage>/: config.yaml, log.txt, metrics.jsonl, tensorboard/, panels/,
-checkpoints/last.pt and best.pt. The same command continues the run it finds there, unless that is
-still running. A command whose settings would give other numbers never touches it: it writes to
-<stage>-2, <stage>-3, ...
+checkpoints/last.pt and best.pt; splits/ where a folder without lists was divided, profile/ if
+wanted. The same command continues the run it finds there, unless that is still running. A command
+whose settings would give other numbers never touches it: it writes to <stage>-2, <stage>-3, ...
 """
 
 import json

@@ -27,6 +27,7 @@ from common.data.sampling import eval_indices
 from common.errors import UserError
 from common.evaluation.metrics import MIN_DEPTH, sanitize
 from common.evaluation.scoring import EvalConfig, predict_batch
+from common.files import make_folder
 from common.images.depth_files import write_depth_png
 from common.programs.assembly import open_language
 from common.programs.inference import Predict
@@ -80,12 +81,8 @@ def _shared_folder(folder: Path, processes: Processes) -> Iterator[Path]:
     """A folder for all processes, which is gone after the block; an earlier run's goes first."""
     if processes.is_main:
         shutil.rmtree(folder, ignore_errors=True)
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {folder.parent}: {error.strerror}; name another place"
-            ) from error
+        make_folder(folder.parent)
+        folder.mkdir()
     processes.barrier()
     try:
         yield folder

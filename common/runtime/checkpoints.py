@@ -1,8 +1,8 @@
 """Checkpoints: plain tensors and plain types, written whole or not at all, read by one loader.
 
 Keys: format_version, stage, recipe, model (earlier stages' weights included), model_config, config,
-data (what `common/data/kept_data.py` keeps), optimizer, step, sampler_position, random_states,
-best_metric.
+data (what `common/data/kept_data.py` keeps), step, sampler_position, best_metric. In last.pt also
+what resuming needs: optimizer, scaler, random_states, evaluation_failed (only where it did).
 """
 
 import random

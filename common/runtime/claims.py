@@ -21,7 +21,6 @@ Where nobody can make a file, there is no claim: the program's own message says 
 import errno
 import json
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+from common.progress import write_line
 from common.runtime.holders import Holder, read_holder, this_process
 
 if TYPE_CHECKING:  # torch takes seconds, which programs that need none would wait for
@@ -180,7 +180,7 @@ class Claim:
 
     def _tell_wait(self, holder: Holder, lives: bool | None) -> None:
         reason = f"watching for up to {SILENCE_SECONDS:g} s whether it still runs"
-        _tell(f"{self.target} is held by {holder}: {'waiting for it' if lives else reason}")
+        write_line(f"{self.target} is held by {holder}: {'waiting for it' if lives else reason}")
 
     def _appear(self) -> bool:
         """Make the claim's file where there is none; whether that is so now."""
@@ -214,7 +214,7 @@ class Claim:
             with suppress(OSError):
                 os.link(self._aside, self.path)
         else:
-            _tell(f"{self.target} was left by {dead}, which has ended; taken over")
+            write_line(f"{self.target} was left by {dead}, which has ended; taken over")
         self._aside.unlink(missing_ok=True)
 
     def _beat(self) -> None:
@@ -237,7 +237,3 @@ class Claim:
         with suppress(OSError):
             for folder in self._made:
                 folder.rmdir()
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

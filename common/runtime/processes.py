@@ -21,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from common.errors import UserError
 from common.runtime.machine import unused_gpu
 
+MEETING_EVERY = 10  # steps of training, between which several processes do not ask each other
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -93,7 +95,7 @@ def check_num_gpus(num_processes: int) -> None:
 
 
 @contextmanager
-def join_processes(device: str = "auto", most: int | None = None) -> Iterator[Processes]:
+def join_processes(most: int | None = None) -> Iterator[Processes]:
     """Join the other processes (if any) for the length of the block.
 
     most: so many take part; others, for which there is no work, end with code 0. An error leaves
@@ -103,7 +105,7 @@ def join_processes(device: str = "auto", most: int | None = None) -> Iterator[Pr
         _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    use_cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    use_cuda = torch.cuda.is_available()
     place = torch.device("cuda", local_rank) if use_cuda else torch.device("cpu")
     if use_cuda:
         check_num_gpus(int(os.environ.get("LOCAL_WORLD_SIZE", local_rank + 1)))
@@ -113,7 +115,7 @@ def join_processes(device: str = "auto", most: int | None = None) -> Iterator[Pr
         # Others wait while the main process encodes captions or images, which may take hours.
         dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
     processes = Processes(int(os.environ.get("RANK", "0")), world_size, place)
-    if device == "auto" and processes.is_main and (warning := unused_gpu()):
+    if processes.is_main and (warning := unused_gpu()):
         print(warning, file=sys.stderr)
     yield processes
     if world_size > 1:

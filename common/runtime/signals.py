@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from common.runtime.processes import Processes
+from common.runtime.processes import MEETING_EVERY, Processes
 
 PATIENCE = 10.0  # seconds that one of several processes waits for data after a signal
 
@@ -91,7 +91,7 @@ def catch_signals() -> Iterator[Caught]:
 
 
 def should_stop(caught: list, done: int, processes: Processes) -> bool:
-    """Whether a signal arrived; several processes agree on it every tenth step."""
-    if processes.world_size > 1 and done % 10:
+    """Whether a signal arrived; several processes agree on it where they meet."""
+    if processes.world_size > 1 and done % MEETING_EVERY:
         return False
     return processes.any(bool(caught))

@@ -48,7 +48,8 @@ def extract_zip(archive: Path, folder: Path, place: Callable[[str], str | None])
             targets = [(member, folder / path) for member, path in wanted.items()]
             todo = [(m, path) for m, path in targets if not _is_there(path, m.file_size)]
             check_space(folder, sum(member.file_size for member, _ in todo), str(archive))
-            _extract(opened, todo, archive)
+            if todo:
+                _extract(opened, todo, archive)
     except (NotImplementedError, RuntimeError) as error:  # what zipfile cannot unpack
         raise UserError(
             f"{archive}: it is encrypted, or of a kind Python cannot unpack ({error}); unzip it by "
@@ -67,7 +68,7 @@ def _extract(
     opened: zipfile.ZipFile, todo: list[tuple[zipfile.ZipInfo, Path]], archive: Path
 ) -> None:
     size = sum(member.file_size for member, _ in todo)
-    with progress_bar(archive.name, size, unit="B", is_quiet=not todo) as bar:
+    with progress_bar(archive.name, size, unit="B") as bar:
         for member, path in todo:
             try:
                 with (

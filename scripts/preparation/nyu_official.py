@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.files import whole_file
 from common.images.depth_files import LARGEST
 from common.progress import tracked
+from common.text_files import write_json
 from scripts.preparation.nyu_labeled import (
     DepthKind,
     LabeledFrame,
@@ -64,8 +65,7 @@ def _note_depth_kind(folder: Path, depth: DepthKind) -> None:
     """Write down which depth the folder holds, so that a later run mixes no other kind into it."""
     found = _depth_kind_of(folder)
     if found is None:
-        with whole_file(folder / "about.json") as temporary:
-            temporary.write_text(json.dumps({"depth": depth}) + "\n", encoding="utf-8")
+        write_json(folder / "about.json", {"depth": depth})
     elif found != depth:
         raise UserError(f"{folder} holds {found} depth, not {depth}; name another --root for that")
 
