@@ -13,10 +13,10 @@ of image features, `pictures` int64 [N, 2] holds size and time of the image file
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from common.packed_mappings import PackedRows
 from common.text_files import to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,12 @@ def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> Feature
 
 def open_table(path: Path) -> FeatureTable:
     """Open one file; a `UserError` if it is missing or not a feature file."""
+    return _read(path, _open_npz if path.suffix == ".npz" else _open_packed)
+
+
+def _read(path: Path, read: Callable[[Path], Answer]) -> Answer:
     try:
-        return retried(lambda: _open_npz(path) if path.suffix == ".npz" else _open_packed(path))
+        return retried(lambda: read(path))
     except FileNotFoundError as error:
         raise UserError(f"no feature file {path}; check the features keys") from error
     except (OSError, SafetensorError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -200,10 +205,15 @@ def _open_npz(path: Path) -> FeatureTable:
 
 
 def read_pictures(path: Path) -> Fingerprint | None:
-    """Which image files the features of a packed file were made from; None: it does not say."""
-    if path.suffix == ".npz":
-        return None
-    with safe_open(path, framework="pt") as file:
+    """Which image files the features of a packed file were made from; None: it does not say.
+
+    A `UserError` if it is missing or not a feature file.
+    """
+    return None if path.suffix == ".npz" else _read(path, _read_pictures)
+
+
+def _read_pictures(path: Path) -> Fingerprint | None:
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
         if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
             return None
         facts = file.get_tensor("pictures").numpy()
