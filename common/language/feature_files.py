@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +25,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import retried, whole_file
+from common.files import Answer, retried, whole_file
 from common.fingerprints import Fingerprint
 from common.packed import PackedStrings
 from common.packed_mappings import PackedRows
 from common.text_files import to_text, utf8_name
 
 CREATED_BY = "LangDepth packed features, version 1"
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
