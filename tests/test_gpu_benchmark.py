@@ -269,7 +269,8 @@ def test_resumed_equals_uninterrupted(bench):
 def test_the_command_writes_table_and_json(tmp_path):
     path = tmp_path / "gpu.json"
     command = ["sh", str(REPO_ROOT / "benchmarks" / "gpu.sh"), "--device", "cpu", "--tiny"]
-    outcome = run_process(*command, "--parts", "card", "golden", "--json", str(path))
+    command += ["--parts", "card", "golden", "--json", path.name]
+    outcome = run_process(*command, cwd=tmp_path)  # a name starts at the current folder
     assert outcome.code == 0, outcome.err
     assert "| golden stage1 | fp32 |" in outcome.out
     content = json.loads(path.read_text())
