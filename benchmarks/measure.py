@@ -94,12 +94,12 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
         help=f"timed repeats after the warm-up (default {rounds})",
     )
     add("--quick", action="store_true", help="a tiny case, to see that it runs; means nothing")
-    add("--json", type=_output, metavar="FILE", help="write every figure to FILE")
+    add("--json", type=output_file, metavar="FILE", help="write every figure to FILE")
     return parser
 
 
-def _output(text: str) -> Path:
-    """A file to write, tried before anything is measured."""
+def output_file(text: str) -> Path:
+    """A file to write, as named on the command line; tried before anything is measured."""
     path = resolve_path(text, typed_by_hand=True)
     check_output(path)
     return path

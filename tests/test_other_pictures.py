@@ -117,6 +117,14 @@ def test_cached_features_without_pictures_are_taken_and_told(pictures, place):
     assert store.dim == 1024 and len(list((pictures / "cache").iterdir())) == 1
 
 
+def test_a_damaged_file_in_the_cache_is_one_line(pictures, place):
+    cached(pictures / "a", place)
+    (path,) = (pictures / "cache").iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{path.name}"):
+        cached(pictures / "a", place)
+
+
 def test_named_features_of_other_pictures_are_refused(pictures, place):
     encode_images(pictures / "a.safetensors", files_in(pictures / "a"), "untrained:0")
     named = ("a.safetensors", "untrained:0")

@@ -16,8 +16,9 @@ from conftest import REPO_ROOT, evaluate, run_process, run_script, train, write_
 from common.config import build_config
 from common.data.lists import read_list
 from common.errors import UserError
+from common.fingerprints import take_fingerprint
 from common.language.captions import parse_entry, read_captions, read_entries, write_entries
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import FeatureStore, read_pictures, write_features
 from common.language.features import TextConfig
 from llm_mde.prompt import PromptConfig
 
@@ -115,6 +116,14 @@ def test_features_lie_in_such_a_folder(tmp_path):
     store = FeatureStore.open(place)
     assert torch.equal(store[CAFE], torch.tensor([1.0, 0.0]))
     assert store.provenance[0]["encoder"] == CAFE
+
+
+def test_features_of_pictures_lie_in_such_a_folder(rooms, tmp_path):
+    files = {f"{scene}/0.png": rooms / "rgb" / scene / "0.png" for scene in SCENES}
+    place = tmp_path / CAFE / "f.safetensors"
+    write_features(place, files, torch.eye(len(files)), {}, take_fingerprint(files))
+    made_from = read_pictures(place)
+    assert made_from is not None and not made_from.changed(files)
 
 
 def test_a_list_keeps_the_bytes_of_its_names(tmp_path):

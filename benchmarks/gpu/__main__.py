@@ -30,10 +30,11 @@ from benchmarks.gpu.bench import Bench, Choice, reason_of
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.recipes import RECIPES
 from benchmarks.gpu.table import VARIANTS, markdown
-from benchmarks.measure import machine_facts
+from benchmarks.measure import machine_facts, output_file
 from benchmarks.train_step import choose_device
 from common.config_values import positive
-from common.errors import UserError, run_program
+from common.errors import run_program
+from common.files import make_folder
 from common.text_files import write_json
 
 SHORTEST = 8.0  # seconds; a part is not started with less
@@ -61,6 +62,7 @@ def main() -> None:
         },
         "parts": {},
     }
+    make_folder(arguments.json.parent)
     arguments.json.with_suffix(".log").unlink(missing_ok=True)
     for name in arguments.parts:
         part = content["parts"][name] = {"status": "running", "rows": []}
@@ -165,7 +167,7 @@ def parse() -> argparse.Namespace:
     add("--batches", nargs="+", type=positive, default=[], metavar="N",
         help="of a step: some of 1, 4, 16")  # fmt: skip
     add("--minutes", type=float, default=8.0, help="for all of it (default 8)")
-    add("--json", type=Path, default=Path("gpu.json"), metavar="FILE", help="default gpu.json")
+    add("--json", type=output_file, default="gpu.json", metavar="FILE", help="default gpu.json")
     add("--device", choices=("cuda", "cpu"), default="cuda")
     add("--tiny", action="store_true", help="tiny networks and pictures; figures mean nothing")
     add("--threads", type=positive, help="CPU threads (default: PyTorch's)")
@@ -175,9 +177,6 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.minutes > 0:
         parser.error("--minutes: must be positive")
-    arguments.json = arguments.json.absolute()
-    if not arguments.json.parent.is_dir():
-        raise UserError(f"--json: no folder {arguments.json.parent}; make it first")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     return arguments

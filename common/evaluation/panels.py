@@ -53,13 +53,15 @@ def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | N
     return _colorize(fraction, drawn, DEPTH_COLORS)
 
 
-def error_to_color(pred: FloatMap, gt: FloatMap, valid: BoolMap, max_error: float) -> Rgb:
-    """Color the relative error |pred - gt| / gt, dark for 0 and bright for `max_error` or more.
+def relative_error(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> FloatMap:
+    """Return |pred - gt| / gt, [h, w]: 0 where not valid, infinite where pred is not finite.
 
-    pred, gt: [h, w], meters. valid: [h, w], True = scored. A non-finite prediction counts as the
-    largest error. Returns [h, w, 3].
+    pred, gt: [h, w], meters. valid: [h, w], True = scored.
     """
-    return _colorize(_relative_error(pred, gt, valid) / max_error, valid, ERROR_COLORS)
+    finite = valid & np.isfinite(pred)
+    error = np.where(finite, pred, 0.0) - np.where(finite, gt, 0.0)
+    relative = np.abs(error) / np.where(finite, gt, 1.0)
+    return np.where(valid & ~finite, np.inf, relative)
 
 
 def denormalize(image: Tensor) -> Rgb:
@@ -208,7 +210,7 @@ def _draw_tiles(
 ) -> list[Rgb]:
     size = tile_size(*image.shape[:2])
     gt_points, gt_drawn = _thicken(gt, valid, size)
-    error_points, error_drawn = _thicken(_relative_error(pred, gt, valid), valid, size)
+    error_points, error_drawn = _thicken(relative_error(pred, gt, valid), valid, size)
     return [
         _fit(image, size, cv2.INTER_CUBIC),
         _fit(depth_to_color(gt_points, vmin, vmax, gt_drawn), size),
@@ -217,16 +219,8 @@ def _draw_tiles(
     ]
 
 
-def _relative_error(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> FloatMap:
-    """Return |pred - gt| / gt, [h, w]: 0 where not valid, infinite where pred is not finite."""
-    finite = valid & np.isfinite(pred)
-    error = np.where(finite, pred, 0.0) - np.where(finite, gt, 0.0)
-    relative = np.abs(error) / np.where(finite, gt, 1.0)
-    return np.where(valid & ~finite, np.inf, relative)
-
-
 def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
-    error = _relative_error(pred, gt, valid)[valid]
+    error = relative_error(pred, gt, valid)[valid]
     finite = np.isfinite(error)
     if not finite.any():
         return "AbsRel: no valid pixel"

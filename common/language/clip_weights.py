@@ -11,7 +11,6 @@ SHA-256, or OpenAI's own archive. Else the tag is asked for.
 """
 
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +19,11 @@ from open_clip.pretrained import get_pretrained_cfg
 
 from common.config_values import resolve_path
 from common.errors import UserError
-from common.runtime.known_files import find_by_sha256
+from common.runtime.known_files import find_by_sha256, list_readings
 
 OTHER_KINDS = ("untrained", "hf")  # what may stand before the colon and is no model of open_clip
 OPENAI = "openai"
 OPENAI_SIGNS = {"input_resolution", "context_length", "vocab_size"}  # entries of its archives
-_NAMED = 3  # tags that an error names of each kind
 
 
 @dataclass(frozen=True)
@@ -134,17 +132,8 @@ def choose_reading(weights: ClipWeights, is_openai: bool) -> tuple[ClipReading, 
 
 
 def _ask_for_tag(weights: ClipWeights, readings: dict[str, ClipReading]) -> str:
-    kinds: dict[ClipReading, list[str]] = {}
-    for tag, reading in readings.items():
-        kinds.setdefault(reading, []).append(tag)
-    choices = "; ".join(f"{_listed(tags)}: {reading}" for reading, tags in kinds.items())
     return (
         f"encoder '{weights.spec}': {weights.file} does not say how its weights were trained, and "
         f"those of {weights.model} differ; name the tag they are of, or were trained from, as "
-        f"{weights.model}:TAG={weights.file} ({choices})"
+        f"{weights.model}:TAG={weights.file} ({list_readings(readings)})"
     )
-
-
-def _listed(tags: Iterable[str]) -> str:
-    names = list(tags)
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

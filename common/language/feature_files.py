@@ -13,7 +13,7 @@ of image features, `pictures` int64 [N, 2] holds size and time of the image file
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import retried, whole_file
+from common.files import Answer, retried, whole_file
 from common.fingerprints import Fingerprint
 from common.packed import PackedStrings
 from common.packed_mappings import PackedRows
@@ -167,8 +167,12 @@ def _reopen(paths: Sequence[Path], lenders: Mapping[str, str] | None) -> Feature
 
 def open_table(path: Path) -> FeatureTable:
     """Open one file; a `UserError` if it is missing or not a feature file."""
+    return _read(path, _open_npz if path.suffix == ".npz" else _open_packed)
+
+
+def _read(path: Path, read: Callable[[Path], Answer]) -> Answer:
     try:
-        return retried(lambda: _open_npz(path) if path.suffix == ".npz" else _open_packed(path))
+        return retried(lambda: read(path))
     except FileNotFoundError as error:
         raise UserError(f"no feature file {path}; check the features keys") from error
     except (OSError, SafetensorError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -200,10 +204,15 @@ def _open_npz(path: Path) -> FeatureTable:
 
 
 def read_pictures(path: Path) -> Fingerprint | None:
-    """Which image files the features of a packed file were made from; None: it does not say."""
-    if path.suffix == ".npz":
-        return None
-    with safe_open(path, framework="pt") as file:
+    """Which image files the features of a packed file were made from; None: it does not say.
+
+    A `UserError` if it is missing or not a feature file.
+    """
+    return None if path.suffix == ".npz" else _read(path, _read_pictures)
+
+
+def _read_pictures(path: Path) -> Fingerprint | None:
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
         if "pictures" not in file.keys():  # noqa: SIM118 - no mapping
             return None
         facts = file.get_tensor("pictures").numpy()

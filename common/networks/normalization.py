@@ -15,9 +15,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
-from common.runtime.known_files import find_by_sha256
-
-_NAMED = 3  # tags that an error names of each kind
+from common.runtime.known_files import find_by_sha256, list_readings
 
 
 @dataclass(frozen=True)
@@ -57,27 +55,20 @@ def require_known_reading(name: str, file: Path, key: str, prefix: str = "") -> 
     behind `prefix`.
     """
     architecture, _, tag = name.partition(".")
-    tags = [n.partition(".")[2] for n in timm.list_models(f"{architecture}.*", pretrained=True)]
-    kinds: dict[WeightsReading, list[str]] = {}
-    for known in tags:
-        kinds.setdefault(reading_of(f"{architecture}.{known}"), []).append(known)
-    if tag or len(kinds) < 2:
+    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+    readings = {known.partition(".")[2]: reading_of(known) for known in tagged}
+    if tag or len(set(readings.values())) < 2:
         return
-    found = find_by_sha256(file, {known: _address(f"{architecture}.{known}") for known in tags})
-    if found in kinds.get(reading_of(name), []):
+    found = find_by_sha256(file, {t: _address(f"{architecture}.{t}") for t in readings})
+    if found is not None and readings[found] == reading_of(name):
         return
-    choices = "; ".join(f"{_listed(group)}: {reading}" for reading, group in kinds.items())
     raise UserError(
         f"{file} does not say how its weights read images, and those of {architecture} differ; "
         f"name the weights they are of, or were trained from, as "
-        f"{key}={prefix}{architecture}.{found or 'TAG'} ({choices})"
+        f"{key}={prefix}{architecture}.{found or 'TAG'} ({list_readings(readings)})"
     )
 
 
 def _address(name: str) -> str:
     known = get_pretrained_cfg(name)
     return known.url if known is not None and isinstance(known.url, str) else ""
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")

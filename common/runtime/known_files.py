@@ -1,10 +1,15 @@
-"""Published files known by their contents: many an address names the SHA-256 of what lies there."""
+"""Published weights: files known by their contents, and which are read in one way.
+
+Many an address names the SHA-256 of what lies there.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from common.fingerprints import file_sha256
+
+_NAMED = 3  # names in an error of each kind
 
 
 def find_by_sha256(file: Path, addresses: Mapping[str, str]) -> str | None:
@@ -23,3 +28,15 @@ def sha256_in(address: str) -> str:
     """
     found = re.search(r"/([0-9a-f]{64})/|-([0-9a-f]{8})\.\w+$", address)
     return (found[1] or found[2]) if found else ""
+
+
+def list_readings(readings: Mapping[str, Hashable]) -> str:
+    """`NAME, NAME, ...: READING; NAME: READING`. readings: name -> how its weights are read."""
+    kinds: dict[Hashable, list[str]] = {}
+    for name, reading in readings.items():
+        kinds.setdefault(reading, []).append(name)
+    return "; ".join(f"{_first_of(names)}: {reading}" for reading, names in kinds.items())
+
+
+def _first_of(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
