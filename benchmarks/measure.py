@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from common.config_values import positive, resolve_path
+from common.config_values import output_path, positive
 from common.files import check_output
 from common.runtime.machine import environment
 from common.text_files import write_json
@@ -100,7 +100,7 @@ def benchmark_parser(doc: str, rounds: int) -> argparse.ArgumentParser:
 
 def output_file(text: str) -> Path:
     """A file to write, as named on the command line; tried before anything is measured."""
-    path = resolve_path(text, typed_by_hand=True)
+    path = output_path(text)
     check_output(path)
     return path
 

@@ -205,6 +205,14 @@ def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
     return REPO_ROOT / path
 
 
+def output_path(text: str) -> Path:
+    """An absolute path of what a program will write: a relative one starts where it was typed.
+
+    Unlike `resolve_path`, which would find, and so replace, the repository's file of that name.
+    """
+    return Path(text).expanduser().absolute()
+
+
 def describe_type(kind: Any) -> str:
     names = {
         int: "a whole number",

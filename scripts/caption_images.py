@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config_values import positive, resolve_path
+from common.config_values import output_path, positive, resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.images.reading import read_image
@@ -190,7 +190,7 @@ def _settings(arguments: argparse.Namespace, processes: Processes) -> CaptionSet
 
 
 def _check_output(name: str) -> Path:
-    output = resolve_path(name, True)
+    output = output_path(name)
     if output.suffix != ".jsonl":
         raise UserError(f"--output {output}: the name must end in .jsonl")
     check_output(output)  # before the model is loaded

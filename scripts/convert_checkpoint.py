@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.config_values import resolve_path
+from common.config_values import output_path, resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.networks.published import names as pub
@@ -60,7 +60,7 @@ def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
     paths = [resolve_path(name, True) for name in arguments.sources]
-    output = resolve_path(arguments.output, True)
+    output = output_path(arguments.output)
     if output in paths:
         raise UserError(f"--output {output} is also an input; choose another name")
     check_output(output)  # before large files are read

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
-from common.config_values import positive, resolve_path
+from common.config_values import output_path, positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.errors import UserError, run_program
@@ -83,7 +83,7 @@ def main() -> None:
     """Examine, print, write --json, and exit with 1 if there are problems."""
     arguments = _parse()
     if arguments.json:
-        check_output(resolve_path(arguments.json, True))
+        check_output(output_path(arguments.json))
     config = load(arguments.data, arguments.config, arguments.root, arguments.overrides)
     print(f"doctor: {arguments.data} ({arguments.config}), data.root {config.data.root}\n")
     given = [item for item in arguments.overrides if item.startswith("data.")]
@@ -93,7 +93,7 @@ def main() -> None:
     print("\n".join(map(describe, sorted_by_level(report.findings))))
     print(f"\n{verdict(report)}")
     if arguments.json:
-        write_doctor_report(resolve_path(arguments.json, True), report)
+        write_doctor_report(output_path(arguments.json), report)
     sys.exit(1 if report.problems else 0)
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from common.config_values import positive, resolve_path
+from common.config_values import output_path, positive, resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.fingerprints import file_identity
@@ -161,7 +161,7 @@ def _captions_file(arguments: argparse.Namespace, output: Path, captions: dict[s
     """Where the imported captions go; never over a file with other captions."""
     path = output.with_name("captions.jsonl")
     if arguments.captions_output:
-        path = resolve_path(arguments.captions_output, True)
+        path = output_path(arguments.captions_output)
     if captions and path.exists() and not read_captions(path).items() <= captions.items():
         raise UserError(
             f"{path} is there and holds other captions; name another place by --captions-output"
@@ -228,7 +228,7 @@ def _device() -> str:
 def _check_output(arguments: argparse.Namespace) -> Path:
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("encode_text.py is one process: start it with python, or with NPROC=1")
-    output = resolve_path(arguments.output, True)
+    output = output_path(arguments.output)
     if output.suffix != ".safetensors":
         raise UserError(f"--output {output}: the name must end in .safetensors")
     check_output(output)  # before anything is encoded

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import resolve_path
+from common.config_values import output_path
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.runtime.claims import claim_folder
@@ -34,7 +34,7 @@ from scripts.run_plans.few_shot_report import REPORT_FILES, ResultRow, write_few
 def main() -> None:
     """Plan, check, then train and score one run after the other."""
     arguments, overrides = _parse()
-    output = resolve_path(arguments.output, True)
+    output = output_path(arguments.output)
     runs = make_plan(
         arguments.recipe,
         arguments.data,

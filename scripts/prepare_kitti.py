@@ -30,7 +30,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT
-from common.config_values import resolve_path
+from common.config_values import output_path, resolve_path
 from common.data.sets import PUBLISHED_SPLITS
 from common.errors import UserError, run_program
 from common.files import check_folder
@@ -81,7 +81,7 @@ class RequestedSplit:
 def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
-    output = resolve_path(arguments.output, True)
+    output = output_path(arguments.output)
     check_folder(output)
     with claim_folder(output, "name another --output"):
         make_all(arguments, output)

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT
-from common.config_values import resolve_path
+from common.config_values import output_path
 from common.errors import UserError, run_program
 from common.files import check_folder, whole_file
 from common.progress import tracked
@@ -54,7 +54,7 @@ DEFAULT_OUTPUT = REPO_ROOT / "data" / "sun_rgbd"
 def main() -> None:
     """See the module's docstring."""
     arguments = _parse()
-    output = resolve_path(arguments.output, True)
+    output = output_path(arguments.output)
     check_folder(output)
     with claim_folder(output, "name another --output"):
         make_all(arguments, output)

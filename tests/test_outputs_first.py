@@ -7,7 +7,7 @@ import pytest
 from conftest import call, run_script
 
 from benchmarks.measure import benchmark_parser
-from common import files
+from common import config_values, files
 from common.config import REPO_ROOT
 from common.errors import UserError
 from common.files import check_folder, check_output, check_space, make_folder, whole_file
@@ -131,3 +131,30 @@ def test_space_at_a_folder_that_is_to_come(tmp_path):
     check_space(tmp_path / "new/deep", 1, "this")
     with pytest.raises(UserError, match=r"this needs 1000000000\.0 GB in .*make room or move"):
         check_space(tmp_path / "new/deep", 1e18, "this", "move")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch) -> Path:
+    """The current folder, while the repository holds files of the names that are typed."""
+    repository, here = tmp_path / "repository", tmp_path / "here"
+    for folder in (repository, here):
+        folder.mkdir()
+    for name in ("text.safetensors", "report.json"):
+        (repository / name).write_text("of the repository")
+    monkeypatch.setattr(config_values, "REPO_ROOT", repository)
+    monkeypatch.chdir(here)
+    return here
+
+
+@pytest.mark.parametrize("name", ["text.safetensors", "report.json"])
+def test_an_output_lies_where_it_was_typed(elsewhere, workspace, name):
+    if name == "report.json":
+        outcome = run_script("doctor.py", "folder", "--root", workspace.data, "--json", name)
+        assert outcome.code in (0, 1, None), outcome.err
+    else:
+        captions = workspace.data / "captions.jsonl"
+        outcome = run_script("encode_text.py", "--captions", captions, "--encoder", "untrained:0",
+                             "--output", name)  # fmt: skip
+        assert outcome.code == 0, outcome.err
+    assert (elsewhere / name).is_file()
+    assert (elsewhere.parent / "repository" / name).read_text() == "of the repository"
