@@ -162,13 +162,14 @@ def can_mount():
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "is_told_at_once"), [("1M", True), ("5M", False)])
 def test_a_small_dev_shm(workspace, tmp_path, size, is_told_at_once):
-    """5 MB would do, if another program did not fill the rest after the first steps."""
+    """5 MB would do, if another program did not take all that is free after the first steps."""
     if not can_mount():
         pytest.skip("mounting a file system needs root")
     words = workspace.arguments("stage1", tmp_path, "train.num_workers=2", "train.max_steps=1000")
     mount = f"mount -t tmpfs -o size={size} none /dev/shm"
     started = f"until [ -s {tmp_path}/tiny/stage1/metrics.jsonl ]; do sleep 0.1; done"
-    fill = f"({started}; cat /dev/zero > /dev/shm/full 2>/dev/null) &"
+    take = "cat /dev/zero >> /dev/shm/full; sleep 0.01"
+    fill = f"({started}; while kill -0 $$; do {take}; done) >/dev/null 2>&1 &"
     start = f"exec sh stage1_vae/train.sh {' '.join(words)} eval.every=1000"
     command = f"{mount}; {'' if is_told_at_once else fill} {start}"
     process = start_process("unshare", "-m", "sh", "-c", command, NPROC="1")
