@@ -52,7 +52,7 @@ class StudyProgram:
             "recipes": {"joint": "joint"},
             "seeds": [0],
         }
-        self.file.write_text(yaml.safe_dump({**study, **keys}))
+        self.file.write_text(yaml.safe_dump({**study, **keys}, sort_keys=False))
 
     def start(self, command: tuple[str, ...], stdout: IO[bytes] | None = None, **options: object):
         """In place of subprocess.Popen."""

@@ -14,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -90,7 +90,7 @@ class Running:
     process: subprocess.Popen
     log: IO[bytes]
     log_start: int  # where in the log this start begins
-    started: float = field(default_factory=time.monotonic)
+    started: float  # seconds of the monotonic clock
 
     def ended(self, is_stopped: bool = False) -> Ended:
         """How it ended. is_stopped: it was asked to."""
@@ -136,7 +136,9 @@ def run_jobs(
                 for job in [job for job in waiting if failed & set(job.needs)]:
                     waiting.remove(job)
                     end(Ended(job, 0.0, NEEDS_FAILED))
-                while free and (job := _next_job(waiting, running)):
+                is_open = {*failed, *(j.key for j in waiting), *(one.job.key for one in running)}
+                ready = [job for job in waiting if not is_open & set(job.needs)]
+                for job in ready[: len(free)]:
                     waiting.remove(job)
                     on_start(job)
                     running.append(start(job, free.pop(0)))
@@ -150,14 +152,9 @@ def run_jobs(
                 on_end(ended)
 
 
-def _next_job(waiting: Sequence[Job], running: Sequence[Running]) -> Job | None:
-    """The first that needs none of those that are still to end."""
-    open_keys = {job.key for job in waiting} | {one.job.key for one in running}
-    return next((job for job in waiting if not open_keys & set(job.needs)), None)
-
-
 def start(job: Job, slot: Slot) -> Running:
     """Start a job in a session of its own: a Ctrl-C reaches it through this program alone."""
+    started = time.monotonic()
     shown = shlex.join(job.command).replace(f"{REPO_ROOT}/", "")
     with write_errors_told(job.log):
         job.log.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +170,7 @@ def start(job: Job, slot: Slot) -> Running:
         env={**os.environ, **slot},
         start_new_session=True,
     )
-    return Running(job, slot, process, log, log_start)
+    return Running(job, slot, process, log, log_start, started)
 
 
 def stop(running: Sequence[Running]) -> list[Ended]:

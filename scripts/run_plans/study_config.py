@@ -168,7 +168,8 @@ def grid_points(study: StudyConfig) -> dict[GridPoint, tuple[EvalControl, ...]]:
                 controls = ("same",)
             named = ("same" if name == point.train_control else name for name in controls)
             points[point] = tuple(dict.fromkeys((*points.get(point, ()), *named)))
-    return dict(sorted(points.items(), key=lambda item: (item[0].seed, item[0].fold or 0)))
+    order = {seed: number for number, seed in enumerate(dict.fromkeys(p.seed for p in points))}
+    return dict(sorted(points.items(), key=lambda item: order[item[0].seed]))
 
 
 def _product(study: StudyConfig, axes: Axes) -> Iterator[GridPoint]:

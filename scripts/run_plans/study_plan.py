@@ -162,9 +162,12 @@ class Planner:
         config_file = find_recipe_file(folder, name, f"data.{point.data}")
         words = self.words(point, name, own)
         init = f"init.{before.run.stage.name}=" if before else ""
-        known = [f"{init}/{before.digest}"] if before else []
+        known = [f"{init}/{self.study.checkpoint}/{before.digest}"] if before else []
         with _naming(point.recipe, name):
-            settings = settings_of(StageRun(stage, config_file, (*words, *known)))
+            probe = StageRun(stage, config_file, (*words, *known))
+            settings = settings_of(probe)
+        if self.study.checkpoint == "best":  # chosen by what is evaluated on the way
+            settings["eval"] = to_dict(probe.config.eval)
         digest = self.digest([point.data, settings])  # the name for its folders
         if digest not in self.trainings:
             experiment = self.known_folders.get(digest, f"{file_label(point.labels)}_{digest}")
@@ -228,12 +231,13 @@ def _naming(recipe: str, stage: str) -> Iterator[None]:
 
 
 def settings_of(run: StageRun) -> dict[str, Any]:
-    """What decides what a training computes; what it leaves to the stage before, as it was given.
+    """What decides what a training computes, and for how long.
 
-    The name of its folder is no part of it.
+    What it leaves to the stage before is in it as it was given; the name of its folder is not.
     """
     tree, given = to_dict(run.config), run.settings.tree
     keys = [key for key in deciding_keys(run.config) if key != "experiment"]
+    keys += ["train.max_steps", "train.epochs"]  # a run may be made longer, which is another then
     values = {key: look_up(tree, key) for key in keys}
     left_open = [".".join(names) for names in run.stage.left_open]
     return {
