@@ -48,7 +48,7 @@ def test_a_grid_is_trained_scored_and_written(study):
     assert study.results() == rows
     assert study.run("seeds=[1,0]", "train_control=[none]").code == 0  # another seed, fewer rows
     assert study.started == ["train joint none 1", "eval stage3 none 1"]
-    assert [row["seed"] for row in study.results()] == ["0", "1"]
+    assert [row["seed"] for row in study.results()] == ["1", "0"]
 
 
 def check_rows(study: StudyProgram, rows: list[dict[str, str]]) -> None:
