@@ -36,8 +36,8 @@ def kind_of(path: Path) -> str:
     return found[1] if found else path.stem
 
 
-# Those of zero_shot/ only change the data of a checkpoint (test_zero_shot.py), those of studies/ say
-# which configs are run (test_study_plan.py).
+# Those of zero_shot/ only change the data of a checkpoint (test_zero_shot.py), those of studies/
+# say which configs are run (test_study_plan.py).
 OTHERS = (FOLDER / "zero_shot", FOLDER / "studies")
 FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent not in OTHERS)
 BASES = {

@@ -47,7 +47,7 @@ class StudyWatch:
         task = self.tasks[ended.job.key]
         error = self.found.end(task, ended)
         if error == STOPPED:
-            self._tell(f"saved  {ended.job.title}")
+            self._tell(f"ended  {ended.job.title}, to be continued")
             return
         del self.left[ended.job.key]
         if error is None:
