@@ -117,6 +117,8 @@ def test_what_decides_a_training_decides_its_folder(read):
     ):
         both = folders(study) & folders(changed)
         assert not {name for name in both if not name.endswith("stage1")}, both
+    early = folders(study) & folders(read("stage2:train.max_steps=5"))
+    assert Counter(name.rpartition("/")[2] for name in early) == {"stage1": 2, "stage3": 2}  # joint
     encoder = "stage3:model.encoder.window_size=4"  # a section that stage 2 completes
     assert len(folders(study) & folders(read(encoder))) == 6
 

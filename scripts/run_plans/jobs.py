@@ -31,7 +31,7 @@ Slot = Mapping[str, str]  # variables of the environment
 
 
 @dataclass(frozen=True)
-class Job:
+class ProgramJob:
     """A program to run. needs: keys of those that must have ended well before it starts.
 
     log: what it prints is added there.
@@ -48,7 +48,7 @@ class Job:
 class Ended:
     """How a job ended. error: what went wrong (also STOPPED, NEEDS_FAILED); None: nothing."""
 
-    job: Job
+    job: ProgramJob
     seconds: float
     error: str | None = None
 
@@ -85,7 +85,7 @@ def make_slots(num_jobs: int | None, gpus: Sequence[str], cores: int) -> list[Sl
 class Running:
     """A job that has been started."""
 
-    job: Job
+    job: ProgramJob
     slot: Slot
     process: subprocess.Popen
     log: IO[bytes]
@@ -113,9 +113,9 @@ def _describe_code(code: int) -> str:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[ProgramJob],
     slots: Sequence[Slot],
-    on_start: Callable[[Job], None],
+    on_start: Callable[[ProgramJob], None],
     on_end: Callable[[Ended], None],
 ) -> None:
     """Run all jobs, the first ones first, each once those it needs have ended well.
@@ -152,7 +152,7 @@ def run_jobs(
                 on_end(ended)
 
 
-def start(job: Job, slot: Slot) -> Running:
+def start(job: ProgramJob, slot: Slot) -> Running:
     """Start a job in a session of its own: a Ctrl-C reaches it through this program alone."""
     started = time.monotonic()
     shown = shlex.join(job.command).replace(f"{REPO_ROOT}/", "")
