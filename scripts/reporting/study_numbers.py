@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from common.data.scenes import scene_type
-from common.evaluation.comparison import Estimate, holm
+from common.evaluation.comparison import LEVEL, Estimate, holm
 from common.evaluation.metrics import METRIC_NAMES
 from scripts.reporting.study_values import (
     Aligned,
@@ -18,7 +18,7 @@ from scripts.reporting.study_values import (
 )
 from scripts.run_plans.study_scores import Cell, Score, StudyInfo
 
-DifferenceKind = Literal["control", "test words", "recipe"]
+DifferenceKind = Literal["captions", "control", "test words", "recipe"]
 WORDLESS = ("none", "empty", "constant", "category")  # controls that read no captions
 CAPTION = "caption"
 
@@ -27,8 +27,10 @@ CAPTION = "caption"
 class Difference:
     """ours - theirs, of each metric. means: of ours and theirs, over what both have.
 
-    corrected: p values after Holm's correction for all `family` differences of this kind in the
-    study, metric by metric.
+    kind: what is compared. captions: own words with the reference control, the question of a
+    study; control: any other row with it; test words, recipe: see `StudyNumbers`. corrected: p
+    values after Holm's correction for all `family` differences of this kind in the study, metric by
+    metric.
     """
 
     kind: DifferenceKind
@@ -38,6 +40,11 @@ class Difference:
     estimates: dict[str, Estimate]
     corrected: dict[str, float] = field(default_factory=dict)
     family: int = 1
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether AbsRel differs, also after the correction."""
+        return self.estimates["abs_rel"].differs and self.corrected["abs_rel"] < 1 - LEVEL
 
     def means(self, metric: str) -> tuple[float, float]:
         ours, theirs = self.aligned.values[..., METRIC_NAMES.index(metric)].mean((1, 2))
@@ -73,7 +80,7 @@ class TypeDifference:
 class StudyNumbers:
     """All rows of a study in its order, and the differences between them.
 
-    controls: row -> difference to the same recipe trained with the reference control.
+    controls: row -> difference to the same recipe trained and scored with the reference control.
     test_words: row that is scored with other words than trained with -> difference to the same
     training, scored with its own. recipes: row -> difference to the study's first recipe.
     """
@@ -97,7 +104,7 @@ class StudyNumbers:
     @property
     def answers(self) -> list[Difference]:
         """What captions are worth: of each group and recipe the row with its own words."""
-        return [d for d in self.controls.values() if is_plain(d.ours.cell, CAPTION)]
+        return [each for each in self.controls.values() if each.kind == "captions"]
 
 
 def compute_numbers(study: StudyInfo, scores: Iterable[Score]) -> StudyNumbers:
@@ -108,7 +115,8 @@ def compute_numbers(study: StudyInfo, scores: Iterable[Score]) -> StudyNumbers:
     controls, test_words, recipes = [], [], []
     for row in rows:
         cell, is_folded = row.key
-        controls.append(subtract("control", row, find_reference(row, rows, study.reference)))
+        kind: DifferenceKind = "captions" if is_plain(cell, CAPTION) else "control"
+        controls.append(subtract(kind, row, find_reference(row, rows, study.reference)))
         if not row.is_as_trained:
             own = replace(cell, eval_control=cell.train_control)
             test_words.append(subtract("test words", row, by_key.get(RowKey(own, is_folded))))
@@ -156,12 +164,15 @@ def subtract(kind: DifferenceKind, ours: StudyRow, theirs: StudyRow | None) -> D
 
 
 def corrected_by_row(differences: Iterable[Difference | None]) -> dict[RowKey, Difference]:
-    """Each with p values corrected for all of them, metric by metric."""
-    family = [each for each in differences if each is not None]
-    columns = {m: holm([each.estimates[m].p for each in family]) for m in METRIC_NAMES}
-    return {
-        each.ours.key: replace(
-            each, corrected={m: columns[m][i] for m in METRIC_NAMES}, family=len(family)
-        )
-        for i, each in enumerate(family)
-    }
+    """Each with p values corrected for all of its kind, metric by metric."""
+    families: dict[DifferenceKind, list[Difference]] = defaultdict(list)
+    found = [each for each in differences if each is not None]
+    for each in found:
+        families[each.kind].append(each)
+    corrected = {}
+    for family in families.values():
+        columns = [holm([each.estimates[m].p for each in family]) for m in METRIC_NAMES]
+        for each, values in zip(family, zip(*columns, strict=True), strict=True):
+            p_values = dict(zip(METRIC_NAMES, values, strict=True))
+            corrected[each.ours.key] = replace(each, corrected=p_values, family=len(family))
+    return {each.ours.key: corrected[each.ours.key] for each in found}

@@ -52,12 +52,16 @@ def answer(difference: Difference) -> Answer:
         return Answer(difference, "unknown", f"{text}: {worth}; {reason}.")
     alone = " One seed: what another training would give is not in the interval."
     note = alone if found.num_seeds == 1 else ""
-    if found.differs:
+    corrected = ""
+    if difference.family > 1:
+        p = p_text(difference.corrected["abs_rel"])
+        corrected = f"; p = {p} after correction for {difference.family} comparisons"
+    if difference.is_significant:
         verdict = "better" if found.mean < 0 else "worse"
-        return Answer(difference, verdict, f"{text}: {worth}{_holm_note(difference)}.{note}")
+        return Answer(difference, verdict, f"{text}: {worth}{corrected}.{note}")
     text += (
-        f". This study cannot tell whether that is more than chance: {worth}. A true difference of "
-        f"{found.detectable:.3f} would be found by four of five such studies.{note}"
+        f". This study cannot tell whether that is more than chance: {worth}{corrected}. A true "
+        f"difference of {found.detectable:.3f} would be found by four of five such studies.{note}"
     )
     return Answer(difference, "unknown", text)
 
@@ -71,14 +75,6 @@ def describe_worth(found: Estimate, reference: float) -> str:
     share = f" ({100 * sign * found.mean / reference:.0f} %)" if reference else ""
     verb = "cost" if is_cost else "are worth"
     return f"the words {verb} {sign * found.mean:.3f}{interval}{share}"
-
-
-def _holm_note(difference: Difference) -> str:
-    if difference.family < 2:
-        return ""
-    p = difference.corrected["abs_rel"]
-    lost = "" if p < 0.05 else ", which is not significant"
-    return f"; p = {p:.2g} after correction for {difference.family} comparisons{lost}"
 
 
 def mean_and_spread(found: Estimate | None, digits: int = 4) -> str:
@@ -126,7 +122,7 @@ def table_cells(row: StudyRow, difference: Difference | None) -> list[str]:
 def heading(reference: str) -> list[str]:
     return [
         "recipe", "trained with", "scored with", "seeds", "images", *SHOWN.values(),
-        f"AbsRel - that of {reference} [95 %]", "p", "p (Holm)",
+        f"AbsRel minus that of {reference} [95 %]", "p", "p (Holm)",
     ]  # fmt: skip
 
 

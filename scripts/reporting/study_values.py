@@ -112,7 +112,7 @@ class Aligned:
 
 
 def collect_rows(scores: Iterable[Score]) -> list[StudyRow]:
-    """In the order of their first scores."""
+    """In the order of their first scores, those of a recipe together."""
     of_row: dict[RowKey, list[Score]] = defaultdict(list)
     images: dict[str, dict[str, None]] = defaultdict(dict)
     for score in scores:
@@ -123,7 +123,9 @@ def collect_rows(scores: Iterable[Score]) -> list[StudyRow]:
         data: dict(zip(names, scene_labels(list(names)), strict=True))
         for data, names in images.items()
     }
-    return [StudyRow(key, own, scenes[key.cell.data]) for key, own in of_row.items()]
+    recipes = list(dict.fromkeys(key.cell.recipe for key in of_row))
+    keys = sorted(of_row, key=lambda key: recipes.index(key.cell.recipe))
+    return [StudyRow(key, of_row[key], scenes[key.cell.data]) for key in keys]
 
 
 def read_fold(images: Iterable[dict[str, Any]]) -> Fold:
