@@ -70,8 +70,9 @@ def pictures_section(difference: Difference) -> str:
         parts.append(f'<p class="faint">The pictures cannot be drawn: {escape(str(error))}</p>')
     note = (
         '<p class="faint">One image of each scene at most. AbsRel: mean over seeds; the depth maps '
-        "are those of one seed, with their medians. The three of a row share their colors, near is "
-        f"blue and far is red; errors are relative, white from {PANEL_MAX_ERROR:.0%} on.</p>"
+        "are those of one seed, with their medians where depth was measured. The three of a row "
+        "share their colors, near is blue and far is red; errors are relative, white from "
+        f"{PANEL_MAX_ERROR:.0%} on.</p>"
     )
     return head + "".join(parts) + note if parts else ""
 
@@ -139,20 +140,23 @@ class PictureBook:
     def figure(self, picked: Picked) -> str:
         """Image, ground truth, both predictions and errors, and the caption."""
         difference = self.difference
-        scores = [self.saved(row, picked.image) for row in (difference.ours, difference.theirs)]
-        if None in scores:
+        found = [self.saved(row, picked.image) for row in (difference.ours, difference.theirs)]
+        if None in found:
             return ""
-        ours, theirs = (score for score in scores if score is not None)
+        (ours, our_maps), (_, their_maps) = filter(None, found)
         images = self.open(ours.run_folder)
         if picked.image not in images.numbers:
             raise UserError(f"{picked.image} is no test image of {ours.run_folder / 'config.yaml'}")
         item, gt = item_to_draw(images.dataset, images.numbers[picked.image])
-        maps = [images.prediction(s.predictions, picked.image) for s in (ours, theirs)]  # type: ignore[arg-type]
-        tiles = draw_tiles(denormalize(item.image), gt, maps)
+        predicted = [images.prediction(folder, picked.image) for folder in (our_maps, their_maps)]
+        maps = [resize_depth(depth, gt.shape) for depth in predicted]
+        valid = np.isfinite(gt) & (gt > 0)
+        tiles = draw_tiles(denormalize(item.image), gt, valid, maps)
         cells = (difference.ours.cell, difference.theirs.cell)
         words = [CONTROL_WORDS.get(cell.eval_control, cell.eval_control) for cell in cells]
         names = ("ground truth", *words)
-        depths = [f"{name}, {_median(d):.2f} m" for name, d in zip(names, [gt, *maps], strict=True)]
+        medians = [_median(depth[valid]) for depth in (gt, *maps)]
+        depths = [f"{name}, {median:.2f} m" for name, median in zip(names, medians, strict=True)]
         errors = [f"AbsRel {value:.3f}" for value in (picked.ours, picked.theirs)]
         titles = ["image", depths[0], depths[1], errors[0], depths[2], errors[1]]
         shown = "".join(
@@ -167,37 +171,37 @@ class PictureBook:
             f"<div>{shown}</div></figure>"
         )
 
-    def saved(self, row: StudyRow, image: str) -> Score | None:
-        """The row's first score that both rows have seeds of, and that saved this image."""
+    def saved(self, row: StudyRow, image: str) -> tuple[Score, Path] | None:
+        """The row's first score of a common seed that saved this image, and where."""
         for score in row.scores:
             is_common = score.seed in self.difference.aligned.seeds
             if is_common and score.predictions and image in row.folds[score.seed][score.fold]:
-                return score
+                return score, score.predictions
         return None
 
 
-def draw_tiles(image: Rgb, gt: np.ndarray, maps: Sequence[np.ndarray]) -> list[Rgb]:
+def draw_tiles(
+    image: Rgb, gt: np.ndarray, valid: np.ndarray, maps: Sequence[np.ndarray]
+) -> list[Rgb]:
     """Image, ground truth, and for each predicted map the map and its error.
 
-    gt [h, w] and maps [h', w'], meters. All depths share their colors, whose range holds them all,
-    up to MAX_STRETCH times the ground truth's.
+    gt, maps: [h, w], meters. valid: bool [h, w]. All depths share their colors, whose range holds
+    them all, up to MAX_STRETCH times the ground truth's.
     """
     size = TILE_WIDTH, round(TILE_WIDTH * image.shape[0] / image.shape[1])
-    valid = np.isfinite(gt) & (gt > 0)
-    vmin, gt_high = depth_range(gt, valid)
+    low, high = depth_range(gt, valid)
     ranges = [depth_range(depth, np.isfinite(depth)) for depth in maps]
-    vmin = max(0.0, min([vmin, *(low for low, _ in ranges)]))
-    vmax = max(gt_high, min(MAX_STRETCH * gt_high, max(high for _, high in ranges)))
+    vmin = max(0.0, min([low, *(each for each, _ in ranges)]))
+    vmax = max(high, min(MAX_STRETCH * high, max(each for _, each in ranges)))
     tiles = [picture_tile(image, size), depth_tile(gt, vmin, vmax, size, valid)]
     for depth in maps:
-        resized = resize_depth(depth, gt.shape)
-        tiles += [depth_tile(resized, vmin, vmax, size), error_tile(resized, gt, valid, size)]
+        tiles += [depth_tile(depth, vmin, vmax, size), error_tile(depth, gt, valid, size)]
     return tiles
 
 
 def _median(depth: np.ndarray) -> float:
-    """Of what is measured, or predicted; nan for nothing."""
-    found = depth[np.isfinite(depth) & (depth > 0)]
+    """Meters; nan for nothing finite."""
+    found = depth[np.isfinite(depth)]
     return float(np.median(found)) if found.size else np.nan
 
 

@@ -31,7 +31,7 @@ Verdict = str  # "better", "worse" or "unknown"
 
 
 @dataclass(frozen=True)
-class Answer:
+class StudyAnswer:
     """What the captions are worth to one recipe."""
 
     difference: Difference
@@ -39,7 +39,7 @@ class Answer:
     text: str
 
 
-def answer(difference: Difference) -> Answer:
+def answer(difference: Difference) -> StudyAnswer:
     """The question of a study for one recipe, answered by AbsRel."""
     found = difference.estimates["abs_rel"]
     ours, theirs = difference.means("abs_rel")
@@ -49,7 +49,7 @@ def answer(difference: Difference) -> Answer:
     worth = describe_worth(found, theirs)
     if not found.has_interval:
         reason = "all test images are of one scene, so nothing tells how much of it is chance"
-        return Answer(difference, "unknown", f"{text}: {worth}; {reason}.")
+        return StudyAnswer(difference, "unknown", f"{text}: {worth}; {reason}.")
     alone = " One seed: what another training would give is not in the interval."
     note = alone if found.num_seeds == 1 else ""
     corrected = ""
@@ -58,12 +58,12 @@ def answer(difference: Difference) -> Answer:
         corrected = f"; p = {p} after correction for {difference.family} comparisons"
     if difference.is_significant:
         verdict = "better" if found.mean < 0 else "worse"
-        return Answer(difference, verdict, f"{text}: {worth}{corrected}.{note}")
+        return StudyAnswer(difference, verdict, f"{text}: {worth}{corrected}.{note}")
     text += (
         f". This study cannot tell whether that is more than chance: {worth}{corrected}. A true "
         f"difference of {found.detectable:.3f} would be found by four of five such studies.{note}"
     )
-    return Answer(difference, "unknown", text)
+    return StudyAnswer(difference, "unknown", text)
 
 
 def describe_worth(found: Estimate, reference: float) -> str:
