@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from common.data.scenes import LARGEST_GAP, count_scenes, scene_labels
+from common.data.scenes import LARGEST_GAP, count_scenes, scene_labels, scene_type
 from scripts.demo_renderer.room_files import RoomsSettings, write_scene
 
 
@@ -79,3 +79,17 @@ def test_twins_of_a_demo_room_are_one_scene(tmp_path):
     keys = [entry.image for scene in made for entry in scene]
     assert [len(scene) for scene in made] == [2, 2, 2]
     assert groups(keys) == sorted(sorted(entry.image for entry in scene) for scene in made)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("test/living_room/rgb_00001.jpg", "living room"),
+        ("living_room_0028b/rgb_1.jpg", "living room"),
+        ("living_room_0028b/rgb/1.jpg", "living room"),
+        ("rgb/hall/1.jpg", "hall"),
+        ("1.jpg", "scene"),
+    ],
+)
+def test_type_of_a_scene(key, kind):
+    assert scene_type(key) == kind

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from common.data.lists import scene_of
+from common.language.controls import folder_category
 
 MINIATURE_PREFIX = "dollhouse_"  # of a demo room's folder: the same picture at another scale
 # Frames of one category whose numbers differ by no more are of one scene. NYU's labeled frames are
@@ -54,10 +55,20 @@ def count_scenes(keys: Sequence[str]) -> int:
     return len(set(scene_labels(keys)))
 
 
+def scene_type(key: str) -> str:
+    """`test/living_room/rgb_1.jpg`, `living_room_0028b/rgb/1.jpg` -> living room."""
+    return folder_category(f"{_place(scene_of(key))}/image")
+
+
 def _names_one_scene(folder: str) -> bool:
-    """Whether the folder, or the one above folders like `rgb`, has a number in its name."""
+    """Whether the place has a number in its name."""
+    return bool(re.search(r"\d", _place(folder)))
+
+
+def _place(folder: str) -> str:
+    """The name of the folder, or of the one above folders like `rgb`."""
     parts = [part for part in PurePosixPath(folder).parts if part not in _STORAGE]
-    return bool(parts) and bool(re.search(r"\d", parts[-1]))
+    return parts[-1] if parts else ""
 
 
 def _without_scale(folder: str) -> str:
