@@ -67,8 +67,7 @@ def main() -> None:
     with claim_folder(arguments.root, "name another --root"):
         failed = _download(arguments)
         _write_official_split(arguments)
-        for line in write_captions_and_lists(arguments.root / FOLDER):
-            print(line)
+        _place_captions(arguments.root / FOLDER)
         _place_sync(arguments)
         _report(arguments.root, _make_lists(arguments.root), failed)
 
@@ -112,6 +111,15 @@ def _write_official_split(arguments: argparse.Namespace) -> None:
         )
     count = write_official_split(labeled, splits, arguments.root, arguments.depth)
     print(f"{arguments.root / FOLDER}: {count:,} pairs written from {labeled}")
+
+
+def _place_captions(folder: Path) -> None:
+    """Captions are an addition: where they cannot be written, the rest goes on."""
+    try:
+        for line in write_captions_and_lists(folder):
+            print(line)
+    except UserError as error:
+        print(f"warning: no captions beside the frames: {error}", file=sys.stderr)
 
 
 def _place_sync(arguments: argparse.Namespace) -> None:
