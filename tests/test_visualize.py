@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.evaluation.drawn_text import wrap_text
 from common.evaluation.panels import (
     ERROR_COLORS,
     INVALID_COLOR,
@@ -21,7 +22,6 @@ from common.evaluation.panels import (
     relative_error,
     stack_panels,
     tile_size,
-    wrap_text,
     write_png,
 )
 

@@ -16,13 +16,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.evaluation.drawn_text import (
+    FAINT_INK,
+    Rgb,
+    blank,
+    put_text,
+    text_strip,
+    text_width,
+    wrap_text,
+)
 from common.files import whole_file
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Rgb = NDArray[np.uint8]
 FloatMap = NDArray[np.floating[Any]]
 BoolMap = NDArray[np.bool_]
 
@@ -30,13 +38,10 @@ DEPTH_COLORS = cv2.COLORMAP_TURBO
 ERROR_COLORS = cv2.COLORMAP_INFERNO
 FIRST_COLOR = 32  # of 256: skips the darkest colors, which look like INVALID_COLOR
 INVALID_COLOR = (56, 56, 56)
-INK, FAINT_INK, PAPER = (30, 30, 34), (120, 120, 128), (255, 255, 255)
 
 PANEL_MAX_ERROR = 0.5  # fixed, so that the error maps of two panels can be compared
 MIN_TILE_WIDTH, MIN_TILE_HEIGHT = 320, 160  # px
 MARGIN, GAP = 14, 10  # px
-FONT, FONT_SCALE, LINE_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 22
-MAX_CAPTION_LINES = 6
 MAX_STRETCH = 5.0  # a prediction farther than this many times the ground truth is cut off
 SPARSE_SHARE = 0.4  # ground truth with fewer valid pixels is drawn with thicker points
 
@@ -81,7 +86,7 @@ def panel(
     that holds both. AbsRel is over every measured pixel, without crop or depth cap.
     """
     gt = np.asarray(gt_depth, dtype=np.float64)
-    pred = _resize_to(np.asarray(pred_depth, dtype=np.float64), gt.shape)
+    pred = resize_depth(np.asarray(pred_depth, dtype=np.float64), gt.shape)
     valid = np.isfinite(gt) & (gt > 0)
     compared = np.isfinite(pred) & (valid if valid.any() else True)
     vmin, vmax = _shared_range(gt, valid, pred, compared)
@@ -94,19 +99,19 @@ def panel(
         "relative error",
     ]
     bars = [
-        _text_strip([_score_text(pred, gt, valid)], tile_width),
+        text_strip([_score_text(pred, gt, valid)], tile_width),
         draw_color_bar(2 * tile_width + GAP, vmin, vmax, DEPTH_COLORS, " m"),
         draw_color_bar(tile_width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
     ]
     rows = [
-        _side_by_side([_text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
+        _side_by_side([text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
         _side_by_side(tiles),
         _side_by_side(bars),
     ]
     width = rows[0].shape[1]
     if title:
-        rows.insert(0, _text_strip(wrap_text(title, width, max_lines=2), width))
-    rows.append(_text_strip(wrap_text(caption, width) or ["(no caption)"], width))
+        rows.insert(0, text_strip(wrap_text(title, width, max_lines=2), width))
+    rows.append(text_strip(wrap_text(caption, width) or ["(no caption)"], width))
     return _with_margin(np.vstack(rows))
 
 
@@ -155,44 +160,16 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
 
 def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:
     """Draw a horizontal color bar with a labeled tick at every round value. [44, width, 3]."""
-    bar = _blank(44, width)
+    bar = blank(44, width)
     ramp = np.broadcast_to(np.linspace(0.0, 1.0, width), (12, width))
     bar[8:20] = _colorize(ramp, np.ones(ramp.shape, dtype=bool), colormap)
     for tick in nice_ticks(vmin, vmax, max_count=width // 60):
         x = round((tick - vmin) / (vmax - vmin) * (width - 1))
         bar[20:25, x] = FAINT_INK
         label = f"{tick:g}{unit}"
-        left = min(max(x - _text_width(label) // 2, 0), width - _text_width(label))
-        _put_text(bar, label, left, 40, FAINT_INK)
+        left = min(max(x - text_width(label) // 2, 0), width - text_width(label))
+        put_text(bar, label, left, 40, FAINT_INK)
     return bar
-
-
-def wrap_text(text: str, width: int, max_lines: int = MAX_CAPTION_LINES) -> list[str]:
-    """Break text into lines of at most `width` px; what is beyond `max_lines` becomes "...".
-
-    OpenCV's font has printable ASCII only: every other character becomes "?".
-    """
-    lines: list[str] = []
-    for word in "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split())).split():
-        if lines and _text_width(f"{lines[-1]} {word}") <= width:
-            lines[-1] = f"{lines[-1]} {word}"
-        else:
-            lines.extend(_break_word(word, width))
-    if len(lines) <= max_lines:
-        return lines
-    last = lines[max_lines - 1]
-    while last and _text_width(f"{last} ...") > width:
-        last = last[:-1]
-    return [*lines[: max_lines - 1], f"{last} ..."]
-
-
-def _break_word(word: str, width: int) -> list[str]:
-    pieces = [""]
-    for character in word:
-        if pieces[-1] and _text_width(pieces[-1] + character) > width:
-            pieces.append("")
-        pieces[-1] += character
-    return pieces
 
 
 def _shared_range(
@@ -209,14 +186,32 @@ def _draw_tiles(
     image: Rgb, gt: FloatMap, pred: FloatMap, valid: BoolMap, vmin: float, vmax: float
 ) -> list[Rgb]:
     size = tile_size(*image.shape[:2])
-    gt_points, gt_drawn = _thicken(gt, valid, size)
-    error_points, error_drawn = _thicken(relative_error(pred, gt, valid), valid, size)
     return [
-        _fit(image, size, cv2.INTER_CUBIC),
-        _fit(depth_to_color(gt_points, vmin, vmax, gt_drawn), size),
-        _fit(depth_to_color(pred, vmin, vmax), size),
-        _fit(_colorize(error_points / PANEL_MAX_ERROR, error_drawn, ERROR_COLORS), size),
+        picture_tile(image, size),
+        depth_tile(gt, vmin, vmax, size, valid),
+        depth_tile(pred, vmin, vmax, size),
+        error_tile(pred, gt, valid, size),
     ]
+
+
+def picture_tile(image: Rgb, size: tuple[int, int]) -> Rgb:
+    """The image [H, W, 3] as large as a tile of (width, height)."""
+    return _fit(image, size, cv2.INTER_CUBIC)
+
+
+def depth_tile(
+    depth: FloatMap, vmin: float, vmax: float, size: tuple[int, int], valid: BoolMap | None = None
+) -> Rgb:
+    """`depth_to_color` as large as a tile of (width, height); sparse pixels are drawn thicker."""
+    if valid is not None:
+        depth, valid = _thicken(depth, valid, size)
+    return _fit(depth_to_color(depth, vmin, vmax, valid), size)
+
+
+def error_tile(pred: FloatMap, gt: FloatMap, valid: BoolMap, size: tuple[int, int]) -> Rgb:
+    """`relative_error` in colors, black for none, as large as a tile of (width, height)."""
+    error, drawn = _thicken(relative_error(pred, gt, valid), valid, size)
+    return _fit(_colorize(error / PANEL_MAX_ERROR, drawn, ERROR_COLORS), size)
 
 
 def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
@@ -255,7 +250,8 @@ def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[F
     return nearest[labels], distance <= radius
 
 
-def _resize_to(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+def resize_depth(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+    """The map [h, w] in another shape, bilinear."""
     if depth.shape == shape:
         return depth
     return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
@@ -266,12 +262,8 @@ def _fit(image: Rgb, size: tuple[int, int], enlarge: int = cv2.INTER_NEAREST) ->
     return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
 
 
-def _blank(height: int, width: int) -> Rgb:
-    return np.full((height, width, 3), PAPER, dtype=np.uint8)
-
-
 def _pad(image: Rgb, height: int, width: int) -> Rgb:
-    padded = _blank(height, width)
+    padded = blank(height, width)
     padded[: image.shape[0], : image.shape[1]] = image
     return padded
 
@@ -283,21 +275,6 @@ def _side_by_side(images: Sequence[Rgb]) -> Rgb:
 
 
 def _with_margin(image: Rgb) -> Rgb:
-    framed = _blank(image.shape[0] + 2 * MARGIN, image.shape[1] + 2 * MARGIN)
+    framed = blank(image.shape[0] + 2 * MARGIN, image.shape[1] + 2 * MARGIN)
     framed[MARGIN:-MARGIN, MARGIN:-MARGIN] = image
     return framed
-
-
-def _text_strip(lines: Sequence[str], width: int, color: tuple[int, int, int] = INK) -> Rgb:
-    strip = _blank(LINE_HEIGHT * len(lines) + 4, width)
-    for number, line in enumerate(lines):
-        _put_text(strip, line, 0, LINE_HEIGHT * number + 17, color)
-    return strip
-
-
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
-
-
-def _put_text(image: Rgb, text: str, x: int, baseline: int, color: tuple[int, int, int]) -> None:
-    cv2.putText(image, text, (x, baseline), FONT, FONT_SCALE, color, 1, cv2.LINE_AA)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from common.data.scenes import MINIATURE_PREFIX
 from common.errors import UserError
 from scripts.demo_renderer.captions import FULL_ROOMS, MINIATURE_ROOMS, choose_things, write_caption
 from scripts.demo_renderer.rooms import (
@@ -133,7 +134,7 @@ def _write_entry(
     root: Path, split: str, room: DemoRoom, jpeg: bytes, scale: Scale, caption: str
 ) -> RoomEntry:
     scene = f"{room.kind.replace(' ', '_')}_{room.index:04d}"
-    folder = f"{split}/{scene if scale == 'full' else f'dollhouse_{scene}'}"
+    folder = f"{split}/{'' if scale == 'full' else MINIATURE_PREFIX}{scene}"
     image, depth = f"{folder}/rgb_00000.jpg", f"{folder}/sync_depth_00000.png"
     write_bytes(root / image, jpeg)
     write_png(root / depth, room.quarter_mm * (MINIATURE_DIVISOR if scale == "full" else 1))
