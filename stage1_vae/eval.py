@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate
+from common.programs.text_prior import TextPrior
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
@@ -20,6 +21,16 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
     assert batch.text_feature is not None
     eps = batch.text_feature.new_zeros(len(batch), model.config.latent_dim)
     return model(batch.text_feature, eps, batch.size).depth
+
+
+def text_prior(model: nn.Module) -> TextPrior:
+    """Scenes of the caption's Gaussian: z = mean + eps * std, one latent for the whole image."""
+    config = model.config
+    return TextPrior(
+        config.text_dim,
+        lambda size: (config.latent_dim,),
+        lambda text_feature, eps, size: model(text_feature, eps, size).depth,
+    )
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth import train, train_joint
 from stage3_depth.config import JointStageConfig, Stage3Config
-from stage3_depth.eval import predict, predict_joint
+from stage3_depth.eval import joint_text_prior, predict, predict_joint
 from stage3_depth.joint_model import JointDepth, load_joint
 from stage3_depth.model import LanguageDepth, load_language_depth
 from stage3_depth.train import SHAPE
@@ -77,6 +77,7 @@ JOINT = Stage(
     step_fn=train_joint.step_fn,
     totals_fn=train_joint.totals_fn,
     predict=predict_joint,
+    text_prior=joint_text_prior,
     parameters=lambda model, config: parameter_groups(model, model.encoder, config.model.encoder),
     start=train_joint.start,
     earlier=EarlierStage(

@@ -15,6 +15,7 @@ from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
+from common.programs.text_prior import TextPrior
 from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
 
 
@@ -103,6 +104,8 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
+    text_prior: network -> what it makes of words alone, a `UserError` where this one has nothing of
+    the kind; None: no network of this stage has.
     valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
@@ -130,6 +133,7 @@ class Stage:
     optimizer: Callable[..., torch.optim.Optimizer] = adam
     has_branches: bool = False
     valid: ValidMask = silog_valid
+    text_prior: Callable[[Any], TextPrior] | None = None
 
     @property
     def train_program(self) -> Path:
