@@ -1,4 +1,4 @@
-"""Depth from words alone: the scenes of a caption's distribution, as functions of words and seed."""
+"""Depth from words alone: scenes of a caption's distribution, as functions of words and seed."""
 
 from dataclasses import replace
 

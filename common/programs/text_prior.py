@@ -1,7 +1,7 @@
 """Depth from words alone: scenes drawn from the distribution that a caption describes.
 
-    prior = stage.text_prior(model)
-    depth = sample_depths(prior, text_feature, (96, 128), seeds=[(0, n) for n in range(64)])
+prior = stage.text_prior(model)
+depth = sample_depths(prior, text_feature, (96, 128), seeds=[(0, n) for n in range(64)])
 """
 
 from collections.abc import Callable, Sequence
