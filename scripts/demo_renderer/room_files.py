@@ -23,13 +23,13 @@ from scripts.demo_renderer.captions import FULL_ROOMS, MINIATURE_ROOMS, choose_t
 from scripts.demo_renderer.pieces import Rng
 from scripts.demo_renderer.rooms import (
     MAX_ASPECT,
-    MINIATURE_DIVISOR,
     SPLITS,
     DemoRoom,
     draw_room,
     nyu_focal_px,
     scene_rng,
 )
+from scripts.demo_renderer.scale_pairs import MINIATURE_DIVISOR
 from scripts.demo_renderer.writer import (
     encode_jpeg,
     map_processes,
