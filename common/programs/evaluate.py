@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,14 +220,19 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         check_output(path)
 
 
-def _overrides(arguments: argparse.Namespace) -> list[str]:
-    for override in arguments.overrides:
+def check_changeable(overrides: Sequence[str]) -> None:
+    """Raise a `UserError` for a `key=value` that a checkpoint fixes."""
+    for override in overrides:
         if not override.startswith(("data.", "text.", "eval.", "output_root=", "hub_timeout=")):
             raise UserError(
                 f"command line: {override} cannot be changed here: the checkpoint fixes it; "
                 "data.*, text.*, eval.*, output_root and hub_timeout can"
             )
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
     overrides = list(arguments.overrides)
+    check_changeable(overrides)
     if arguments.protocol:
         overrides.append(f"eval.protocol={arguments.protocol}")
     if arguments.flip:
