@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,8 @@ class EvalResult:
     those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
     scored, images without any scored pixel included. per_image: one row for each scored image, in
     the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
-    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
+    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored);
+    where all captions are evaluated also `num_captions` and `caption_spread` (`all_captions.py`).
     failures: what could not be read, scored or handed on; the numbers above are those of the other
     images.
     """
@@ -59,6 +61,14 @@ class EvalResult:
         """Share of the measured ground truth that is scored."""
         return self.gt_use.share
 
+    @property
+    def caption_spread(self) -> dict[str, float] | None:
+        """Mean and largest of the images; None: of each image one caption is evaluated."""
+        spreads = [row["caption_spread"] for row in self.per_image if "caption_spread" in row]
+        if not spreads:
+            return None
+        return {"mean": math.fsum(spreads) / len(spreads), "largest": max(spreads)}
+
 
 def describe_failures(result: EvalResult) -> str:
     """What failed, in one line. The result has failures."""
@@ -73,7 +83,9 @@ def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
     Where images failed, `complete` is false and `failed` names them; else neither key is there.
     """
     counts = {key: getattr(result, key) for key in SUMMARY_KEYS}
-    content = {**labels, **counts, "metrics": dict(result.metrics)}
+    spread = result.caption_spread
+    words = {} if spread is None else {"caption_spread": spread}
+    content = {**labels, **counts, **words, "metrics": dict(result.metrics)}
     if not result.failures:
         return content
     failed = [{"image": f.image, "reason": str(f.error)} for f in result.failures]

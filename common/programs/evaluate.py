@@ -144,8 +144,8 @@ class Checkpoint:
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
-        """What a result file says beside the numbers; a control of the words is never silent."""
-        control = config.text.control
+        """What a result file says beside the numbers; other words than usual are never silent."""
+        control, captions = config.text.control, config.eval.captions
         return {
             "checkpoint": str(self.path),
             "recipe": self.stage.recipe,
@@ -153,6 +153,7 @@ class Checkpoint:
             "data": str(config.data.root),
             "split": split,
             **({} if control == "caption" else {"control": control}),
+            **({} if captions == "first" else {"captions": captions}),
         }
 
 
@@ -260,6 +261,11 @@ def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Name
         rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
         content["micro"] = result.micro
     print(format_table(rows))
+    if (spread := result.caption_spread) is not None:
+        print(
+            "all captions: the geometric mean of the predictions is scored; largest to smallest "
+            f"median depth of an image: mean {spread['mean']:.3f}, at most {spread['largest']:.3f}"
+        )
     if arguments.json:
         write_json(Path(arguments.json), content)
     if arguments.csv:

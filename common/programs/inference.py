@@ -59,7 +59,8 @@ def evaluate_dataset(
 def scoring_rule(dataset: DepthDataset, config: EvalConfig, max_depth: float) -> ScoringRule:
     """How predictions for the data set are scored. max_depth: meters."""
     is_cropped = dataset.data_set.crop_size is not None
-    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped)
+    all_captions = config.reads_all_captions
+    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped, all_captions)
 
 
 def draw_prediction_panels(
