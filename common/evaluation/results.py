@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,11 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
         entry = result_dict(result) if isinstance(result, EvalResult) else result
         metrics = [f"{entry['metrics'][key]:.4f}" for key in METRIC_NAMES]
         lines.append([name, *metrics, *(_cell(entry.get(key)) for key in SUMMARY_KEYS)])
+    return align_table(lines)
+
+
+def align_table(lines: Sequence[list[str]]) -> str:
+    """Cells below each other: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_join(line, widths) for line in lines)
 
@@ -128,9 +133,13 @@ def write_csv(path: Path, result: EvalResult) -> None:
     names = list(result.per_image[0])
     scored = {row["image_path"] for row in result.per_image}
     failed = [f.image for f in result.failures if f.image not in scored]
+    write_rows(path, names, [*result.per_image, *({"image_path": image} for image in failed)])
+
+
+def write_rows(path: Path, names: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write a CSV file with a column for each of `names`, whole or not at all."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(result.per_image)
-    writer.writerows({"image_path": image} for image in failed)
+    writer.writerows(rows)
     write_text(path, table.getvalue())

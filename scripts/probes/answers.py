@@ -1,19 +1,25 @@
 """One picture, many sentences: the depth that a network answers with each, and its score."""
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.batch import Batch, collate_eval
+from common.data.batch import Batch, Failure, Item, collate_eval
 from common.data.dataset import DepthDataset
+from common.errors import UserError
+from common.evaluation.metrics import sanitize
+from common.evaluation.protocols import find_protocol, valid_mask
 from common.evaluation.scoring import predict_batch, score_batch
 from common.networks.swin import SwinEncoder
 from common.networks.timm_encoder import TimmEncoder
 from common.programs.inference import scoring_rule
+from common.progress import progress_bar
 from llm_mde.vision_encoder import VisionEncoder
 from scripts.probes.trained import TrainedNetwork
 
@@ -24,56 +30,111 @@ IMAGE_ENCODERS = (SwinEncoder, TimmEncoder, VisionEncoder)
 class Reply:
     """What the network says of one picture with one sentence.
 
-    row: as eval.py's CSV has it, with `pred_median` and `gt_median` (meters, scored pixels). depth:
-    [H, W] in meters, as the network gives it.
+    row: as in the CSV file of eval.py, `pred_median` and `gt_median` included. depth: [H, W] in
+    meters, within what is scored (1e-3 m to data.max_depth), in the network's size.
     """
 
     sentence: str
     row: dict[str, Any]
-    depth: Tensor
+    depth: np.ndarray
+
+    @property
+    def median(self) -> float:
+        """Of the prediction over the scored pixels, meters."""
+        return self.row["pred_median"]
 
 
-class Interviewer:
-    """Asks a network about the pictures of a data set."""
+class Interview:
+    """Asks a network about pictures of a data set; what cannot be read or scored is kept apart."""
 
     def __init__(self, network: TrainedNetwork, dataset: DepthDataset) -> None:
         self.network, self.dataset = network, dataset
         config = network.config
         self.rule = scoring_rule(dataset, config.eval, config.data.max_depth)
-        self.index_of = {key: index for index, key in enumerate(dataset.samples.keys)}
+        self.failures: list[Failure] = []
+        self._index_of = {key: index for index, key in enumerate(dataset.samples.keys)}
 
-    def ask(self, key: str, sentences: Sequence[str], features: Tensor | None) -> list[Reply]:
-        """The answers about one picture; features: [K, D], of the K sentences."""
-        item = self.dataset[self.index_of[key]]
+    @property
+    def keys(self) -> list[str]:
+        """Of the pictures, `eval.max_images` at most."""
+        return list(self._index_of)[: self.network.config.eval.max_images]
+
+    def find(self, name: str) -> str:
+        """The key of a picture of the split; a `UserError` names the nearest ones."""
+        key = name.lstrip("/")
+        if key in self._index_of:
+            return key
+        near = difflib.get_close_matches(key, self._index_of, n=3, cutoff=0)
+        raise UserError(
+            f"--image {name}: this split has no such image; it is named as in the list, such as "
+            f"{' or '.join(near)}"
+        )
+
+    def item(self, key: str) -> Item:
+        """A picture as the network is given it, without other words than its own."""
+        item = self.dataset[self._index_of[key]]
+        return replace(item, other_captions=(), other_features=None)
+
+    def ask_all(
+        self, sentences_of: Mapping[str, Sequence[str]], keep: bool = True
+    ) -> Iterator[tuple[str, list[Reply]]]:
+        """Image key -> its sentences; gives each key with its replies, in the order of both.
+
+        keep: see `TrainedNetwork.encode`.
+        """
+        distinct = list(dict.fromkeys(text for texts in sentences_of.values() for text in texts))
+        self.network.check_words(distinct, self.dataset.largest_size)
+        features = self.network.encode(distinct, keep)  # [M, D]
+        rows = {text: row for row, text in enumerate(distinct)}
+        with progress_bar("ask", len(sentences_of), unit="image", stays=False) as bar:
+            for key, texts in sentences_of.items():
+                own = None if features is None else features[[rows[text] for text in texts]]
+                try:
+                    replies = self._ask(key, texts, own)
+                except UserError as error:
+                    self.failures.append(Failure(key, error))
+                else:
+                    yield key, replies
+                bar.update()
+
+    def _ask(self, key: str, sentences: Sequence[str], features: Tensor | None) -> list[Reply]:
+        item = self.item(key)
         asked = [
             replace(item, caption=text, text_feature=None if features is None else features[n])
             for n, text in enumerate(sentences)
         ]
-        size, answers = self.network.config.eval.batch_size, []
-        for first in range(0, len(asked), size):
-            answers += self._ask_batch(collate_eval(asked[first : first + size]))
-        return answers
+        size = self.network.config.eval.batch_size
+        parts = (asked[first : first + size] for first in range(0, len(asked), size))
+        return [reply for part in parts for reply in self._ask_batch(collate_eval(part))]
 
     def _ask_batch(self, batch: Batch) -> list[Reply]:
-        depth = self._predict(batch)  # [B, 1, H, W]
+        depth = predict_batch(self._predict, batch, self.rule.flip)  # [B, 1, H, W]
         rows, failures = score_batch(depth, batch, self.rule)
         for failure in failures[:1]:
             raise failure.error
-        return [
-            Reply(text, row, pred[0])
-            for text, row, pred in zip(batch.caption, rows, depth, strict=True)
-        ]
+        if not rows[0]["num_pixels"]:
+            raise UserError(f"{batch.key[0]}: no pixel of its ground truth can be scored")
+        clean = sanitize(depth[:, 0], self.rule.max_depth)[0]
+        medians = self._medians(clean, batch)
+        zipped = zip(batch.caption, rows, clean.numpy(), medians, strict=True)
+        return [Reply(text, {**row, **more}, pred) for text, row, pred, more in zipped]
+
+    def _medians(self, depth: Tensor, batch: Batch) -> list[dict[str, float]]:
+        protocol = find_protocol(self.rule.protocol, self.rule.is_cropped)
+        medians = []
+        for pred, gt_depth, name in zip(depth, batch.gt_depth, batch.key, strict=True):
+            pred, gt = protocol.align(pred, gt_depth[0], name)
+            valid = valid_mask(gt, protocol, self.rule.max_depth)
+            both = {"pred_median": pred[valid].median(), "gt_median": gt[valid].median()}
+            medians.append({name: value.item() for name, value in both.items()})
+        return medians
 
     @torch.no_grad()
     def _predict(self, batch: Batch) -> Tensor:
         network = self.network
-
-        def predict(part: Batch) -> Tensor:
-            with picture_seen_once(network.model):
-                sent = part.to(network.processes.device)
-                return network.stage.predict(network.model, sent).float().cpu()
-
-        return predict_batch(predict, batch, self.rule.flip)
+        with picture_seen_once(network.model):
+            sent = batch.to(network.processes.device)
+            return network.stage.predict(network.model, sent).float().cpu()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from common.data.kept_data import KeptData
 from common.data.samples import SplitName
 from common.errors import UserError
 from common.language.captions import Captions
-from common.language.feature_files import FeatureStore
+from common.language.feature_store import FeatureStore
 from common.language.features import FeaturePlace, encode_once
 from common.language.language import Language, Needs
 from common.language.provenance import describe_provenance
