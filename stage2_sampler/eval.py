@@ -13,22 +13,11 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate
-from common.programs.text_prior import TextPrior
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters of the scene the image picks."""
     return model(batch.image, batch.text_feature, batch.image_feature).depth
-
-
-def text_prior(model: nn.Module) -> TextPrior:
-    """Stage 1's, whose text-VAE is in here, frozen; the image is not asked."""
-    config = model.vae.config
-    return TextPrior(
-        config.text_dim,
-        lambda size: (config.latent_dim,),
-        lambda text_feature, eps, size: model.vae(text_feature, eps, size).depth,
-    )
 
 
 def main() -> None:

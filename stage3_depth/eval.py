@@ -11,10 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from torch import Tensor, nn
 
 from common.data.batch import Batch
-from common.errors import UserError, run_program
-from common.networks.layers import padded_size
+from common.errors import run_program
 from common.programs.evaluate import evaluate
-from common.programs.text_prior import TextPrior
+from common.runtime.randomness import DrawRandom
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
@@ -27,24 +26,16 @@ def predict_joint(model: nn.Module, batch: Batch) -> Tensor:
     return model(batch.image, batch.text_feature).depth
 
 
-def joint_text_prior(model: nn.Module) -> TextPrior:
-    """The joint network's text step: noise of its own in every cell of the grid at stride 16."""
-    config = model.config
-    if config.skips == "kept":
-        raise UserError(
-            "model.skips=kept: the text step of this network reads the picture too, so there is no "
-            "depth from words alone"
-        )
+def predict_words(model: nn.Module, batch: Batch) -> Tensor:
+    """Depth [B, 1, H, W] in meters of the joint network's text step, its mean scene: eps = 0."""
+    eps = batch.image.new_zeros(len(batch), *model.noise_shape(batch.size))
+    return model(batch.image, batch.text_feature, eps).depth
 
-    def noise_shape(size: tuple[int, int]) -> tuple[int, ...]:
-        height, width = padded_size(size)
-        return config.code_channels, height // 16, width // 16
 
-    def decode(text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> Tensor:
-        blank = text_feature.new_zeros(len(text_feature), 3, *size)  # only its size is read
-        return model(blank, text_feature, eps).depth
-
-    return TextPrior(config.text_dim, noise_shape, decode)
+def sample_words(model: nn.Module, batch: Batch, rng: DrawRandom) -> Tensor:
+    """The same of a scene drawn from the words' distribution, as in training."""
+    eps = rng.normal(*model.noise_shape(batch.size), device=batch.image.device)
+    return model(batch.image, batch.text_feature, eps).depth
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from common.data.batch import Batch, Failure, Item, collate_eval
 from common.data.dataset import DepthDataset
 from common.errors import UserError
 from common.evaluation.metrics import sanitize
-from common.evaluation.protocols import find_protocol, valid_mask
 from common.evaluation.scoring import predict_batch, score_batch
 from common.networks.swin import SwinEncoder
 from common.networks.timm_encoder import TimmEncoder
@@ -50,7 +49,7 @@ class Interview:
     def __init__(self, network: TrainedNetwork, dataset: DepthDataset) -> None:
         self.network, self.dataset = network, dataset
         config = network.config
-        self.rule = scoring_rule(dataset, config.eval, config.data.max_depth)
+        self.rule = scoring_rule(dataset, config.eval, config.data.max_depth, with_medians=True)
         self.failures: list[Failure] = []
         self._index_of = {key: index for index, key in enumerate(dataset.samples.keys)}
 
@@ -112,22 +111,10 @@ class Interview:
         rows, failures = score_batch(depth, batch, self.rule)
         for failure in failures[:1]:
             raise failure.error
-        if not rows[0]["num_pixels"]:
+        if rows[0]["num_pixels"] == 0:
             raise UserError(f"{batch.key[0]}: no pixel of its ground truth can be scored")
         clean = sanitize(depth[:, 0], self.rule.max_depth)[0]
-        medians = self._medians(clean, batch)
-        zipped = zip(batch.caption, rows, clean.numpy(), medians, strict=True)
-        return [Reply(text, {**row, **more}, pred) for text, row, pred, more in zipped]
-
-    def _medians(self, depth: Tensor, batch: Batch) -> list[dict[str, float]]:
-        protocol = find_protocol(self.rule.protocol, self.rule.is_cropped)
-        medians = []
-        for pred, gt_depth, name in zip(depth, batch.gt_depth, batch.key, strict=True):
-            pred, gt = protocol.align(pred, gt_depth[0], name)
-            valid = valid_mask(gt, protocol, self.rule.max_depth)
-            both = {"pred_median": pred[valid].median(), "gt_median": gt[valid].median()}
-            medians.append({name: value.item() for name, value in both.items()})
-        return medians
+        return list(map(Reply, batch.caption, rows, clean.numpy()))
 
     @torch.no_grad()
     def _predict(self, batch: Batch) -> Tensor:

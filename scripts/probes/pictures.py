@@ -74,7 +74,7 @@ def draw_samples(sentences: Sequence[str], samples: Sequence[FloatMap], num_show
     values = np.concatenate([maps.ravel() for maps in (*means, *shown)])
     low, high = depth_range(values, np.isfinite(values))
     medians = [np.median(scenes, axis=(1, 2)) for scenes in samples]
-    axis = depth_range(np.concatenate(medians), np.isfinite(np.concatenate(medians)))
+    axis = _axis(np.concatenate(medians))
     rows = []
     for sentence, mean, scenes, own in zip(sentences, means, shown, medians, strict=True):
         tiles = [fit(depth_to_color(depth, low, high), size) for depth in (mean, *scenes)]
@@ -107,6 +107,12 @@ def draw_histogram(values: np.ndarray, ends: tuple[float, float], size: tuple[in
         left = min(max(x - text_width(label) // 2, 0), width - text_width(label))
         put_text(picture, label, left, height - 5, FAINT_INK)
     return picture
+
+
+def _axis(values: np.ndarray) -> tuple[float, float]:
+    """Around all values, never empty."""
+    margin = 0.04 * (values.max() - values.min()) + 0.01 * abs(values.max()) + 1e-3
+    return float(max(values.min() - margin, 0.0)), float(values.max() + margin)
 
 
 def _tile_size(height: int, width: int) -> tuple[int, int]:

@@ -4,43 +4,47 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
+import stage1_vae.eval
+from common.data.batch import Batch
 from common.errors import UserError
 from common.evaluation.results import align_table
-from common.programs.text_prior import sample_depths
+from common.programs.stage import WordsAlone
 from common.runtime.checkpoints import checkpoint_in
+from common.runtime.randomness import DrawRandom
 from scripts.probes.findings import cells
 from scripts.probes.trained import TrainedNetwork, open_network, tell
+from stage2_sampler.model import SampledVAE
 
 HEADER = "sentence|mean m|5 %|50 %|95 %|95 % / 5 %"
 QUANTILES = (5, 50, 95)
 NUM_BINS = 20
+_AT_A_TIME = 16  # scenes
 
 
 def network_of_words(network: TrainedNetwork) -> TrainedNetwork:
     """The network itself, or that of the earlier stage it started from, which words alone drive.
 
     The staged recipe's stage 3 decodes words together with the picture; what the words alone say
-    stands in stage 2, where stage 1's text-VAE is.
+    stands in stage 2, which holds stage 1's text-VAE.
     """
     if not network.reads_words:
         raise UserError(f"{network.path} reads no words; name a run that does")
-    if network.stage.text_prior is not None:
+    if words_alone(network) is not None:
         return network
-    earlier = network.stage.earlier
-    if earlier is None:
+    earlier, config = network.stage.earlier, network.config
+    if earlier is None or not earlier.is_needed(config):
         raise UserError(
             f"{network.path} ({network.stage.recipe}) has no distribution of scenes: its words are "
             "read together with the picture; name a run of stage 1, stage 2 or recipe joint"
         )
-    config, run = network.config, network.path.parent.parent
-    named = [earlier.place(config)] if earlier.place(config) else []
-    places = [
-        *named,
-        run.parent / earlier.name,
-        *(config.output_root / name / earlier.name for name in earlier.experiments(config) if name),
-    ]
-    path = next(filter(None, (checkpoint_in(place) for place in places if place)), None)
+    run, named = network.path.parent.parent, earlier.place(config)
+    experiments = [name for name in earlier.experiments(config) if name]
+    places = [run.parent / earlier.name]
+    places += [named] if named else [config.output_root / e / earlier.name for e in experiments]
+    path = next(filter(None, map(checkpoint_in, places)), None)
     if path is None:
         raise UserError(
             f"{network.path} reads words together with the picture, and the {earlier.name} it "
@@ -52,6 +56,15 @@ def network_of_words(network: TrainedNetwork) -> TrainedNetwork:
     return open_network(path, overrides, network.processes)
 
 
+def words_alone(network: TrainedNetwork) -> tuple[nn.Module, WordsAlone] | None:
+    """The part of a network that words alone drive, and how; None: it has none."""
+    if isinstance(network.model, SampledVAE):  # stage 2 holds stage 1's network
+        return network.model.vae, WordsAlone(stage1_vae.eval.predict, stage1_vae.eval.sample)
+    alone = network.stage.words_alone
+    return None if alone is None else (network.model, alone)
+
+
+@torch.no_grad()
 def sample_scenes(
     network: TrainedNetwork, sentences: Sequence[str], count: int, seed: int
 ) -> list[np.ndarray]:
@@ -59,16 +72,30 @@ def sample_scenes(
 
     Scene n of every sentence has the same noise, so that rows differ by the words alone.
     """
-    assert network.stage.text_prior is not None
-    prior = network.stage.text_prior(network.model)
-    features = network.encode(sentences, keep=False)
-    assert features is not None
-    seeds = [(seed, number) for number in range(count)]
-    size = network.config.data.size
-    device = network.processes.device
-    return [
-        sample_depths(prior, feature.to(device), size, seeds)[:, 0].numpy() for feature in features
-    ]
+    found, features = words_alone(network), network.encode(sentences, keep=False)
+    assert found is not None and features is not None
+    model, alone = found
+    parts = [range(first, min(first + _AT_A_TIME, count)) for first in range(0, count, _AT_A_TIME)]
+    samples = []
+    for feature in features:
+        batches = [(_batch(network, feature, len(part)), part) for part in parts]
+        depths = [alone.sample(model, batch, DrawRandom(seed, part, 0)) for batch, part in batches]
+        samples.append(torch.cat(depths)[:, 0].float().cpu().numpy())
+    return samples
+
+
+def _batch(network: TrainedNetwork, feature: Tensor, count: int) -> Batch:
+    """One sentence's feature [D] for `count` pictures, of which only the size is read."""
+    batch = Batch(
+        image=torch.zeros(count, 3, *network.config.data.size),
+        gt_depth=[None] * count,
+        text_feature=feature.expand(count, -1),
+        image_feature=None,
+        caption=[""] * count,
+        key=[""] * count,
+        position=torch.arange(count),
+    )
+    return batch.to(network.processes.device)
 
 
 def describe_scenes(
