@@ -13,7 +13,7 @@ from conftest import run_script
 from common.language import encoding
 from common.language.captions import captions_sha256, read_captions
 from common.language.encoders import image_encoder, text_encoder
-from common.language.feature_files import FeatureStore
+from common.language.feature_store import FeatureStore
 from common.language.towers import TowerTextEncoder
 
 STEMS = {  # data set and split -> image path without suffix -> caption

@@ -12,7 +12,8 @@ import torch
 
 from common.errors import UserError
 from common.language.captions import captions_sha256, sift_entries
-from common.language.feature_files import FeatureStore, FeatureTable, open_table
+from common.language.feature_files import FeatureTable, open_table
+from common.language.feature_store import FeatureStore
 from common.language.features import Resolve, TextConfig, names_in
 from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.commands import Commands
