@@ -3,7 +3,8 @@
 Give what you have; a step whose input is not there is left out, one that is done is not repeated.
 Everything lands below --root:
 
-  official_splits/test, official_splits/train   from nyu_depth_v2_labeled.mat and splits.mat
+  official_splits/test, official_splits/train   from nyu_depth_v2_labeled.mat and splits.mat,
+                                                with three captions of 1,017 frames and their lists
   sync/                                         BTS's training images, linked, or unpacked if a zip
   nyudepthv2_test_files_with_gt.txt             654 lines    \\
   nyudepthv2_train_files_with_gt.txt            24,231 lines  | checked by count, sha256 and files
@@ -29,6 +30,7 @@ from common.files import check_folder
 from common.runtime.claims import claim_folder
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
+from scripts.preparation.nyu_captions import write_captions_and_lists
 from scripts.preparation.nyu_lists import ListReport, make_list
 from scripts.preparation.nyu_official import FOLDER, write_official_split
 from scripts.preparation.nyu_sync import place_sync
@@ -65,6 +67,8 @@ def main() -> None:
     with claim_folder(arguments.root, "name another --root"):
         failed = _download(arguments)
         _write_official_split(arguments)
+        for line in write_captions_and_lists(arguments.root / FOLDER):
+            print(line)
         _place_sync(arguments)
         _report(arguments.root, _make_lists(arguments.root), failed)
 
