@@ -74,7 +74,7 @@ def panel(
     that holds both. AbsRel is over every measured pixel, without crop or depth cap.
     """
     gt = np.asarray(gt_depth, dtype=np.float64)
-    pred = _resize_to(np.asarray(pred_depth, dtype=np.float64), gt.shape)
+    pred = resize_depth(np.asarray(pred_depth, dtype=np.float64), gt.shape)
     valid = np.isfinite(gt) & (gt > 0)
     compared = np.isfinite(pred) & (valid if valid.any() else True)
     vmin, vmax = _shared_range(gt, valid, pred, compared)
@@ -206,7 +206,7 @@ def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[F
     return nearest[labels], distance <= radius
 
 
-def _resize_to(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+def resize_depth(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
     if depth.shape == shape:
         return depth
     return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
