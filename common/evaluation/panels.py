@@ -1,4 +1,4 @@
-"""Draw depth: color maps, color bars and the comparison panels that runs and reports show.
+"""Draw depth: the comparison panels that runs and reports show; `canvas.py` has what they are of.
 
 Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is opened.
 
@@ -7,50 +7,43 @@ Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is open
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from common.evaluation.canvas import (
+    DEPTH_COLORS,
+    FAINT_INK,
+    GAP,
+    BoolMap,
+    FloatMap,
+    Rgb,
+    colorize,
+    depth_to_color,
+    draw_color_bar,
+    fit,
+    pad,
+    side_by_side,
+    text_strip,
+    with_margin,
+    wrap_text,
+)
 from common.files import whole_file
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Rgb = NDArray[np.uint8]
-FloatMap = NDArray[np.floating[Any]]
-BoolMap = NDArray[np.bool_]
 
-DEPTH_COLORS = cv2.COLORMAP_TURBO
 ERROR_COLORS = cv2.COLORMAP_INFERNO
-FIRST_COLOR = 32  # of 256: skips the darkest colors, which look like INVALID_COLOR
-INVALID_COLOR = (56, 56, 56)
-INK, FAINT_INK, PAPER = (30, 30, 34), (120, 120, 128), (255, 255, 255)
 
 PANEL_MAX_ERROR = 0.5  # fixed, so that the error maps of two panels can be compared
 MIN_TILE_WIDTH, MIN_TILE_HEIGHT = 320, 160  # px
-MARGIN, GAP = 14, 10  # px
-FONT, FONT_SCALE, LINE_HEIGHT = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 22
-MAX_CAPTION_LINES = 6
 MAX_STRETCH = 5.0  # a prediction farther than this many times the ground truth is cut off
 SPARSE_SHARE = 0.4  # ground truth with fewer valid pixels is drawn with thicker points
-
-
-def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | None = None) -> Rgb:
-    """Color a depth map, blue for `vmin` and red for `vmax`.
-
-    depth: [h, w], meters. valid: [h, w], True = draw; non-finite pixels are never drawn.
-    Returns [h, w, 3]; what is not drawn is dark gray.
-    """
-    finite = np.isfinite(depth)
-    drawn = finite if valid is None else finite & valid
-    fraction = (np.where(drawn, depth, vmin) - vmin) / (vmax - vmin)
-    return _colorize(fraction, drawn, DEPTH_COLORS)
 
 
 def relative_error(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> FloatMap:
@@ -81,7 +74,7 @@ def panel(
     that holds both. AbsRel is over every measured pixel, without crop or depth cap.
     """
     gt = np.asarray(gt_depth, dtype=np.float64)
-    pred = _resize_to(np.asarray(pred_depth, dtype=np.float64), gt.shape)
+    pred = resize_depth(np.asarray(pred_depth, dtype=np.float64), gt.shape)
     valid = np.isfinite(gt) & (gt > 0)
     compared = np.isfinite(pred) & (valid if valid.any() else True)
     vmin, vmax = _shared_range(gt, valid, pred, compared)
@@ -94,20 +87,20 @@ def panel(
         "relative error",
     ]
     bars = [
-        _text_strip([_score_text(pred, gt, valid)], tile_width),
+        text_strip([_score_text(pred, gt, valid)], tile_width),
         draw_color_bar(2 * tile_width + GAP, vmin, vmax, DEPTH_COLORS, " m"),
         draw_color_bar(tile_width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
     ]
     rows = [
-        _side_by_side([_text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
-        _side_by_side(tiles),
-        _side_by_side(bars),
+        side_by_side([text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
+        side_by_side(tiles),
+        side_by_side(bars),
     ]
     width = rows[0].shape[1]
     if title:
-        rows.insert(0, _text_strip(wrap_text(title, width, max_lines=2), width))
-    rows.append(_text_strip(wrap_text(caption, width) or ["(no caption)"], width))
-    return _with_margin(np.vstack(rows))
+        rows.insert(0, text_strip(wrap_text(title, width, max_lines=2), width))
+    rows.append(text_strip(wrap_text(caption, width) or ["(no caption)"], width))
+    return with_margin(np.vstack(rows))
 
 
 def stack_panels(panels: Sequence[Rgb]) -> Rgb:
@@ -115,7 +108,7 @@ def stack_panels(panels: Sequence[Rgb]) -> Rgb:
     if not panels:
         raise ValueError("stack_panels needs at least one panel")
     width = max(each.shape[1] for each in panels)
-    return np.vstack([_pad(each, each.shape[0], width) for each in panels])
+    return np.vstack([pad(each, each.shape[0], width) for each in panels])
 
 
 def write_png(path: Path, rgb: Rgb) -> None:
@@ -136,63 +129,10 @@ def depth_range(depth: FloatMap, valid: BoolMap) -> tuple[float, float]:
     return float(low - widening / 2), float(high + widening / 2)
 
 
-def nice_ticks(low: float, high: float, max_count: int) -> list[float]:
-    """Return increasing round numbers inside [low, high], at most `max_count` + 1 of them."""
-    if not high > low:
-        raise ValueError(f"ticks need low < high, got {low} and {high}")
-    raw_step = (high - low) / max_count
-    magnitude = 10.0 ** math.floor(math.log10(raw_step))
-    step = next((m * magnitude for m in (1, 2, 5) if m * magnitude >= raw_step), 10 * magnitude)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
 def tile_size(height: int, width: int) -> tuple[int, int]:
     """Return the (width, height) of a panel's tile: the shape kept, both sides at least minimal."""
     scale = max(MIN_TILE_WIDTH / width, MIN_TILE_HEIGHT / height)
     return round(width * scale), round(height * scale)
-
-
-def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:
-    """Draw a horizontal color bar with a labeled tick at every round value. [44, width, 3]."""
-    bar = _blank(44, width)
-    ramp = np.broadcast_to(np.linspace(0.0, 1.0, width), (12, width))
-    bar[8:20] = _colorize(ramp, np.ones(ramp.shape, dtype=bool), colormap)
-    for tick in nice_ticks(vmin, vmax, max_count=width // 60):
-        x = round((tick - vmin) / (vmax - vmin) * (width - 1))
-        bar[20:25, x] = FAINT_INK
-        label = f"{tick:g}{unit}"
-        left = min(max(x - _text_width(label) // 2, 0), width - _text_width(label))
-        _put_text(bar, label, left, 40, FAINT_INK)
-    return bar
-
-
-def wrap_text(text: str, width: int, max_lines: int = MAX_CAPTION_LINES) -> list[str]:
-    """Break text into lines of at most `width` px; what is beyond `max_lines` becomes "...".
-
-    OpenCV's font has printable ASCII only: every other character becomes "?".
-    """
-    lines: list[str] = []
-    for word in "".join(c if " " <= c <= "~" else "?" for c in " ".join(text.split())).split():
-        if lines and _text_width(f"{lines[-1]} {word}") <= width:
-            lines[-1] = f"{lines[-1]} {word}"
-        else:
-            lines.extend(_break_word(word, width))
-    if len(lines) <= max_lines:
-        return lines
-    last = lines[max_lines - 1]
-    while last and _text_width(f"{last} ...") > width:
-        last = last[:-1]
-    return [*lines[: max_lines - 1], f"{last} ..."]
-
-
-def _break_word(word: str, width: int) -> list[str]:
-    pieces = [""]
-    for character in word:
-        if pieces[-1] and _text_width(pieces[-1] + character) > width:
-            pieces.append("")
-        pieces[-1] += character
-    return pieces
 
 
 def _shared_range(
@@ -209,14 +149,32 @@ def _draw_tiles(
     image: Rgb, gt: FloatMap, pred: FloatMap, valid: BoolMap, vmin: float, vmax: float
 ) -> list[Rgb]:
     size = tile_size(*image.shape[:2])
-    gt_points, gt_drawn = _thicken(gt, valid, size)
-    error_points, error_drawn = _thicken(relative_error(pred, gt, valid), valid, size)
     return [
-        _fit(image, size, cv2.INTER_CUBIC),
-        _fit(depth_to_color(gt_points, vmin, vmax, gt_drawn), size),
-        _fit(depth_to_color(pred, vmin, vmax), size),
-        _fit(_colorize(error_points / PANEL_MAX_ERROR, error_drawn, ERROR_COLORS), size),
+        picture_tile(image, size),
+        depth_tile(gt, vmin, vmax, size, valid),
+        depth_tile(pred, vmin, vmax, size),
+        error_tile(pred, gt, valid, size),
     ]
+
+
+def picture_tile(image: Rgb, size: tuple[int, int]) -> Rgb:
+    """The image [H, W, 3] as large as a tile of (width, height)."""
+    return fit(image, size, cv2.INTER_CUBIC)
+
+
+def depth_tile(
+    depth: FloatMap, vmin: float, vmax: float, size: tuple[int, int], valid: BoolMap | None = None
+) -> Rgb:
+    """`depth_to_color` as large as a tile of (width, height); sparse pixels are drawn thicker."""
+    if valid is not None:
+        depth, valid = _thicken(depth, valid, size)
+    return fit(depth_to_color(depth, vmin, vmax, valid), size)
+
+
+def error_tile(pred: FloatMap, gt: FloatMap, valid: BoolMap, size: tuple[int, int]) -> Rgb:
+    """`relative_error` in colors, black for none, as large as a tile of (width, height)."""
+    error, drawn = _thicken(relative_error(pred, gt, valid), valid, size)
+    return fit(colorize(error / PANEL_MAX_ERROR, drawn, ERROR_COLORS), size)
 
 
 def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
@@ -230,13 +188,6 @@ def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
 
 def _median_text(depth: FloatMap, valid: BoolMap) -> str:
     return f", median {np.median(depth[valid]):.3g} m" if valid.any() else ", none"
-
-
-def _colorize(fraction: FloatMap, valid: BoolMap, colormap: int) -> Rgb:
-    """Map 0..1 to colors, [h, w] -> [h, w, 3]; values outside take the end colors."""
-    index = FIRST_COLOR + np.clip(fraction, 0.0, 1.0) * (255 - FIRST_COLOR)
-    bgr = cv2.applyColorMap(index.round().astype(np.uint8), colormap)
-    return np.where(valid[..., None], bgr[..., ::-1], INVALID_COLOR).astype(np.uint8)
 
 
 def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[FloatMap, BoolMap]:
@@ -255,49 +206,7 @@ def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[F
     return nearest[labels], distance <= radius
 
 
-def _resize_to(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+def resize_depth(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
     if depth.shape == shape:
         return depth
     return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
-
-
-def _fit(image: Rgb, size: tuple[int, int], enlarge: int = cv2.INTER_NEAREST) -> Rgb:
-    interpolation = cv2.INTER_AREA if image.shape[1] > size[0] else enlarge
-    return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
-
-
-def _blank(height: int, width: int) -> Rgb:
-    return np.full((height, width, 3), PAPER, dtype=np.uint8)
-
-
-def _pad(image: Rgb, height: int, width: int) -> Rgb:
-    padded = _blank(height, width)
-    padded[: image.shape[0], : image.shape[1]] = image
-    return padded
-
-
-def _side_by_side(images: Sequence[Rgb]) -> Rgb:
-    height = max(image.shape[0] for image in images)
-    columns = [_pad(image, height, image.shape[1] + GAP) for image in images]
-    return np.hstack(columns)[:, :-GAP]
-
-
-def _with_margin(image: Rgb) -> Rgb:
-    framed = _blank(image.shape[0] + 2 * MARGIN, image.shape[1] + 2 * MARGIN)
-    framed[MARGIN:-MARGIN, MARGIN:-MARGIN] = image
-    return framed
-
-
-def _text_strip(lines: Sequence[str], width: int, color: tuple[int, int, int] = INK) -> Rgb:
-    strip = _blank(LINE_HEIGHT * len(lines) + 4, width)
-    for number, line in enumerate(lines):
-        _put_text(strip, line, 0, LINE_HEIGHT * number + 17, color)
-    return strip
-
-
-def _text_width(text: str) -> int:
-    return cv2.getTextSize(text, FONT, FONT_SCALE, 1)[0][0]
-
-
-def _put_text(image: Rgb, text: str, x: int, baseline: int, color: tuple[int, int, int]) -> None:
-    cv2.putText(image, text, (x, baseline), FONT, FONT_SCALE, color, 1, cv2.LINE_AA)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.batch import Batch, collate_eval
+from common.data.batch import Batch, Item, collate_eval
 from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
 from common.evaluation.results import EvalResult
@@ -31,11 +31,13 @@ def evaluate_dataset(
     max_depth: float,
     processes: Processes,
     on_prediction: OnPrediction | None = None,
+    with_medians: bool = False,
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
     on_prediction: called with each image's key and its prediction [H, W] in meters, as it comes
     from the network: of the size of its input, which for KITTI is the crop of 352x1216.
+    with_medians: the rows also hold the median depths.
     """
     model.eval()
 
@@ -47,7 +49,7 @@ def evaluate_dataset(
         return evaluate_depth(
             predict_batch,
             batches,
-            scoring_rule(dataset, config, max_depth),
+            scoring_rule(dataset, config, max_depth, with_medians),
             num_images=batches.num_images,
             num_skipped=dataset.split.num_without_gt,
             num_missing=dataset.split.num_missing,
@@ -56,11 +58,19 @@ def evaluate_dataset(
         )
 
 
-def scoring_rule(dataset: DepthDataset, config: EvalConfig, max_depth: float) -> ScoringRule:
+def scoring_rule(
+    dataset: DepthDataset, config: EvalConfig, max_depth: float, with_medians: bool = False
+) -> ScoringRule:
     """How predictions for the data set are scored. max_depth: meters."""
     is_cropped = dataset.data_set.crop_size is not None
-    all_captions = config.reads_all_captions
-    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped, all_captions)
+    return ScoringRule(
+        config.protocol,
+        max_depth,
+        config.flip,
+        is_cropped,
+        all_captions=config.reads_all_captions,
+        with_medians=with_medians,
+    )
 
 
 def draw_prediction_panels(
@@ -77,11 +87,17 @@ def draw_prediction_panel(
 ) -> np.ndarray:
     """RGB, ground truth, prediction and error map of one image, with its caption; uint8 RGB."""
     model.eval()
+    item, gt = item_to_draw(dataset, index)
+    batch = collate_eval([item]).to(next(model.parameters()).device)
+    pred = predict(model, batch)[0, 0].float().cpu().numpy()
+    return panel(denormalize(item.image), gt, pred, item.caption, title=title or item.key)
+
+
+def item_to_draw(dataset: DepthDataset, index: int) -> tuple[Item, np.ndarray]:
+    """An item for evaluation, and its ground truth [h, w] in meters, which shows the same view."""
     item = dataset[index]
     assert item.gt_depth is not None
     gt = item.gt_depth[0].numpy()
     if dataset.data_set.crop_size is not None:
         gt = bottom_crop(gt, dataset.data_set.crop_size)  # as its image is
-    batch = collate_eval([item]).to(next(model.parameters()).device)
-    pred = predict(model, batch)[0, 0].float().cpu().numpy()
-    return panel(denormalize(item.image), gt, pred, item.caption, title=title or item.key)
+    return item, gt

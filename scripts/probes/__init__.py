@@ -1,0 +1,1 @@
+"""Questions to a trained network about words: what they say alone, and what other words change."""
