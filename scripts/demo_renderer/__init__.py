@@ -2,7 +2,8 @@
 
 Solids and light:  renderer (rays), shading, textures
 Things:            pieces (of what they are made), furniture, fixtures, finishes
-Rooms:             piece_layout (nothing overlaps), homes, public_rooms, rooms, captions, room_files
+Rooms:             piece_layout (nothing overlaps), homes, public_rooms, rooms, captions, other_words (unseen
+                   sentences, one bit), scale_pairs (twins, what pixels alone can tell), room_files
 Streets:           streets, street_files
 On disk:           writer
 """
