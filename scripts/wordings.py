@@ -33,8 +33,8 @@ from common.text_files import write_json
 from scripts.probes.answers import Interview
 from scripts.probes.caption_spread import ask_captions
 from scripts.probes.false_sentences import ask_sentences
-from scripts.probes.findings import COLUMNS, Finding
 from scripts.probes.one_picture import ask_about
+from scripts.probes.reports import COLUMNS, WordReport
 from scripts.probes.trained import open_network
 from scripts.probes.word_changes import ask_changes
 
@@ -54,17 +54,17 @@ def main() -> None:
             )
         needs_own = bool(arguments.change) or arguments.after_caption
         interview = Interview(network, network.load_data(arguments.split, needs_own))
-        findings = _ask(interview, arguments, outputs)
-    for finding in findings:
-        print(f"\n{finding.table}")
-    content = {**network.labels, "split": arguments.split, **{f.name: f.content for f in findings}}
+        reports = _ask(interview, arguments, outputs)
+    for report in reports:
+        print(f"\n{report.table}")
+    content = {**network.labels, "split": arguments.split, **{f.name: f.content for f in reports}}
     if interview.failures:
         failed = [{"image": f.image, "reason": str(f.error)} for f in interview.failures]
         content = {"complete": False, **content, "failed": failed}
     if "json" in outputs:
         write_json(outputs["json"], content)
     if "csv" in outputs:
-        write_rows(outputs["csv"], COLUMNS, [row for f in findings for row in f.rows])
+        write_rows(outputs["csv"], COLUMNS, [row for f in reports for row in f.rows])
     if interview.failures:
         first = interview.failures[0].error
         raise UserError(f"incomplete, {len(interview.failures)} images are left out: {first}")
@@ -72,24 +72,24 @@ def main() -> None:
 
 def _ask(
     interview: Interview, arguments: argparse.Namespace, outputs: dict[str, Path]
-) -> list[Finding]:
+) -> list[WordReport]:
     root, own = interview.network.config.data.root, interview.dataset.language.captions
-    findings = []
+    reports = []
     if arguments.captions:
         files = [find_file(name, root) for name in arguments.captions]
-        findings.append(ask_captions(interview, files))
+        reports.append(ask_captions(interview, files))
     if arguments.sentences:
         spoken_after: Captions | None = own if arguments.after_caption else None
         file = find_file(arguments.sentences, root)
-        findings.append(ask_sentences(interview, file, spoken_after))
+        reports.append(ask_sentences(interview, file, spoken_after))
     if arguments.change:
-        findings.append(ask_changes(interview, own, arguments.change))
+        reports.append(ask_changes(interview, own, arguments.change))
     if arguments.image:
-        finding, strip = ask_about(interview, arguments.image, arguments.say)
+        report, strip = ask_about(interview, arguments.image, arguments.say)
         write_png(outputs["png"], strip)
         print(f"strip: {outputs['png']}")
-        findings.append(finding)
-    return findings
+        reports.append(report)
+    return reports
 
 
 def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import pytest
 from conftest import TEXT_DIM, Workspace, call, run_script, train
 from text_models import make_bert
 
+import llm_mde.eval
 import llm_mde.train
 
 CAPTIONS = {  # of the tiny test images, in two files
@@ -49,7 +50,7 @@ def runs(workspace, trained, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def files(workspace, tmp_path) -> dict[str, Path]:
     """Caption files of the test images, and true and false sentences."""
-    keys = tested_keys(workspace)
+    keys = keys_of(workspace)
     for name, line_of in CAPTIONS.items():
         lines = [json.dumps(line_of(key)) for key in keys]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
@@ -63,7 +64,8 @@ def files(workspace, tmp_path) -> dict[str, Path]:
     return {path.stem: path for path in tmp_path.glob("*.jsonl")}
 
 
-def tested_keys(workspace: Workspace) -> list[str]:
+def keys_of(workspace: Workspace) -> list[str]:
+    """The test images."""
     lines = (workspace.data / "test.txt").read_text().splitlines()
     return [line.split()[0].lstrip("/") for line in lines]
 
@@ -85,7 +87,7 @@ def ask(tmp_path, *words) -> tuple[dict, list[dict[str, str]], str]:
 def test_every_stage_answers_every_kind_of_question(
     workspace, runs, files, encoder, tmp_path, stage
 ):
-    key, strip = tested_keys(workspace)[1], tmp_path / "strip.png"
+    key, strip = keys_of(workspace)[1], tmp_path / "strip.png"
     words = ["--checkpoint", runs[stage], encoder]
     words += ["--captions", files["short"], files["long"], "--sentences", files["sentences"]]
     words += ["--change", "room", "photo", "--png", strip]
@@ -112,12 +114,10 @@ def test_the_own_caption_gives_the_answer_of_eval(workspace, runs, tmp_path, enc
     """In LLM-MDE, which reads the captions themselves; and the spread is that of these medians."""
     captions = workspace.data / "captions.jsonl"
     other = tmp_path / "other.jsonl"
-    lines = [json.dumps({"image": key, "caption": "A kitchen."}) for key in tested_keys(workspace)]
+    lines = [json.dumps({"image": key, "caption": "A kitchen."}) for key in keys_of(workspace)]
     other.write_text("\n".join(lines))
     run = runs["llm_mde"]
     result, rows, _ = ask(tmp_path, "--checkpoint", run, "--captions", captions, other)
-    import llm_mde.eval
-
     expected = []
     for name in (captions, other):
         out = tmp_path / "eval.csv"
@@ -141,13 +141,13 @@ def test_the_own_caption_gives_the_answer_of_eval(workspace, runs, tmp_path, enc
 def test_sentences_after_the_own_caption(workspace, runs, files, encoder, tmp_path):
     words = ("--checkpoint", runs["stage1"], encoder, "--sentences", files["sentences"])
     _, rows, _ = ask(tmp_path, *words, "--after-caption")
-    key = tested_keys(workspace)[0]
+    key = keys_of(workspace)[0]
     assert rows[0]["caption"] == f"A room, seen from {key}. A table is of a room."
 
 
 def test_an_image_that_cannot_be_read_stops_no_other(workspace, runs, files, encoder, tmp_path):
     data = shutil.copytree(workspace.data, tmp_path / "data")
-    (data / tested_keys(workspace)[0]).write_bytes(b"no picture")
+    (data / keys_of(workspace)[0]).write_bytes(b"no picture")
     words = ["--checkpoint", runs["stage1"], encoder, f"data.root={data}"]
     words += ["--captions", files["long"], "--json", tmp_path / "out.json"]
     outcome = run_script("wordings.py", *words)

@@ -10,14 +10,14 @@ from common.errors import UserError
 from common.evaluation.results import Row, align_table
 from common.language.captions import read_captions
 from scripts.probes.answers import Interview
-from scripts.probes.findings import Finding, answer_row, cells, mean
+from scripts.probes.reports import WordReport, answer_row, cells, mean
 from scripts.probes.wording_stats import describe_spread
 
 ALL = "all"
 HEADER = "captions|images|of each|AbsRel|ratio|largest|std of words|of images|share of words"
 
 
-def ask_captions(interview: Interview, files: Sequence[Path]) -> Finding:
+def ask_captions(interview: Interview, files: Sequence[Path]) -> WordReport:
     """Ask with every caption of the files; spread within each file's, and over all of them."""
     asked = _questions(interview.keys, files)
     rows: list[Row] = []
@@ -30,7 +30,7 @@ def ask_captions(interview: Interview, files: Sequence[Path]) -> Finding:
     content = {kind: _summary(list(own.values())) for kind, own in frames.items() if own}
     if len(files) == 1:
         del content[ALL]
-    return Finding("captions", _table(content), content, rows)
+    return WordReport("captions", _table(content), content, rows)
 
 
 def _questions(keys: Sequence[str], files: Sequence[Path]) -> dict[str, list[tuple[str, str]]]:

@@ -7,7 +7,7 @@ from typing import Any
 from common.errors import UserError
 from common.evaluation.results import Row, align_table
 from scripts.probes.answers import Interview, Reply
-from scripts.probes.findings import Finding, answer_row, cells, mean
+from scripts.probes.reports import WordReport, answer_row, cells, mean
 from scripts.probes.sentence_files import CHANGES, PARAPHRASE, TRUE, SentenceSet, read_sentences
 from scripts.probes.wording_stats import depth_move, scale_move
 
@@ -16,7 +16,7 @@ HEADER = "sentence|images|scale moves|depth moves|x paraphrase|AbsRel true|AbsRe
 
 def ask_sentences(
     interview: Interview, path: Path, own_captions: Mapping[str, str] | None = None
-) -> Finding:
+) -> WordReport:
     """Ask with the true sentences of a file and their changes.
 
     own_captions: image key -> caption, after which every sentence is said; None: it stands alone.
@@ -40,7 +40,7 @@ def ask_sentences(
         relation: {name: _summary(own[name]) for name in CHANGES if name in own}
         for relation, own in moves.items()
     }
-    return Finding("sentences", _table(content), content, rows)
+    return WordReport("sentences", _table(content), content, rows)
 
 
 def _questions(keys: Sequence[str], path: Path) -> dict[str, list[SentenceSet]]:

@@ -9,13 +9,13 @@ from common.evaluation.canvas import Rgb
 from common.evaluation.panels import denormalize
 from common.evaluation.results import align_table
 from scripts.probes.answers import Interview
-from scripts.probes.findings import Finding, answer_row, cells
 from scripts.probes.pictures import draw_strip
+from scripts.probes.reports import WordReport, answer_row, cells
 
 HEADER = "sentence|median m|x the first|AbsRel|against the first"
 
 
-def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple[Finding, Rgb]:
+def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple[WordReport, Rgb]:
     """The answers about one picture, beside the first sentence's; and their strip."""
     answered = list(interview.ask_all({interview.find(key): sentences}, keep=False))
     if not answered:
@@ -35,7 +35,7 @@ def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple
     picture = denormalize(interview.item(key).image)
     strip = draw_strip(picture, [reply.depth for reply in replies], list(sentences))
     found = {"image": key, "gt_median": truth, "answers": content}
-    return Finding("picture", table, found, rows), strip
+    return WordReport("picture", table, found, rows), strip
 
 
 def describe_change(before: str, after: str) -> str:

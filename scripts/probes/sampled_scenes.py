@@ -14,7 +14,7 @@ from common.evaluation.results import align_table
 from common.programs.stage import WordsAlone
 from common.runtime.checkpoints import checkpoint_in
 from common.runtime.randomness import DrawRandom
-from scripts.probes.findings import cells
+from scripts.probes.reports import cells
 from scripts.probes.trained import TrainedNetwork, open_network, tell
 from stage2_sampler.model import SampledVAE
 

@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.evaluation.results import Row, align_table
 from common.language.controls import with_article
 from scripts.probes.answers import Interview, Reply
-from scripts.probes.findings import Finding, answer_row, cells, mean
+from scripts.probes.reports import WordReport, answer_row, cells, mean
 from scripts.probes.wording_stats import geometric_mean
 
 HEADER = "change|images|x median depth|5 %|95 %|AbsRel before|after"
@@ -18,7 +18,7 @@ HEADER = "change|images|x median depth|5 %|95 %|AbsRel before|after"
 
 def ask_changes(
     interview: Interview, own_captions: Mapping[str, str], changes: Sequence[tuple[str, str]]
-) -> Finding:
+) -> WordReport:
     """Ask with each picture's caption and with one word (or several) of it exchanged.
 
     own_captions: image key -> caption. changes: (words, other words); a caption without the words
@@ -39,7 +39,7 @@ def ask_changes(
         own = content[name] = _summary(answers)
         numbers = (own[key] for key in list(own)[1:])
         lines.append([name, str(own["num_images"]), *cells(*numbers)])
-    return Finding("changes", align_table(lines), content, rows)
+    return WordReport("changes", align_table(lines), content, rows)
 
 
 def _questions(

@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class WordReport:
     """table: text. content: plain types, for a JSON file. rows: one per answer, for a CSV file."""
 
     name: str
