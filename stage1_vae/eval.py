@@ -1,6 +1,7 @@
 """Score a stage 1 checkpoint: depth from the words alone (the caption's mean scene, eps = 0).
 
 python stage1_vae/eval.py --checkpoint runs/demo/stage1 --split test --json out.json
+python stage1_vae/eval.py --checkpoint runs/demo/stage1 --samples 100      is it calibrated?
 """
 
 import sys
@@ -13,12 +14,20 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate
+from common.runtime.randomness import DrawRandom
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """The mean scene's depth [B, 1, H, W] in meters; of the image only its size is used."""
     assert batch.text_feature is not None
     eps = batch.text_feature.new_zeros(len(batch), model.config.latent_dim)
+    return model(batch.text_feature, eps, batch.size).depth
+
+
+def sample(model: nn.Module, batch: Batch, rng: DrawRandom) -> Tensor:
+    """The depth [B, 1, H, W] in meters of a scene drawn from the caption's distribution."""
+    assert batch.text_feature is not None
+    eps = rng.normal(model.config.latent_dim, device=batch.text_feature.device)
     return model(batch.text_feature, eps, batch.size).depth
 
 

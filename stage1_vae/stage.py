@@ -3,9 +3,9 @@
 from common.language.language import Needs
 from common.losses.vae import measured
 from common.networks.layers import trainable_parameters
-from common.programs.stage import Stage, mean_log_depth
+from common.programs.stage import Stage, WordsAlone, mean_log_depth
 from stage1_vae.config import Stage1Config
-from stage1_vae.eval import predict
+from stage1_vae.eval import predict, sample
 from stage1_vae.model import TextVAE, load_text_vae
 from stage1_vae.train import build, start, step_fn, totals_fn
 
@@ -27,6 +27,7 @@ STAGE = Stage(
     step_fn=step_fn,
     totals_fn=totals_fn,
     predict=predict,
+    words_alone=WordsAlone(predict, sample),
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
     valid=measured,

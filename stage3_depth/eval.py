@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate
+from common.runtime.randomness import DrawRandom
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
@@ -23,6 +24,18 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
 def predict_joint(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters of the joint network's image step."""
     return model(batch.image, batch.text_feature).depth
+
+
+def predict_words(model: nn.Module, batch: Batch) -> Tensor:
+    """Depth [B, 1, H, W] in meters of the joint network's text step, its mean scene: eps = 0."""
+    eps = batch.image.new_zeros(len(batch), *model.noise_shape(batch.size))
+    return model(batch.image, batch.text_feature, eps).depth
+
+
+def sample_words(model: nn.Module, batch: Batch, rng: DrawRandom) -> Tensor:
+    """The same of a scene drawn from the words' distribution, as in training."""
+    eps = rng.normal(*model.noise_shape(batch.size), device=batch.image.device)
+    return model(batch.image, batch.text_feature, eps).depth
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ from common.networks.layers import (
     metric_depth,
     mlp,
     pad_to_stride,
+    padded_size,
     reparameterize,
     std_of,
 )
@@ -197,10 +198,14 @@ class JointDepth(nn.Module):
         _, d2 = self.refine2(x, upsample(d3, 2))
         return depth_head(self.depth_conv, (d4, d3, d2), LEVEL_SCALES)
 
+    def noise_shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """Of an image's eps in the text step: one value per code channel and cell; size: (H, W)."""
+        height, width = padded_size(size)
+        return self.config.code_channels, height // 16, width // 16
+
     def check_noise(self, eps: Tensor, image: Tensor) -> None:
-        """Raise ValueError unless eps has one value per image, code channel and cell."""
-        height, width = image.shape[-2:]
-        wanted = (len(image), self.config.code_channels, height // 16, width // 16)
+        """Raise ValueError unless eps is as `noise_shape` says; image: padded."""
+        wanted = (len(image), *self.noise_shape((image.shape[-2], image.shape[-1])))
         if tuple(eps.shape) != wanted:
             raise ValueError(f"eps must be {wanted}, got {tuple(eps.shape)}")
 

@@ -6,12 +6,12 @@ from typing import Any
 from common.config import to_dict
 from common.language.language import Needs
 from common.networks.encoder import EncoderConfig, parameter_groups
-from common.programs.stage import EarlierStage, Stage, mean_log_depth
+from common.programs.stage import EarlierStage, Stage, WordsAlone, mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth import train, train_joint
 from stage3_depth.config import JointStageConfig, Stage3Config
-from stage3_depth.eval import predict, predict_joint
+from stage3_depth.eval import predict, predict_joint, predict_words, sample_words
 from stage3_depth.joint_model import JointDepth, load_joint
 from stage3_depth.model import LanguageDepth, load_language_depth
 from stage3_depth.train import SHAPE
@@ -77,6 +77,7 @@ JOINT = Stage(
     step_fn=train_joint.step_fn,
     totals_fn=train_joint.totals_fn,
     predict=predict_joint,
+    words_alone=WordsAlone(predict_words, sample_words),
     parameters=lambda model, config: parameter_groups(model, model.encoder, config.model.encoder),
     start=train_joint.start,
     earlier=EarlierStage(
@@ -89,5 +90,10 @@ JOINT = Stage(
     facts=mean_log_depth,
     has_branches=True,
 )
-JOINT_LEGACY = replace(JOINT, recipe="joint-legacy", default_yaml="configs/nyu/joint_legacy.yaml")
+JOINT_LEGACY = replace(
+    JOINT,
+    recipe="joint-legacy",
+    default_yaml="configs/nyu/joint_legacy.yaml",
+    words_alone=None,  # its text step sees the picture, too, where the skips are kept in it
+)
 STAGES = (STAGED, JOINT, JOINT_LEGACY)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from scripts.run_plans.jobs import NEEDS_FAILED, STOPPED, Ended, Job, make_slots, run_jobs
+from scripts.run_plans.jobs import NEEDS_FAILED, STOPPED, Ended, ProgramJob, make_slots, run_jobs
 
 # Says that it runs, and at SIGTERM that it is saved; another SIGTERM would be told, too.
 TRAINING = """
@@ -27,7 +27,7 @@ while :; do sleep 0.02; done
 @pytest.fixture
 def job(tmp_path):
     def make(key, script, *needs):
-        return Job(key, f"job {key}", ("sh", "-c", script), tmp_path / f"{key}.log", needs)
+        return ProgramJob(key, f"job {key}", ("sh", "-c", script), tmp_path / f"{key}.log", needs)
 
     return make
 

@@ -36,7 +36,10 @@ class EvalResult:
     those where it was nan or infinite. gt_use: how much of the measured ground truth in the crop is
     scored, images without any scored pixel included. per_image: one row for each scored image, in
     the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
+    `pred_median` and `gt_median` where they are asked for (meters, over the scored pixels),
     `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
+    calibration: what scenes drawn from the words alone are worth, where they are asked for
+    (`common/programs/draws.py`).
     failures: what could not be read, scored or handed on; the numbers above are those of the other
     images.
     """
@@ -53,6 +56,7 @@ class EvalResult:
     micro: dict[str, float]
     per_image: list[Row]
     failures: list[Failure] = field(default_factory=list)
+    calibration: dict[str, Any] | None = None
 
     @property
     def gt_used(self) -> float:
@@ -74,6 +78,8 @@ def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
     """
     counts = {key: getattr(result, key) for key in SUMMARY_KEYS}
     content = {**labels, **counts, "metrics": dict(result.metrics)}
+    if result.calibration is not None:
+        content["calibration"] = result.calibration
     if not result.failures:
         return content
     failed = [{"image": f.image, "reason": str(f.error)} for f in result.failures]

@@ -14,6 +14,8 @@ from common.errors import UserError
 from common.evaluation.metrics import (
     average_over_images,
     average_over_pixels,
+    median,
+    sanitize,
     score_image,
 )
 from common.evaluation.protocols import (
@@ -71,13 +73,14 @@ class ScoringRule:
     """How predictions are scored.
 
     flip: average with the prediction for the mirrored image. is_cropped: the images are KITTI's
-    crops of the ground truth's frames.
+    crops of the ground truth's frames. with_medians: rows also hold the median depths.
     """
 
     protocol: str
     max_depth: float  # meters
     flip: bool = False
     is_cropped: bool = False
+    with_medians: bool = False
 
 
 @torch.no_grad()
@@ -176,11 +179,22 @@ def score_batch(
             failures.append(Failure(name, error))
             continue
         valid = valid_mask(gt, protocol, rule.max_depth)
-        scores = score_image(pred, gt, valid, rule.max_depth)
+        scores = score_image(pred, gt, valid, rule.max_depth, rule.with_medians)
         use = count_use(cropped(gt, protocol), cropped(valid, protocol))
         measured = {"num_measured": use.num_measured, "farthest": use.farthest}
         rows.append({"position": int(position), "image_path": name, **scores, **measured})
     return rows, failures
+
+
+def scored_median(pred_depth: Tensor, gt_depth: Tensor, image: str, rule: ScoringRule) -> float:
+    """The median of a prediction over the image's scored pixels, meters; nan: there are none.
+
+    pred_depth: [H, W], meters. gt_depth: [h, w]. A `UserError` if the protocol cannot score it.
+    """
+    protocol = find_protocol(rule.protocol, rule.is_cropped)
+    pred, gt = protocol.align(pred_depth, gt_depth.to(pred_depth.device), image)
+    scored = pred.masked_select(valid_mask(gt, protocol, rule.max_depth))
+    return median(sanitize(scored, rule.max_depth)[0]) if len(scored) else math.nan
 
 
 def summarize(

@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,14 @@ from common.data.kept_data import KeptData
 from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
+from common.evaluation.calibration import MIN_DRAWS
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
-from common.evaluation.results import (
-    EvalResult,
-    describe_failures,
-    format_table,
-    result_dict,
-    write_csv,
-)
-from common.files import check_output
+from common.evaluation.results import EvalResult
 from common.images.depth_files import DepthWriter, describe_changed
 from common.programs.assembly import load_split
+from common.programs.draws import Draws, calibrated
 from common.programs.inference import evaluate_dataset
+from common.programs.result_files import check_result_files, hand_out
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
@@ -34,7 +31,6 @@ from common.runtime.checkpoints import find_checkpoint, load_checkpoint
 from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
-from common.text_files import write_json
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
 
@@ -59,6 +55,7 @@ def evaluate(doc: str, *stages: Stage) -> None:
         find_yaml(arguments.config) if arguments.config else None,
         tuple(_overrides(arguments)),
     )
+    _check_samples(arguments.samples, opened.stage)
     with join_processes() as processes, _claim_output(arguments, processes):
         if arguments.split == BENCHMARK:
             config, model = opened.open(processes)
@@ -68,16 +65,35 @@ def evaluate(doc: str, *stages: Stage) -> None:
                 print(text)
             return
         if processes.is_main:
-            _check_outputs(arguments)
+            check_result_files(arguments.json, arguments.csv)
         try:
-            result, config = opened.score(arguments.split, processes, arguments.save_predictions)
+            has_medians = bool(arguments.csv or arguments.samples)
+            wanted = Wanted(arguments.save_predictions, has_medians, arguments.samples)
+            result, config = opened.score(arguments.split, processes, wanted)
         except ProtocolMismatch as error:
             raise error.naming_option() from error
         result = _naming_options(result)
         if processes.is_main:
-            _report(result, opened.labels(config, arguments.split), arguments)
+            labels = opened.labels(config, arguments.split)
+            hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
             if result.gt_use.is_loud:
                 print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an evaluation is to give beside the metrics.
+
+    predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216). has_medians:
+    of each image. num_draws: scenes to draw from the words alone, which are scored alone then.
+    """
+
+    predictions: str | None = None
+    has_medians: bool = False
+    num_draws: int | None = None
+
+
+NOTHING_MORE = Wanted()
 
 
 @dataclass(frozen=True)
@@ -105,12 +121,9 @@ class Checkpoint:
         return config, self.stage.load(saved).to(processes.device)
 
     def score(
-        self, split: SplitName, processes: Processes, save_predictions: str | None = None
+        self, split: SplitName, processes: Processes, wanted: Wanted = NOTHING_MORE
     ) -> tuple[EvalResult, RunConfig]:
-        """Score it on a split; returns the result and the config used.
-
-        save_predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216).
-        """
+        """Score it on a split; returns the result and the config used."""
         config, model = self.open(processes)
         kept = KeptData.of(self._read(), self.path)
         dataset = load_split(config, split, self.stage.needs(model), processes, kept)
@@ -122,20 +135,25 @@ class Checkpoint:
             print(*notes, sep="\n", file=sys.stderr)
         self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
-        if save_predictions is not None:
+        if wanted.predictions is not None:
             files = {sample.key: sample.image_file for sample in dataset.samples}
             scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
             gt_files = [sample.depth_file for sample in dataset.samples]
-            writer = DepthWriter(Path(save_predictions), scale, files, gt_files)
+            writer = DepthWriter(Path(wanted.predictions), scale, files, gt_files)
+        words = None if wanted.num_draws is None else self.stage.words_alone
         result = evaluate_dataset(
             model,
-            self.stage.predict,
+            words.predict if words else self.stage.predict,
             dataset,
             config.eval,
             config.data.max_depth,
             processes,
             writer,
+            wanted.has_medians,
         )
+        if words and wanted.num_draws is not None:
+            draws = Draws(partial(words.sample, model), wanted.num_draws, config.seed)
+            result = calibrated(result, draws, dataset, config, processes)
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
             if processes.is_main and lost:
@@ -182,6 +200,13 @@ def _parse(doc: str) -> argparse.Namespace:
     add("--json", metavar="OUT.json", help="write the result")
     add("--csv", metavar="OUT.csv", help="write one line per image")
     add(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="score what the words alone say (stage 1, joint), and N (say 100) scenes drawn "
+        "from it per image: coverage and width of intervals, NLL and CRPS of the log median depth",
+    )
+    add(
         "--save-predictions",
         metavar="DIR",
         help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
@@ -204,19 +229,22 @@ def _check_benchmark_options(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
         )
-    for name in ("protocol", "micro", "json", "csv", "save_predictions"):
+    for name in ("protocol", "micro", "json", "csv", "samples", "save_predictions"):
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    """Try every place to write to before anything is scored."""
-    files = [Path(name) for name in (arguments.json, arguments.csv) if name]
-    if len({path.resolve() for path in files}) < len(files):
-        raise UserError(f"--json and --csv both name {arguments.json}; name two files")
-    for path in files:
-        check_output(path)
+def _check_samples(count: int | None, stage: Stage) -> None:
+    if count is None:
+        return
+    if stage.words_alone is None:
+        raise UserError(
+            f"--samples: in {stage.name} ({stage.recipe}) the words alone give no depth to draw; "
+            "they do in stage 1 and in recipe joint"
+        )
+    if count < MIN_DRAWS:
+        raise UserError(f"--samples {count}: too few for a 95 % interval; at least {MIN_DRAWS}")
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
@@ -243,22 +271,3 @@ def _naming_options(result: EvalResult) -> EvalResult:
         for failure in result.failures
     ]
     return replace(result, failures=failures)
-
-
-def _report(result: EvalResult, labels: dict[str, str], arguments: argparse.Namespace) -> None:
-    """Print and write the result; a `UserError` at the end if it is not complete."""
-    content: dict[str, Any] = result_dict(result, **labels)
-    name = labels["stage"] + (" (incomplete)" if result.failures else "")
-    rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(name, result)]
-    if arguments.micro:
-        rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
-        content["micro"] = result.micro
-    print(format_table(rows))
-    if arguments.json:
-        write_json(Path(arguments.json), content)
-    if arguments.csv:
-        write_csv(Path(arguments.csv), result)
-    if result.failures:
-        raise UserError(
-            f"incomplete, only {result.num_images} images are scored: {describe_failures(result)}"
-        )

@@ -31,11 +31,13 @@ def evaluate_dataset(
     max_depth: float,
     processes: Processes,
     on_prediction: OnPrediction | None = None,
+    with_medians: bool = False,
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
     on_prediction: called with each image's key and its prediction [H, W] in meters, as it comes
     from the network: of the size of its input, which for KITTI is the crop of 352x1216.
+    with_medians: the rows also hold the median depths.
     """
     model.eval()
 
@@ -47,7 +49,7 @@ def evaluate_dataset(
         return evaluate_depth(
             predict_batch,
             batches,
-            scoring_rule(dataset, config, max_depth),
+            scoring_rule(dataset, config, max_depth, with_medians),
             num_images=batches.num_images,
             num_skipped=dataset.split.num_without_gt,
             num_missing=dataset.split.num_missing,
@@ -56,10 +58,12 @@ def evaluate_dataset(
         )
 
 
-def scoring_rule(dataset: DepthDataset, config: EvalConfig, max_depth: float) -> ScoringRule:
+def scoring_rule(
+    dataset: DepthDataset, config: EvalConfig, max_depth: float, with_medians: bool = False
+) -> ScoringRule:
     """How predictions for the data set are scored. max_depth: meters."""
     is_cropped = dataset.data_set.crop_size is not None
-    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped)
+    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped, with_medians)
 
 
 def draw_prediction_panels(

@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.language.language import Language, Needs
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
+from common.programs.draws import SceneDraw
 from common.programs.inference import Predict
 from common.programs.run_config import RunConfig
 from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
@@ -89,6 +90,18 @@ def _any_words(model: nn.Module, language: Language, size: tuple[int, int]) -> N
 
 
 @dataclass(frozen=True)
+class WordsAlone:
+    """What a network says from the words alone: a distribution of scenes.
+
+    predict: (network, batch) -> its mean scene. sample: (network, batch, random numbers) -> one
+    scene of it, drawn. Both: depth [B, 1, H, W] in meters; of the images only the size is used.
+    """
+
+    predict: Predict
+    sample: SceneDraw
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stage, or one recipe of it.
 
@@ -103,6 +116,7 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
+    words_alone: where the words alone give a distribution of scenes.
     valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
@@ -120,6 +134,7 @@ class Stage:
     step_fn: Callable[..., dict[str, Tensor]]
     predict: Predict
     parameters: Callable[[Any, Any], list]
+    words_alone: WordsAlone | None = None
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
     prepare: Callable[[Any, Any, Data], None] = _nothing
     check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words

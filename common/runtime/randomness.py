@@ -1,5 +1,6 @@
-"""The random numbers of a training step, so that resuming and sharing out change nothing."""
+"""The random numbers of a training step and of a draw, so that sharing out changes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,3 +41,24 @@ class StepRandom:
 
     def _number(self, *stream: int) -> int:
         return int(np.random.SeedSequence([self.seed, self.step, *stream]).generate_state(1)[0])
+
+
+@dataclass(frozen=True)
+class DrawRandom:
+    """The random numbers of draw number `draw` for the images at `positions` of a split.
+
+    Functions of seed, position and draw alone: neither batch size nor processes change them.
+    """
+
+    seed: int
+    positions: Sequence[int]
+    draw: int
+
+    def normal(self, *shape: int, device: torch.device) -> Tensor:
+        """[len(positions), *shape] standard normal."""
+        rows = [torch.randn(shape, generator=self._generator(p)) for p in self.positions]
+        return send(torch.stack(rows), device)
+
+    def _generator(self, position: int) -> torch.Generator:
+        state = np.random.SeedSequence([self.seed, position, self.draw]).generate_state(1)
+        return torch.Generator().manual_seed(int(state[0]))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 
@@ -31,7 +31,7 @@ Slot = Mapping[str, str]  # variables of the environment
 
 
 @dataclass(frozen=True)
-class Job:
+class ProgramJob:
     """A program to run. needs: keys of those that must have ended well before it starts.
 
     log: what it prints is added there.
@@ -48,7 +48,7 @@ class Job:
 class Ended:
     """How a job ended. error: what went wrong (also STOPPED, NEEDS_FAILED); None: nothing."""
 
-    job: Job
+    job: ProgramJob
     seconds: float
     error: str | None = None
 
@@ -85,7 +85,7 @@ def make_slots(num_jobs: int | None, gpus: Sequence[str], cores: int) -> list[Sl
 class Running:
     """A job that has been started."""
 
-    job: Job
+    job: ProgramJob
     slot: Slot
     process: subprocess.Popen
     log: IO[bytes]
@@ -113,9 +113,9 @@ def _describe_code(code: int) -> str:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[ProgramJob],
     slots: Sequence[Slot],
-    on_start: Callable[[Job], None],
+    on_start: Callable[[ProgramJob], None],
     on_end: Callable[[Ended], None],
 ) -> None:
     """Run all jobs, the first ones first, each once those it needs have ended well.
@@ -130,9 +130,9 @@ def run_jobs(
             failed.add(ended.job.key)
         on_end(ended)
 
-    with _signals_as_interrupts():
+    with _noted_signals() as signals:
         try:
-            while waiting or running:
+            while (waiting or running) and not signals:
                 for job in [job for job in waiting if failed & set(job.needs)]:
                     waiting.remove(job)
                     end(Ended(job, 0.0, NEEDS_FAILED))
@@ -148,11 +148,13 @@ def run_jobs(
                     end(one.ended())
                 time.sleep(POLL_SECONDS if running else 0)
         finally:
-            for ended in stop(running):
+            for ended in stop(running, signals):
                 on_end(ended)
+    if signals:
+        raise KeyboardInterrupt
 
 
-def start(job: Job, slot: Slot) -> Running:
+def start(job: ProgramJob, slot: Slot) -> Running:
     """Start a job in a session of its own: a Ctrl-C reaches it through this program alone."""
     started = time.monotonic()
     shown = shlex.join(job.command).replace(f"{REPO_ROOT}/", "")
@@ -173,35 +175,37 @@ def start(job: Job, slot: Slot) -> Running:
     return Running(job, slot, process, log, log_start, started)
 
 
-def stop(running: Sequence[Running]) -> list[Ended]:
-    """Ask all to save themselves and end, and wait for them; at a Ctrl-C, to end at once."""
-    request = signal.SIGTERM
+def stop(running: Sequence[Running], signals: Sequence[int]) -> list[Ended]:
+    """Ask all to save themselves and end, and wait; at a further Ctrl-C ask them to end at once.
+
+    signals: those that have arrived, and will.
+    """
     if running:
         write_line(f"waiting for {len(running)} that save themselves; Ctrl-C ends them at once")
+    request, num_seen = signal.SIGTERM, signals.count(signal.SIGINT)
     while True:
-        try:
-            for one in running:
-                if one.process.poll() is None:
-                    one.process.send_signal(request)
-            while any(one.process.poll() is None for one in running):
-                time.sleep(POLL_SECONDS)
-            return [one.ended(is_stopped=True) for one in running]
-        except KeyboardInterrupt:
-            request = signal.SIGINT  # which a training that is saving itself obeys at once
+        for one in running:
+            if one.process.poll() is None:
+                one.process.send_signal(request)
+        while signals.count(signal.SIGINT) == num_seen:
+            if all(one.process.poll() is not None for one in running):
+                return [one.ended(is_stopped=True) for one in running]
+            time.sleep(POLL_SECONDS)
+        request, num_seen = signal.SIGINT, signals.count(signal.SIGINT)
 
 
 @contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """SIGTERM, and SIGHUP where it is not ignored (nohup), are as Ctrl-C."""
+def _noted_signals() -> Iterator[list[int]]:
+    """Collect SIGINT, SIGTERM and SIGHUP in a list, but those that are ignored, as by nohup.
 
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    Nothing is interrupted, or a program that has just been started might be forgotten.
+    """
+    arrived: list[int] = []
+    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
     meant = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in meant}
+    before = {n: signal.signal(n, lambda number, frame: arrived.append(number)) for n in meant}
     try:
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.run_plans.durations import Durations
-from scripts.run_plans.jobs import Ended, Job
+from scripts.run_plans.jobs import Ended, ProgramJob
 from scripts.run_plans.recipes import checkpoint_file
 from scripts.run_plans.study_config import GridPoint, StudyConfig
 from scripts.run_plans.study_plan import Scoring, StudyRun, Training
@@ -24,7 +24,7 @@ SCORES, PREDICTIONS, LOGS = "scores", "predictions", "logs"
 class StudyTask:
     """A job of a study. scoring: what it scores; None: it trains. kind: see `Duration`."""
 
-    job: Job
+    job: ProgramJob
     run: StudyRun
     kind: str
     scoring: Scoring | None = None
@@ -75,7 +75,7 @@ class StudyFolder:
         images = read_images(self.folder / SCORES / f"{stem}.csv")
         predictions = self.folder / PREDICTIONS / stem
         has_predictions = predictions.is_dir()
-        if result is None or images is None or self.study.save_predictions > has_predictions:
+        if result is None or images is None or self._keeps_predictions(run) > has_predictions:
             return
         self.scores[scoring] = Score(
             cell=scoring.cell,
@@ -119,14 +119,14 @@ class StudyFolder:
         file = checkpoint_file(training.run, self.study.checkpoint)
         return self.durations.is_done(training.digest, self.data[run.point]) and file.is_file()
 
-    def _job(self, key: str, title: str, command: list[str], needs: tuple[str, ...]) -> Job:
-        return Job(key, title, tuple(command), self.folder / LOGS / f"{key}.log", needs)
+    def _job(self, key: str, title: str, command: list[str], needs: tuple[str, ...]) -> ProgramJob:
+        return ProgramJob(key, title, tuple(command), self.folder / LOGS / f"{key}.log", needs)
 
     def _outputs(self, run: StudyRun, scoring: Scoring) -> list[str]:
         stem = self.stem(run, scoring)
         scores = self.folder / SCORES
         files = ["--json", str(scores / f"{stem}.json"), "--csv", str(scores / f"{stem}.csv")]
-        if self.study.save_predictions:
+        if self._keeps_predictions(run):
             files += ["--save-predictions", str(self.folder / PREDICTIONS / stem)]
         return files
 
@@ -134,6 +134,9 @@ class StudyFolder:
     def ordered_scores(self) -> list[Score]:
         """Those that are there, in the order of the study."""
         return [self.scores[scoring] for _, scoring in self.scorings if scoring in self.scores]
+
+    def _keeps_predictions(self, run: StudyRun) -> bool:
+        return self.study.save_predictions and run.row.is_trained
 
     def write_results(self) -> None:
         """results.csv."""

@@ -89,7 +89,7 @@ class StudyRun:
     @property
     def scoring_kind(self) -> str:
         """Scorings of one kind take about as long."""
-        return f"score {self.scored.kind}"
+        return f"score {self.scored.kind} {self.row.program} {self.row.arguments}"
 
     def scoring_command(self, scoring: Scoring, checkpoint: str) -> list[str]:
         """Of the program that scores it, but for the names of its outputs."""
@@ -149,14 +149,23 @@ class Planner:
             is_scored = number == len(row.stages)
             words = [word for word in own if is_scored or ":" in word.partition("=")[0]]
             place = point if is_scored else replace(point, recipe=recipe_stage[0])
-            chain.append(self.training(place, recipe_stage, words, chain[-1] if chain else None))
+            before = chain[-1] if chain else None
+            chain.append(self.training(place, recipe_stage, words, before, row.untrained))
         scorings = tuple(self.scoring(point, row, chain[-1], control) for control in controls)
         return StudyRun(point, row, chain[-1], tuple(chain if row.is_trained else ()), scorings)
 
     def training(
-        self, point: GridPoint, recipe_stage: RecipeStage, own: Words, before: Training | None
+        self,
+        point: GridPoint,
+        recipe_stage: RecipeStage,
+        own: Words,
+        before: Training | None,
+        instead: Words,
     ) -> Training:
-        """A stage of a point, made once. own: the recipe's words. before: what it starts from."""
+        """A stage of a point, made once.
+
+        own: the recipe's words. before: what it starts from. instead: what is run in its place.
+        """
         name, stage = recipe_stage
         folder = words_of(self.study.data[point.data], f"data.{point.data}")[0]
         config_file = find_recipe_file(folder, name, f"data.{point.data}")
@@ -168,7 +177,7 @@ class Planner:
             settings = settings_of(probe)
         if self.study.checkpoint == "best":  # chosen by what is evaluated on the way
             settings["eval"] = to_dict(probe.config.eval)
-        digest = self.digest([point.data, settings])  # the name for its folders
+        digest = self.digest([point.data, settings, *instead])  # the name for its folders
         if digest not in self.trainings:
             experiment = self.known_folders.get(digest, f"{file_label(point.labels)}_{digest}")
             place = [f"output_root={self.output / RUNS}", f"experiment={experiment}"]

@@ -20,6 +20,23 @@ class RowKind:
     arguments: tuple[str, ...] = ()
     is_trained: bool = True
 
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """What makes its numbers without training; nothing where it is trained."""
+        return () if self.is_trained else (str(self.program), *self.arguments)
 
-ROW_KINDS: dict[str, RowKind] = {name: RowKind(stages) for name, stages in RECIPES.items()}
+
+BASELINES = "scripts/text_baselines.py"
+DRAWS = ("--samples", "100")  # scenes drawn from words alone, per image
+ROW_KINDS: dict[str, RowKind] = {
+    **{name: RowKind(stages) for name, stages in RECIPES.items()},
+    "stage1": RowKind(RECIPES["stage1"], arguments=DRAWS),
+    "joint-words": RowKind(RECIPES["joint"], arguments=DRAWS),  # of joint, what its text step says
+    **{
+        name: RowKind(RECIPES["stage1"], BASELINES, ("--what", what), is_trained=False)
+        for name, what in (
+            ("constant", "constant"), ("room-type", "room_type"), ("linear", "linear"),
+        )
+    },
+}  # fmt: skip
 STAGE_NAMES = tuple(dict.fromkeys(name for kind in ROW_KINDS.values() for name, _ in kind.stages))

@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.reporting.study_report import write_study_report
 from scripts.run_plans.durations import describe_time
-from scripts.run_plans.jobs import STOPPED, Ended, Job
+from scripts.run_plans.jobs import STOPPED, Ended, ProgramJob
 from scripts.run_plans.study_folder import StudyFolder, StudyTask
 from scripts.run_plans.study_scores import StudyInfo
 
@@ -38,7 +38,7 @@ class StudyWatch:
             flush=True,
         )
 
-    def start(self, job: Job) -> None:
+    def start(self, job: ProgramJob) -> None:
         """One line."""
         self._tell(f"start  {job.title}")
 
@@ -47,7 +47,7 @@ class StudyWatch:
         task = self.tasks[ended.job.key]
         error = self.found.end(task, ended)
         if error == STOPPED:
-            self._tell(f"saved  {ended.job.title}")
+            self._tell(f"ended  {ended.job.title}, to be continued")
             return
         del self.left[ended.job.key]
         if error is None:
@@ -59,7 +59,7 @@ class StudyWatch:
         if task.scoring is not None:
             self.found.write_results()
             if time.monotonic() - self.reported > REPORT_SECONDS:
-                self.write_report()
+                self._try_report()
 
     def time_left(self) -> str:
         """`; about 3.2 h left`, or nothing where nothing is known."""
@@ -74,6 +74,13 @@ class StudyWatch:
         return write_study_report(
             self.found.folder, info, self.found.ordered_scores, self.failures, self.facts
         )
+
+    def _try_report(self) -> None:
+        """A report between: hours of training need not end for it."""
+        try:
+            self.write_report()
+        except Exception as error:
+            self._tell(f"no report now, {error!r}; it is tried again at the end")
 
     def _tell(self, text: str) -> None:
         done = len(self.tasks) - len(self.left)
