@@ -206,3 +206,26 @@ def test_the_text_table_is_aligned(made_up):
     assert first.startswith("staged: with captions AbsRel is 0.1")
     assert title == "nyu, short, minilm"
     assert len({len(line) for line in table}) == 1
+
+
+def calibration(shift):
+    coverage = {"50": 0.5 + shift, "80": 0.8, "90": 0.9, "95": 0.95}
+    return {"r2": None, "nll": 0.1 + shift, "crps": 0.2, "coverage": coverage, "width": {"90": 1.0}}
+
+
+def test_rows_with_a_calibration_have_a_table_of_it(made_up):
+    """The folds of a seed are averaged before the seeds; without any there is no table."""
+    rows = made_up.row(cell("stage1"), 0.0, [0, 1], folds=2)
+    assert "NLL" not in text_table(numbers_of(rows), "none")
+    for score, shift in zip(rows, (0.0, 0.02, 0.04, 0.06), strict=True):
+        score.result["calibration"] = calibration(shift)
+    numbers = numbers_of(rows, made_up.row(cell("joint"), 0.0))
+    head, line = text_table(numbers, "none").splitlines()[-2:]
+    assert head.split("  ")[0] == "log median depth from words"
+    assert "stage1, caption" in line
+    assert "joint" not in line
+    assert "0.130 ± 0.028" in line, "NLL: 0.11 and 0.15"
+    assert "53.0 ± 2.8" in line
+    assert "80.0 ± 0.0" in line
+    assert line.split("caption")[1].split()[0] == "-", "no R2"
+    assert "53.0 ± 2.8" in markdown(numbers, "none", "")

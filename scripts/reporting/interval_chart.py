@@ -25,7 +25,7 @@ def interval_chart(
     zero = axis.position(0.0)
     anchor = "end" if zero > 0.7 * WIDTH else "start" if zero < 0.3 * WIDTH else "middle"
     parts = [
-        *(_tick(axis, tick, bottom) for tick in axis.ticks()),
+        *(_tick(axis, tick, bottom) for tick in axis.ticks() if _has_room(axis, tick)),
         f'<line x1="{zero:.1f}" x2="{zero:.1f}" y1="18" y2="{bottom}" class="bound"/>'
         f'<text x="{zero:.1f}" y="12" text-anchor="{anchor}" class="bound-text">'
         f"{escape(zero_label)}</text>",
@@ -43,6 +43,10 @@ def signed(value: float, digits: int = 3) -> str:
     """With a true minus sign; `0.000` has none."""
     text = f"{value:+.{digits}f}"
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def _has_room(axis: Axis, tick: float) -> bool:
+    return 20 <= axis.position(tick) <= WIDTH - 20
 
 
 def _tick(axis: Axis, tick: float, bottom: float) -> str:

@@ -12,6 +12,7 @@ from scripts.report import read_stage
 from scripts.reporting.charts import NUM_COLORS, Series
 from scripts.reporting.interval_chart import interval_chart, signed
 from scripts.reporting.parts import METRICS, curve_figure, number
+from scripts.reporting.study_calibration import EXPLANATION, HEADING, calibrated_rows
 from scripts.reporting.study_numbers import Difference, StudyNumbers
 from scripts.reporting.study_text import (
     CONTROL_WORDS,
@@ -99,7 +100,7 @@ def _difference_cells(row: StudyRow, difference: Difference | None) -> str:
         return "<td></td><td></td><td></td>"
     found = difference.estimates["abs_rel"]
     other = difference.theirs.group
-    elsewhere = f"<small>of {escape(other.title)}</small>" if other != row.group else ""
+    elsewhere = f"<br><small>of {escape(other.title)}</small>" if other != row.group else ""
     return (
         f'<td class="{_color(found)}">{_interval(found)}{elsewhere}</td>'
         f"<td>{p_text(found.p)}</td><td>{p_text(difference.corrected['abs_rel'])}</td>"
@@ -118,15 +119,6 @@ def _name(row: StudyRow) -> str:
     )
 
 
-def label(row: StudyRow) -> str:
-    """`staged, caption → wrong`: of a chart."""
-    cell = row.cell
-    words = (
-        cell.train_control if row.is_as_trained else f"{cell.train_control} → {cell.eval_control}"
-    )
-    return f"{cell.recipe}, {words}"
-
-
 def differences_chart(rows: Sequence[StudyRow], numbers: StudyNumbers, reference: str) -> str:
     """The differences in AbsRel of trainings to the reference control, with their intervals."""
     keys = [row.key for row in rows if row.is_as_trained and row.key in numbers.controls]
@@ -137,7 +129,7 @@ def differences_chart(rows: Sequence[StudyRow], numbers: StudyNumbers, reference
 
 
 def _chart(found: Sequence[Difference], zero_label: str, x_label: str) -> str:
-    labels = [label(each.ours) for each in found]
+    labels = [each.ours.label for each in found]
     estimates = [each.estimates["abs_rel"] for each in found]
     chart = interval_chart(labels, estimates, zero_label, x_label)
     return f'<figure class="wide">{chart}</figure>'
@@ -153,8 +145,8 @@ def compared_table(title: str, text: str, differences: Sequence[Difference]) -> 
         group = each.ours.group.title
         place = f"<small>{escape(group)}</small>" if group else ""
         lines.append(
-            f"<tr><th>{escape(label(each.ours))}{place}</th><td>{ours:.3f}</td>"
-            f"<td>{theirs:.3f}<small>{escape(label(each.theirs))}</small></td>"
+            f"<tr><th>{escape(each.ours.label)}{place}</th><td>{ours:.3f}</td>"
+            f"<td>{theirs:.3f}<br><small>{escape(each.theirs.label)}</small></td>"
             f'<td class="{_color(found)}">{_interval(found)}</td>'
             f"<td>{p_text(found.p)}</td><td>{p_text(each.corrected['abs_rel'])}</td></tr>"
         )
@@ -226,7 +218,7 @@ def _mean_curve(row: StudyRow) -> Series:
     ]
     logs = [log for log in logs if log]
     steps = sorted(set.intersection(*map(set, logs))) if logs else []
-    return Series(label(row), steps, [sum(log[s] for log in logs) / len(logs) for s in steps])
+    return Series(row.label, steps, [sum(log[s] for log in logs) / len(logs) for s in steps])
 
 
 def _counts_cell(found: Estimate) -> str:
@@ -247,6 +239,23 @@ def _color(found: Estimate) -> str:
     if not found.differs:
         return ""
     return "under" if found.mean < 0 else "over"
+
+
+def calibration_section(rows: Sequence[StudyRow]) -> str:
+    """How well calibrated the words alone are; "" where no row says so."""
+    found = calibrated_rows(rows)
+    if not found:
+        return ""
+    heads = "".join(f"<th>{escape(name)}</th>" for name in HEADING)
+    lines = [
+        f"<tr><th>{escape(row.label)}<small>{escape(row.group.title)}</small></th>"
+        f"{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for row, cells in found
+    ]
+    return (
+        f"<h2>How far to trust the words alone</h2><p>{escape(EXPLANATION)}</p>"
+        f"{table(f'<tr><th></th>{heads}</tr>', lines)}"
+    )
 
 
 def failures_section(failures: Sequence[str]) -> str:

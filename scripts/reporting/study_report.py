@@ -84,6 +84,7 @@ def report_body(
             study_parts.compared_table(
                 "Recipes against each other", RECIPES, list(numbers.recipes.values())
             ),
+            study_parts.calibration_section(numbers.rows),
             study_parts.failures_section(failures),
             f"<h2>How to read the numbers</h2>{study_parts.METHOD}",
             facts_section(

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 from common.evaluation.comparison import Estimate
 from common.evaluation.metrics import METRIC_NAMES
-from common.evaluation.results import align_columns
+from common.evaluation.results import align_table
+from scripts.reporting.study_calibration import calibration_lines
 from scripts.reporting.study_numbers import Difference, StudyNumbers
 from scripts.reporting.study_values import StudyRow
 from scripts.run_plans.study_scores import Cell
@@ -130,8 +131,10 @@ def text_table(numbers: StudyNumbers, reference: str) -> str:
     """The answers, and an aligned table for each group of rows."""
     parts = ["\n".join(answers(numbers))]
     for group, rows in numbers.groups.items():
-        table = align_columns([heading(reference), *table_lines(numbers, rows)])
+        table = align_table([heading(reference), *table_lines(numbers, rows)])
         parts.append(f"{group.title}\n{table}".lstrip())
+    calibrated = calibration_lines(numbers.rows)
+    parts += [align_table(calibrated)] if calibrated else []
     return "\n\n".join(part for part in parts if part)
 
 
@@ -144,6 +147,8 @@ def markdown(numbers: StudyNumbers, reference: str, command: str) -> str:
         title = ", ".join(filter(None, [group.title, describe_counts(rows)]))
         parts.append(_plain_markdown(f"{title[:1].upper()}{title[1:]}:"))
         parts.append(markdown_table(heading(reference), table_lines(numbers, rows)))
+    calibrated = calibration_lines(numbers.rows)
+    parts += [markdown_table(calibrated[0], calibrated[1:])] if calibrated else []
     return "\n\n".join(parts) + "\n"
 
 

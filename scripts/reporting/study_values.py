@@ -62,6 +62,13 @@ class StudyRow:
     def is_as_trained(self) -> bool:
         return self.cell.train_control == self.cell.eval_control
 
+    @property
+    def label(self) -> str:
+        """`staged, caption`; `staged, caption → wrong` where it is scored with other words."""
+        cell = self.cell
+        changed = "" if self.is_as_trained else f" → {cell.eval_control}"
+        return f"{cell.recipe}, {cell.train_control}{changed}"
+
     @cached_property
     def folds(self) -> dict[int, dict[int | None, Fold]]:
         """Seed -> fold -> image -> metrics [9]."""
