@@ -173,6 +173,22 @@ def test_a_second_ctrl_c_ends_them_at_once(job, tmp_path):
     assert log.read_text().splitlines()[-2:] == ["asked", "ended"]
 
 
+def test_a_terminal_that_is_gone_orphans_nobody(job, tmp_path, monkeypatch):
+    def write_line(text):
+        raise BrokenPipeError
+
+    def runs(position):
+        return (tmp_path / "a.log").exists() and "runs\n" in (tmp_path / "a.log").read_text()
+
+    monkeypatch.setattr("scripts.run_plans.jobs.write_line", write_line)
+    events = Events()
+    sender = send_when(runs, signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt):
+        events.run([job("a", TRAINING)], [{}])
+    sender.join()
+    assert (tmp_path / "a.log").read_text().endswith("saved 1\n")
+
+
 def test_an_error_of_the_one_who_is_told_ends_them_too(job, tmp_path):
     def complain(job):
         raise OSError("the terminal is gone")
