@@ -50,7 +50,7 @@ from common.data.splits import find_split
 from common.errors import run_program
 from common.images import transforms
 from common.images.reading import read_depth, read_image
-from common.language.feature_files import FeatureStore
+from common.language.feature_store import FeatureStore
 from common.language.language import Language
 
 BATCH = 4

@@ -22,7 +22,8 @@ import torch
 
 from benchmarks.measure import Measurement, benchmark_parser, report
 from common.errors import run_program
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 
 NUM_NYU, NUM_KITTI = 24_231 + 654, 23_158 + 652
 NUM_NYU_CAPTIONS, NUM_KITTI_CAPTIONS = 5_467, 3_804

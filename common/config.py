@@ -8,7 +8,8 @@ out of range are a `UserError` that names the file (or the command line), the ke
 valid key.
 
 Relative paths: in a YAML file they start at the repository root; typed on the command line they
-start at the current folder, or at the repository root when they exist only there.
+start at the current folder, or at the repository root when they exist only there. Everywhere
+`package:NAME/PATH` is a file or folder inside an installed Python package.
 """
 
 import dataclasses

@@ -7,6 +7,7 @@ where text or a path is wanted, and numbers are decimal (010 is ten). Only null 
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import math
 import os
 import re
@@ -22,6 +23,7 @@ from common.errors import UserError
 from common.text_files import to_bytes
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "package:"
 _NULL = ("", "~", "null", "Null", "NULL")
 _COMMENT = re.compile(r"[ \t]+#[^\r\n\0]*")
 
@@ -199,7 +201,12 @@ def _read_as(kind: type, text: Plain) -> Any:
 
 
 def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
-    """An absolute path (see `common/config.py` for what a relative one means)."""
+    """An absolute path (see `common/config.py` for what a relative one means).
+
+    `package:NAME/PATH` lies inside an installed Python package, which is looked up and not run.
+    """
+    if text.startswith(PACKAGE):
+        return _in_package(text)
     path = Path(text).expanduser()
     if path.is_absolute():
         return path
@@ -208,6 +215,18 @@ def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
     if typed_by_hand and not (REPO_ROOT / path).exists():
         return Path.cwd() / path
     return REPO_ROOT / path
+
+
+def _in_package(text: str) -> Path:
+    name, _, inside = text.removeprefix(PACKAGE).partition("/")
+    module = name.replace("-", "_")  # a package is installed by one name and imported by the other
+    found = importlib.util.find_spec(module) if module.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise UserError(
+            f"{text}: there is no Python package {name or '(no name)'} here; try "
+            f"`pip install --no-deps {name.replace('_', '-')}`, or name a path of your own"
+        )
+    return Path(found.submodule_search_locations[0]) / inside
 
 
 def output_path(text: str) -> Path:

@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from common.config import build_config, require_at_least, to_dict
+from common.language.captions import Several
 from common.networks.encoder import EncoderConfig
 from llm_mde.frozen import check_frozen, frozen_sha256, leave_out_frozen
 from llm_mde.head import AdaptationHead, HeadConfig
@@ -123,10 +124,10 @@ class LLMDepth(nn.Module):
         states = self.language(tokens, prompt)
         return self.head(states, self.vision.grid_size(size_of(image)), image)
 
-    def check_prompts(self, captions: Mapping[str, str], size: HeightWidth) -> None:
+    def check_prompts(self, captions: Mapping[str, Several], size: HeightWidth) -> None:
         """Raise `UserError` if the prompt of one of the images does not fit the context.
 
-        captions: image key -> caption. size: of the largest image (height, width).
+        captions: image key -> caption or captions. size: of the largest image (height, width).
         """
         if self.config.language.num_layers == 0:
             return

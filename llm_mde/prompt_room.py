@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import UserError
+from common.language.captions import Captions, Several
 from llm_mde.prompt import PromptConfig, longest_prompts
 from llm_mde.tokenizer import PromptTokenizer, require_known
 
@@ -24,19 +25,20 @@ class PromptRoom:
     context: int
     num_image_tokens: int
 
-    def check(self, prompt: PromptConfig, captions: Mapping[str, str]) -> None:
+    def check(self, prompt: PromptConfig, captions: Mapping[str, Several]) -> None:
         """Raise a `UserError` that names the image and the length of a prompt that does not fit.
 
-        captions: image key -> caption; read where the prompt has them.
+        captions: image key -> caption or captions; read where the prompt has them.
         """
         if not prompt.caption or not captions:
             self._refuse(self._length(prompt, ""), "", [SHORTER])
             return
-        lengths = {caption: self._length(prompt, caption) for caption in set(captions.values())}
-        images = [key for key, c in captions.items() if lengths[c] > self._most]
-        if not images:
+        packed = Captions.of(captions)
+        lengths = {caption: self._length(prompt, caption) for caption in packed.distinct[0]}
+        long = [(key, lengths[c]) for key, c in packed.every() if lengths[c] > self._most]
+        if not long:
             return
-        length = lengths[captions[images[0]]]
+        images, length = list(dict.fromkeys(key for key, _ in long)), long[0][1]
         own = length - self._length(prompt, None)
         more = f" (and {len(images) - 1} more of {len(captions)} images)" if images[1:] else ""
         fitting = self._most - (length - own)

@@ -2,7 +2,8 @@
 
 Every room exists twice: full-size, and as a miniature whose image is the same file byte for
 byte, whose depths are a quarter and whose caption says so. Nothing is downloaded. A second call
-with the same settings changes nothing.
+with the same settings changes nothing; rooms of an earlier version get the caption files that they
+lack (captions_unseen.jsonl, captions_flag.jsonl).
 """
 
 import argparse
@@ -16,7 +17,12 @@ sys.path.insert(0, str(ROOT))
 from common.config_values import positive
 from common.errors import UserError, run_program
 from common.runtime.claims import claim_path
-from scripts.demo_renderer.room_files import RoomsSettings, write_rooms
+from scripts.demo_renderer.room_files import (
+    RoomsSettings,
+    add_other_words,
+    lacking_words,
+    write_rooms,
+)
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 from scripts.demo_renderer.writer import is_made
 
@@ -32,16 +38,19 @@ def main() -> None:
     arguments = _parse()
     if arguments.what in ("rooms", "all"):
         rooms = _rooms_settings(arguments)
-        _make(arguments.out / "rooms", rooms, write_rooms, arguments.workers, arguments.force)
+        folder = arguments.out / "rooms"
+        if not _make(folder, rooms, write_rooms, arguments.workers, arguments.force):
+            _complete(folder, rooms, arguments.workers)
     if arguments.what in ("streets", "all"):
         streets = _streets_settings(arguments)
         _make(arguments.out / "streets", streets, write_streets, arguments.workers, arguments.force)
 
 
-def _make(folder: Path, settings, write, workers: int, force: bool) -> None:
+def _make(folder: Path, settings, write, workers: int, force: bool) -> bool:
+    """Make a data set; False: it was there already."""
     if not force and is_made(folder, settings.to_dict()):
         print(f"{folder}: already there")
-        return
+        return False
     try:
         with claim_path(folder, "give another --out"):
             if force or not is_made(folder, settings.to_dict()):
@@ -49,6 +58,20 @@ def _make(folder: Path, settings, write, workers: int, force: bool) -> None:
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error}; name another --out") from error
     print(f"{folder}: done")
+    return True
+
+
+def _complete(folder: Path, settings: RoomsSettings, workers: int) -> None:
+    """Add what rooms of an earlier version lack; where nothing can be written they stay usable."""
+    if not lacking_words(folder):
+        return
+    try:
+        with claim_path(folder, alternative=None):
+            added = add_other_words(folder, settings, workers)
+    except UserError as error:
+        print(f"{folder}: its captions in other words are not added: {error}", file=sys.stderr)
+    else:
+        print(f"{folder}: {' and '.join(added)} added")
 
 
 def _rooms_settings(arguments: argparse.Namespace) -> RoomsSettings:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import train, train_process
 
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 
 
 @pytest.fixture

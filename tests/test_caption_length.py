@@ -15,7 +15,8 @@ from text_models import make_bert, make_clip_text, make_gpt2, make_roberta, make
 from common.language.caption_length import describe_cut
 from common.language.clip import limit_of
 from common.language.encoders import caption_limit, text_encoder
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 
 START = "A room with " + "a chair and " * 30
 TWINS = [f"{START}a red carpet.", f"{START}a green wall.", "A room."]

@@ -189,6 +189,18 @@ def test_relative_paths(write, tmp_path, monkeypatch):
     assert resolve_path("/abs") == Path("/abs")
 
 
+def test_paths_inside_installed_packages(tmp_path, monkeypatch):
+    """Found under both of a package's names, and not run: this one could not be."""
+    (tmp_path / "some_weights" / "model").mkdir(parents=True)
+    (tmp_path / "some_weights" / "__init__.py").write_text("raise SystemExit('was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("some_weights", "some-weights"):
+        assert resolve_path(f"package:{name}/model") == tmp_path / "some_weights" / "model"
+    for name in ("no-such-weights/model", "", "../etc", "math"):
+        with pytest.raises(UserError, match="there is no Python package"):
+            resolve_path(f"package:{name}")
+
+
 def test_round_trip_through_plain_types():
     config = Config(Data(REPO_ROOT / "data/x", 32, ("a",)), train=Train(clip=None))
     tree = to_dict(config)

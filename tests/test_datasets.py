@@ -13,7 +13,8 @@ from common.data.splits import find_split
 from common.errors import UserError
 from common.images import transforms
 from common.images.reading import read_image
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 from common.language.language import Language
 
 

@@ -26,6 +26,11 @@ from scripts.demo_renderer.renderer import (
 )
 from scripts.demo_renderer.room_files import RoomsSettings, scene_captions, write_rooms
 from scripts.demo_renderer.rooms import MAX_DEPTH, MIN_DEPTH, ROOM_TYPES, draw_room, nyu_focal_px
+from scripts.demo_renderer.scale_pairs import (
+    PIXELS_ONLY_BOUND,
+    bound_of_data,
+    pixels_only_bound,
+)
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,6 +225,21 @@ def test_pixels_alone_cannot_beat_a_mean_abs_rel_of_0_375(rooms: Path) -> None:
             for gt in twin
         ]
         assert np.mean(errors) >= 0.375 - 1e-9
+    always_small = [np.mean((full - small) / full) / 2 for full, small in pairs]
+    assert np.mean(always_small) == pytest.approx(PIXELS_ONLY_BOUND) == pytest.approx(0.375)
+
+
+def test_the_bound_of_pixels_alone_is_that_of_rooms_only(rooms: Path, streets: Path, tmp_path):
+    assert (bound_of_data(rooms), bound_of_data(streets), bound_of_data(tmp_path)) == (
+        0.375,
+        None,
+        None,
+    )
+    for scale, expected in ((1.0, 0.0), (2.0, 0.25), (4.0, 0.375)):
+        guesses = np.linspace(0.01, 2, 20_000)
+        errors = (np.abs(guesses - 1) + scale * np.abs(guesses - 1 / scale)) / 2
+        assert errors.min() == pytest.approx(expected, abs=1e-3)
+        assert pixels_only_bound(scale) == expected
 
 
 def test_room_size_follows_from_its_type() -> None:

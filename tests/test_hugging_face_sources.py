@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from text_models import make_bert, stir
 
 from common.language.encoders import encoder_identity, text_encoder
-from common.language.feature_files import FeatureStore
+from common.language.feature_store import FeatureStore
 
 LONG = "a photo of a kitchen with a table and a room with a table"
 

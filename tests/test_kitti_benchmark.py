@@ -15,7 +15,8 @@ from common.errors import UserError
 from common.evaluation.scoring import flip_average
 from common.images.reading import read_image
 from common.images.transforms import normalize
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 from stage1_vae.model import load_text_vae
 from stage3_depth.joint_model import load_joint
 

@@ -12,7 +12,8 @@ from common.language import encoding
 from common.language.captions import captions_sha256
 from common.language.controls import Control, folder_category
 from common.language.encoders import text_encoder
-from common.language.feature_files import FeatureStore, ZeroFeatures, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore, ZeroFeatures
 from common.language.features import FeaturePlace, TextConfig
 from common.language.language import NO_LANGUAGE, Needs, load_language
 

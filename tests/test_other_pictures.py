@@ -18,7 +18,8 @@ from common.fingerprints import take_fingerprint
 from common.language import clip
 from common.language.encoders import encoder_identity
 from common.language.encoding import encode_captions, encode_images
-from common.language.feature_files import FeatureStore, read_pictures, write_features
+from common.language.feature_files import read_pictures, write_features
+from common.language.feature_store import FeatureStore
 from common.language.features import (
     FeaturePlace,
     TextConfig,

@@ -21,9 +21,9 @@ def reads(monkeypatch) -> Counter:
     for module, name in readers:
         original = getattr(module, name)
 
-        def counted(path, original=original):
+        def counted(path, original=original, **options):
             counts[path.name] += 1
-            return original(path)
+            return original(path, **options)
 
         monkeypatch.setattr(module, name, counted)
     return counts

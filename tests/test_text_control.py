@@ -13,7 +13,8 @@ import llm_mde.train
 from common.config import build_config
 from common.data.samples import SplitName
 from common.language.controls import choose_lenders, folder_category
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 from common.language.language import Needs
 from common.programs.assembly import load_split
 from common.runtime.processes import Processes

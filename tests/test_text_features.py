@@ -12,7 +12,8 @@ from PIL import Image
 from common.errors import UserError
 from common.language.captions import captions_sha256, read_captions
 from common.language.encoders import image_encoder
-from common.language.feature_files import FeatureStore, write_features
+from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 from common.language.features import (
     FeaturePlace,
     TextConfig,

@@ -18,7 +18,8 @@ from common.data.lists import read_list
 from common.errors import UserError
 from common.fingerprints import take_fingerprint
 from common.language.captions import parse_entry, read_captions, read_entries, write_entries
-from common.language.feature_files import FeatureStore, read_pictures, write_features
+from common.language.feature_files import read_pictures, write_features
+from common.language.feature_store import FeatureStore
 from common.language.features import TextConfig
 from llm_mde.prompt import PromptConfig
 

@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from common.evaluation.drawn_text import wrap_text
+from common.evaluation.canvas import (
+    INVALID_COLOR,
+    depth_to_color,
+    draw_color_bar,
+    nice_ticks,
+    wrap_text,
+)
 from common.evaluation.panels import (
     ERROR_COLORS,
-    INVALID_COLOR,
     MIN_TILE_HEIGHT,
     MIN_TILE_WIDTH,
     denormalize,
     depth_range,
-    depth_to_color,
-    draw_color_bar,
-    nice_ticks,
     panel,
     relative_error,
     stack_panels,

@@ -1,7 +1,7 @@
 """What a network is given: one image's item, and a batch of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ class Item:
 
     image: float32 [3, H, W], ImageNet-normalized. gt_depth: float32 [1, H, W], meters, 0 = no
     measurement; in evaluation [1, h, w], as filed; None: there is none. text_feature: float32 [D].
-    image_feature: float32 [E].
+    image_feature: float32 [E]. other_captions: where all captions of an image are evaluated, those
+    after the first; other_features: theirs, [K - 1, D].
     """
 
     image: Tensor
@@ -26,6 +27,8 @@ class Item:
     caption: str
     key: str
     position: int
+    other_captions: tuple[str, ...] = ()
+    other_features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Batch:
 
     image: [B, 3, H, W]. gt_depth: [B, 1, H, W], meters, 0 = no measurement; in evaluation a list of
     B maps [1, h, w], whose sizes may differ. text_feature: [B, D] and image_feature: [B, E], or
-    None. position: int64 [B].
+    None. position: int64 [B]. other_captions, other_features: of each image, see `Item`.
     """
 
     image: Tensor
@@ -52,6 +55,8 @@ class Batch:
     caption: list[str]
     key: list[str]
     position: Tensor
+    other_captions: list[tuple[str, ...]] = field(default_factory=list)
+    other_features: list[Tensor | None] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.image)
@@ -80,6 +85,28 @@ class Batch:
         """The mirrored images, for test-time averaging; the ground truth stays as it is."""
         return replace(self, image=self.image.flip(-1))
 
+    def rewordings(self) -> Iterator[tuple[list[int], "Batch"]]:
+        """The images that have a second caption, and the batch of these with it; then a third..."""
+        pairs = zip(self.other_captions, self.other_features, strict=True)
+        counts = [len(captions if features is None else features) for captions, features in pairs]
+        for number in range(max(counts, default=0)):
+            rows = [row for row, count in enumerate(counts) if count > number]
+            yield rows, self._reworded(rows, number)
+
+    def _reworded(self, rows: list[int], number: int) -> "Batch":
+        """The images `rows` with other caption `number`, counted from 0."""
+        captions = [self.other_captions[row] for row in rows]
+        features = [self.other_features[row] for row in rows]
+        return Batch(
+            image=self.image[rows],
+            gt_depth=[self.gt_depth[row] for row in rows],
+            text_feature=_stack([None if f is None else f[number] for f in features]),
+            image_feature=None if self.image_feature is None else self.image_feature[rows],
+            caption=[c[number] if c else "" for c in captions],
+            key=[self.key[row] for row in rows],
+            position=self.position[rows],
+        )
+
     def _each_tensor(self, change: Any) -> "Batch":
         tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)
@@ -104,6 +131,8 @@ def _collate(items: Sequence[Item], gt_depth: Any) -> Batch:
         caption=[item.caption for item in items],
         key=[item.key for item in items],
         position=torch.tensor([item.position for item in items]),
+        other_captions=[item.other_captions for item in items],
+        other_features=[item.other_features for item in items],
     )
 
 

@@ -19,12 +19,15 @@ from common.data.splits import Split
 from common.images import transforms
 from common.language.language import NO_LANGUAGE, Language
 
+_WORDS = 1  # the random stream of the words, apart from that of the augmentation
+
 
 class DepthDataset(Dataset):
     """`dataset[index]` is an item for evaluation, `dataset[index, position]` one for training.
 
-    `position` counts the samples of the whole run; with `seed` it decides the augmentation, which
-    therefore depends neither on the number of workers nor on the number of processes.
+    `position` counts the samples of the whole run; with `seed` it decides the augmentation, and
+    which of an image's captions it has. Both therefore depend neither on the number of workers nor
+    on the number of processes.
     """
 
     def __init__(
@@ -57,8 +60,13 @@ class DepthDataset(Dataset):
 
     @property
     def words(self) -> dict[str, Any]:
-        """What tells the words of these images from others: see `Language.sample`."""
-        return self.language.sample(self.samples.keys)
+        """What tells the words of these images from others: see `Language.sample`.
+
+        Of what is only scored the first caption of each: the config may change to score all.
+        """
+        is_trained = self.split.name == "train"
+        language = self.language if is_trained else self.language.only_firsts()
+        return language.sample(self.samples.keys)
 
     def open_cache(self) -> None:
         """Make the cache's file, if there is one, and add a note: a full disk shows at once."""
@@ -69,7 +77,9 @@ class DepthDataset(Dataset):
         if isinstance(key, tuple):
             return self._training_item(*key)
         image, depth = self.reader.for_evaluation(self.samples[key])
-        return self._item(self.samples[key], transforms.normalize(image), depth, key)
+        sample = self.samples[key]
+        words = self.language.all_words_of(sample.key)
+        return self._item(sample, transforms.normalize(image), depth, key, words)
 
     def _training_item(self, index: int, position: int) -> Item:
         sample = self.samples[index]
@@ -80,7 +90,15 @@ class DepthDataset(Dataset):
             image, depth = self._crop(image, depth, rng)
         if self.augmentation is not None:
             image, depth, jitter = transforms.augment(image, depth, self.augmentation, rng)
-        return self._item(sample, transforms.normalize(image, jitter), depth, position)
+        words = self.language.words_of(sample.key, self.draw_caption(sample.key, position))
+        return self._item(sample, transforms.normalize(image, jitter), depth, position, words)
+
+    def draw_caption(self, key: str, position: int) -> int:
+        """Which of its captions an image has as sample `position` of the run, counted from 0."""
+        count = self.language.count_of(key)
+        if count == 1:
+            return 0
+        return int(np.random.default_rng([self.seed, position, _WORDS]).integers(count))
 
     def training_frame(self, index: int) -> Frame:
         """Image uint8 [H, W, 3] and stored depth [H, W] before anything random."""
@@ -104,13 +122,20 @@ class DepthDataset(Dataset):
         image = transforms.crop(image, top, left, *size)
         return image, transforms.crop(depth, top, left, *size)
 
-    def _item(self, sample: Sample, image: np.ndarray, depth: np.ndarray, position: int) -> Item:
+    def _item(
+        self,
+        sample: Sample,
+        image: np.ndarray,
+        depth: np.ndarray,
+        position: int,
+        words: dict[str, Any],
+    ) -> Item:
         return Item(
             image=torch.from_numpy(image),
             gt_depth=torch.from_numpy(self.to_meters(depth)),
             key=sample.key,
             position=position,
-            **self.language.words_of(sample.key),
+            **words,
         )
 
 

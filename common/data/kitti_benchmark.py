@@ -88,7 +88,7 @@ class BenchmarkImages(Dataset):
             gt_depth=None,
             key=key,
             position=index,
-            **self.language.words_of(key),
+            **self.language.all_words_of(key),
         )
 
 

@@ -1,4 +1,4 @@
-"""Draw depth: color maps, color bars and the comparison panels that runs and reports show.
+"""Draw depth: the comparison panels that runs and reports show; `canvas.py` has what they are of.
 
 Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is opened.
 
@@ -7,22 +7,28 @@ Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is open
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from common.evaluation.drawn_text import (
+from common.evaluation.canvas import (
+    DEPTH_COLORS,
     FAINT_INK,
+    GAP,
+    BoolMap,
+    FloatMap,
     Rgb,
-    blank,
-    put_text,
+    colorize,
+    depth_to_color,
+    draw_color_bar,
+    fit,
+    pad,
+    side_by_side,
     text_strip,
-    text_width,
+    with_margin,
     wrap_text,
 )
 from common.files import whole_file
@@ -31,31 +37,13 @@ from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 if TYPE_CHECKING:
     from torch import Tensor
 
-FloatMap = NDArray[np.floating[Any]]
-BoolMap = NDArray[np.bool_]
 
-DEPTH_COLORS = cv2.COLORMAP_TURBO
 ERROR_COLORS = cv2.COLORMAP_INFERNO
-FIRST_COLOR = 32  # of 256: skips the darkest colors, which look like INVALID_COLOR
-INVALID_COLOR = (56, 56, 56)
 
 PANEL_MAX_ERROR = 0.5  # fixed, so that the error maps of two panels can be compared
 MIN_TILE_WIDTH, MIN_TILE_HEIGHT = 320, 160  # px
-MARGIN, GAP = 14, 10  # px
 MAX_STRETCH = 5.0  # a prediction farther than this many times the ground truth is cut off
 SPARSE_SHARE = 0.4  # ground truth with fewer valid pixels is drawn with thicker points
-
-
-def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | None = None) -> Rgb:
-    """Color a depth map, blue for `vmin` and red for `vmax`.
-
-    depth: [h, w], meters. valid: [h, w], True = draw; non-finite pixels are never drawn.
-    Returns [h, w, 3]; what is not drawn is dark gray.
-    """
-    finite = np.isfinite(depth)
-    drawn = finite if valid is None else finite & valid
-    fraction = (np.where(drawn, depth, vmin) - vmin) / (vmax - vmin)
-    return _colorize(fraction, drawn, DEPTH_COLORS)
 
 
 def relative_error(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> FloatMap:
@@ -104,15 +92,15 @@ def panel(
         draw_color_bar(tile_width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
     ]
     rows = [
-        _side_by_side([text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
-        _side_by_side(tiles),
-        _side_by_side(bars),
+        side_by_side([text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
+        side_by_side(tiles),
+        side_by_side(bars),
     ]
     width = rows[0].shape[1]
     if title:
         rows.insert(0, text_strip(wrap_text(title, width, max_lines=2), width))
     rows.append(text_strip(wrap_text(caption, width) or ["(no caption)"], width))
-    return _with_margin(np.vstack(rows))
+    return with_margin(np.vstack(rows))
 
 
 def stack_panels(panels: Sequence[Rgb]) -> Rgb:
@@ -120,7 +108,7 @@ def stack_panels(panels: Sequence[Rgb]) -> Rgb:
     if not panels:
         raise ValueError("stack_panels needs at least one panel")
     width = max(each.shape[1] for each in panels)
-    return np.vstack([_pad(each, each.shape[0], width) for each in panels])
+    return np.vstack([pad(each, each.shape[0], width) for each in panels])
 
 
 def write_png(path: Path, rgb: Rgb) -> None:
@@ -141,35 +129,10 @@ def depth_range(depth: FloatMap, valid: BoolMap) -> tuple[float, float]:
     return float(low - widening / 2), float(high + widening / 2)
 
 
-def nice_ticks(low: float, high: float, max_count: int) -> list[float]:
-    """Return increasing round numbers inside [low, high], at most `max_count` + 1 of them."""
-    if not high > low:
-        raise ValueError(f"ticks need low < high, got {low} and {high}")
-    raw_step = (high - low) / max_count
-    magnitude = 10.0 ** math.floor(math.log10(raw_step))
-    step = next((m * magnitude for m in (1, 2, 5) if m * magnitude >= raw_step), 10 * magnitude)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
-
-
 def tile_size(height: int, width: int) -> tuple[int, int]:
     """Return the (width, height) of a panel's tile: the shape kept, both sides at least minimal."""
     scale = max(MIN_TILE_WIDTH / width, MIN_TILE_HEIGHT / height)
     return round(width * scale), round(height * scale)
-
-
-def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:
-    """Draw a horizontal color bar with a labeled tick at every round value. [44, width, 3]."""
-    bar = blank(44, width)
-    ramp = np.broadcast_to(np.linspace(0.0, 1.0, width), (12, width))
-    bar[8:20] = _colorize(ramp, np.ones(ramp.shape, dtype=bool), colormap)
-    for tick in nice_ticks(vmin, vmax, max_count=width // 60):
-        x = round((tick - vmin) / (vmax - vmin) * (width - 1))
-        bar[20:25, x] = FAINT_INK
-        label = f"{tick:g}{unit}"
-        left = min(max(x - text_width(label) // 2, 0), width - text_width(label))
-        put_text(bar, label, left, 40, FAINT_INK)
-    return bar
 
 
 def _shared_range(
@@ -196,7 +159,7 @@ def _draw_tiles(
 
 def picture_tile(image: Rgb, size: tuple[int, int]) -> Rgb:
     """The image [H, W, 3] as large as a tile of (width, height)."""
-    return _fit(image, size, cv2.INTER_CUBIC)
+    return fit(image, size, cv2.INTER_CUBIC)
 
 
 def depth_tile(
@@ -205,13 +168,13 @@ def depth_tile(
     """`depth_to_color` as large as a tile of (width, height); sparse pixels are drawn thicker."""
     if valid is not None:
         depth, valid = _thicken(depth, valid, size)
-    return _fit(depth_to_color(depth, vmin, vmax, valid), size)
+    return fit(depth_to_color(depth, vmin, vmax, valid), size)
 
 
 def error_tile(pred: FloatMap, gt: FloatMap, valid: BoolMap, size: tuple[int, int]) -> Rgb:
     """`relative_error` in colors, black for none, as large as a tile of (width, height)."""
     error, drawn = _thicken(relative_error(pred, gt, valid), valid, size)
-    return _fit(_colorize(error / PANEL_MAX_ERROR, drawn, ERROR_COLORS), size)
+    return fit(colorize(error / PANEL_MAX_ERROR, drawn, ERROR_COLORS), size)
 
 
 def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
@@ -225,13 +188,6 @@ def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
 
 def _median_text(depth: FloatMap, valid: BoolMap) -> str:
     return f", median {np.median(depth[valid]):.3g} m" if valid.any() else ", none"
-
-
-def _colorize(fraction: FloatMap, valid: BoolMap, colormap: int) -> Rgb:
-    """Map 0..1 to colors, [h, w] -> [h, w, 3]; values outside take the end colors."""
-    index = FIRST_COLOR + np.clip(fraction, 0.0, 1.0) * (255 - FIRST_COLOR)
-    bgr = cv2.applyColorMap(index.round().astype(np.uint8), colormap)
-    return np.where(valid[..., None], bgr[..., ::-1], INVALID_COLOR).astype(np.uint8)
 
 
 def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[FloatMap, BoolMap]:
@@ -251,30 +207,6 @@ def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[F
 
 
 def resize_depth(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
-    """The map [h, w] in another shape, bilinear."""
     if depth.shape == shape:
         return depth
     return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
-
-
-def _fit(image: Rgb, size: tuple[int, int], enlarge: int = cv2.INTER_NEAREST) -> Rgb:
-    interpolation = cv2.INTER_AREA if image.shape[1] > size[0] else enlarge
-    return np.asarray(cv2.resize(image, size, interpolation=interpolation), dtype=np.uint8)
-
-
-def _pad(image: Rgb, height: int, width: int) -> Rgb:
-    padded = blank(height, width)
-    padded[: image.shape[0], : image.shape[1]] = image
-    return padded
-
-
-def _side_by_side(images: Sequence[Rgb]) -> Rgb:
-    height = max(image.shape[0] for image in images)
-    columns = [_pad(image, height, image.shape[1] + GAP) for image in images]
-    return np.hstack(columns)[:, :-GAP]
-
-
-def _with_margin(image: Rgb) -> Rgb:
-    framed = blank(image.shape[0] + 2 * MARGIN, image.shape[1] + 2 * MARGIN)
-    framed[MARGIN:-MARGIN, MARGIN:-MARGIN] = image
-    return framed

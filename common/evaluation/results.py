@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class EvalResult:
     scored, images without any scored pixel included. per_image: one row for each scored image, in
     the order of the list: `image_path`, the nine metrics, `log_ratio` (mean of ln pred - ln gt),
     `pred_median` and `gt_median` where they are asked for (meters, over the scored pixels),
-    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored).
+    `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored);
+    where all captions are evaluated also `num_captions` and `caption_spread` (`all_captions.py`).
     calibration: what scenes drawn from the words alone are worth, where they are asked for
     (`common/programs/draws.py`).
     failures: what could not be read, scored or handed on; the numbers above are those of the other
@@ -63,6 +65,14 @@ class EvalResult:
         """Share of the measured ground truth that is scored."""
         return self.gt_use.share
 
+    @property
+    def caption_spread(self) -> dict[str, float] | None:
+        """Mean and largest of the images; None: of each image one caption is evaluated."""
+        spreads = [row["caption_spread"] for row in self.per_image if "caption_spread" in row]
+        if not spreads:
+            return None
+        return {"mean": math.fsum(spreads) / len(spreads), "largest": max(spreads)}
+
 
 def describe_failures(result: EvalResult) -> str:
     """What failed, in one line. The result has failures."""
@@ -77,7 +87,9 @@ def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
     Where images failed, `complete` is false and `failed` names them; else neither key is there.
     """
     counts = {key: getattr(result, key) for key in SUMMARY_KEYS}
-    content = {**labels, **counts, "metrics": dict(result.metrics)}
+    spread = result.caption_spread
+    words = {} if spread is None else {"caption_spread": spread}
+    content = {**labels, **counts, **words, "metrics": dict(result.metrics)}
     if result.calibration is not None:
         content["calibration"] = result.calibration
     if not result.failures:
@@ -127,9 +139,13 @@ def write_csv(path: Path, result: EvalResult) -> None:
     names = list(result.per_image[0])
     scored = {row["image_path"] for row in result.per_image}
     failed = [f.image for f in result.failures if f.image not in scored]
+    write_rows(path, names, [*result.per_image, *({"image_path": image} for image in failed)])
+
+
+def write_rows(path: Path, names: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write a CSV file with a column for each of `names`, whole or not at all."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, fieldnames=names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(result.per_image)
-    writer.writerows({"image_path": image} for image in failed)
+    writer.writerows(rows)
     write_text(path, table.getvalue())

@@ -1,8 +1,9 @@
 """Depth evaluation: the loop over a data set, from predictions to an `EvalResult`."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from common.config import require_at_least
 from common.data.batch import Batch, Failure
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
+from common.evaluation.all_captions import average_captions, caption_spread
 from common.evaluation.metrics import (
     average_over_images,
     average_over_pixels,
@@ -43,6 +45,7 @@ class EvalConfig:
     batch_size: int = 8
     max_images: int | None = None
     saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
+    captions: Literal["first", "all"] = "first"  # of an image's several: see all_captions.py
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
@@ -50,6 +53,10 @@ class EvalConfig:
             raise ValueError(f"saved_depth_scale: {self.saved_depth_scale} is not above 0")
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"protocol: {describe_unknown(self.protocol)}")
+
+    @property
+    def reads_all_captions(self) -> bool:
+        return self.captions == "all"
 
 
 def flip_average(plain: Tensor, flipped: Tensor) -> Tensor:
@@ -73,13 +80,16 @@ class ScoringRule:
     """How predictions are scored.
 
     flip: average with the prediction for the mirrored image. is_cropped: the images are KITTI's
-    crops of the ground truth's frames. with_medians: rows also hold the median depths.
+    crops of the ground truth's frames. all_captions: rows also say how far apart the predictions
+    are that an image has with each of its captions; the mean of them is scored. with_medians: rows
+    also hold the median depths.
     """
 
     protocol: str
     max_depth: float  # meters
     flip: bool = False
     is_cropped: bool = False
+    all_captions: bool = False
     with_medians: bool = False
 
 
@@ -116,11 +126,11 @@ def evaluate_depth(
                 bar.update()
                 continue
             try:
-                pred_depth = predict_batch(predict, batch, rule.flip)
+                pred_depth, facts = predict_captions(predict, batch, rule)
             except UserError as error:
                 failures += [Failure(name, error) for name in batch.key]
             else:
-                scored, failed = score_batch(pred_depth, batch, rule)
+                scored, failed = score_batch(pred_depth, batch, rule, facts)
                 rows, failures = rows + scored, failures + failed
                 if on_prediction is not None:
                     on_prediction, failed = _hand_on(on_prediction, batch.key, pred_depth)
@@ -147,6 +157,22 @@ def _hand_on(
     return on_prediction, []
 
 
+def predict_captions(
+    predict: Callable[[Batch], Tensor], batch: Batch, rule: ScoringRule
+) -> tuple[Tensor, list[Row]]:
+    """The depth [B, 1, H, W] that is scored, and what an image's row says of its captions."""
+
+    def predict_one(words: Batch) -> Tensor:
+        return predict_batch(predict, words, rule.flip)
+
+    if not rule.all_captions:
+        return predict_one(batch), [{} for _ in batch.key]
+    pred_depth, medians = average_captions(predict_one, batch, rule.max_depth)
+    return pred_depth, [
+        {"num_captions": len(own), "caption_spread": caption_spread(own)} for own in medians
+    ]
+
+
 def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) -> Tensor:
     """Depth [B, 1, H, W] of a batch, with `flip` averaged with that of the mirrored images."""
     pred_depth = predict(batch)
@@ -156,11 +182,11 @@ def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) 
 
 
 def score_batch(
-    pred_depth: Tensor, batch: Batch, rule: ScoringRule
+    pred_depth: Tensor, batch: Batch, rule: ScoringRule, facts: Sequence[Row] | None = None
 ) -> tuple[list[Row], list[Failure]]:
     """The rows of a batch's images, and those that the protocol cannot score.
 
-    pred_depth: [B, 1, H, W], meters.
+    pred_depth: [B, 1, H, W], meters. facts: what else the row of each image says.
     """
     protocol = find_protocol(rule.protocol, rule.is_cropped)
     names = batch.key
@@ -170,8 +196,9 @@ def score_batch(
         )
     rows: list[Row] = []
     failures: list[Failure] = []
-    for pred, gt, name, position in zip(
-        pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, strict=True
+    known = facts or [{}] * len(names)
+    for pred, gt, name, position, more in zip(
+        pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, known, strict=True
     ):
         try:
             pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
@@ -182,7 +209,7 @@ def score_batch(
         scores = score_image(pred, gt, valid, rule.max_depth, rule.with_medians)
         use = count_use(cropped(gt, protocol), cropped(valid, protocol))
         measured = {"num_measured": use.num_measured, "farthest": use.farthest}
-        rows.append({"position": int(position), "image_path": name, **scores, **measured})
+        rows.append({"position": int(position), "image_path": name, **scores, **measured, **more})
     return rows, failures
 
 

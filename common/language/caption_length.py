@@ -7,7 +7,10 @@ report_cut(limit.find_cut(distinct), captions)  # for the provenance of features
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+from common.language.captions import Captions, Several
 
 _NAMED = 3  # images in a report
 _SHOWN = 60  # characters of what is lost
@@ -57,21 +60,26 @@ class CaptionLimit:
         ]
 
 
-def report_cut(cut: Sequence[CutCaption], captions: Mapping[str, str]) -> dict[str, Any]:
+def report_cut(cut: Sequence[CutCaption], captions: Mapping[str, Several]) -> dict[str, Any]:
     """How many captions are cut and how many images have them, the first ones with what is lost.
 
-    captions: image key -> caption. Plain types, as the provenance of features holds them.
+    captions: image key -> caption or captions. Plain types, as the provenance of features holds
+    them.
     """
     known = {entry.caption: entry for entry in cut}
-    images = [key for key, caption in captions.items() if caption in known]
+    every = Captions.of(captions).every()
+    images: dict[str, CutCaption] = {}
+    for key, caption in every if known else ():
+        if caption in known:
+            images.setdefault(key, known[caption])
     first = [
         {
             "image": key,
-            "num_tokens": known[captions[key]].num_tokens,
-            "num_read": known[captions[key]].num_read,
-            "lost": textwrap.shorten(known[captions[key]].lost, _SHOWN, placeholder=" ..."),
+            "num_tokens": entry.num_tokens,
+            "num_read": entry.num_read,
+            "lost": textwrap.shorten(entry.lost, _SHOWN, placeholder=" ..."),
         }
-        for key in images[:_NAMED]
+        for key, entry in islice(images.items(), _NAMED)
     ]
     return {"num_cut": len(cut), "num_cut_images": len(images), "cut": first}
 

@@ -15,7 +15,7 @@ not depend on their having had the same: else a network could learn the exchange
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -48,11 +48,11 @@ def write_sentences(
 
 
 def choose_lenders(
-    control: Control, words: Mapping[str, str], category_of: Callable[[str], str], seed: int
+    control: Control, words: Mapping[str, Hashable], category_of: Callable[[str], str], seed: int
 ) -> dict[str, str]:
     """Key -> the key whose words it gets; itself where there is no other one that will do.
 
-    words: key -> caption, or anything else that is equal for equal words.
+    words: key -> caption or captions, or anything else that is equal for equal words.
     """
     rng = np.random.default_rng(seed)
     keys = sorted(words)
@@ -68,7 +68,9 @@ def choose_lenders(
     raise ValueError(f"control {control} lends nothing")
 
 
-def lend_any(keys: list[str], words: Mapping[str, str], rng: np.random.Generator) -> dict[str, str]:
+def lend_any(
+    keys: list[str], words: Mapping[str, Hashable], rng: np.random.Generator
+) -> dict[str, str]:
     """A permutation in which no key gets its own words, as far as there are others."""
 
     def fits(key: str, lender: str) -> bool:
@@ -79,7 +81,7 @@ def lend_any(keys: list[str], words: Mapping[str, str], rng: np.random.Generator
 
 def lend_wrong(
     keys: list[str],
-    words: Mapping[str, str],
+    words: Mapping[str, Hashable],
     categories: Mapping[str, str],
     rng: np.random.Generator,
 ) -> dict[str, str]:
@@ -109,7 +111,7 @@ def lend_wrong(
 
 
 def permute(
-    keys: list[str], fits: Fits, groups: Mapping[str, str], rng: np.random.Generator
+    keys: list[str], fits: Fits, groups: Mapping[str, Hashable], rng: np.random.Generator
 ) -> dict[str, str]:
     """A random permutation key -> lender; where one does not fit, two keys exchange theirs.
 
@@ -117,7 +119,7 @@ def permute(
     stays as it is.
     """
     lenders = [keys[index] for index in rng.permutation(len(keys))]
-    hopeless: set[str] = set()
+    hopeless: set[Hashable] = set()
     for index, key in enumerate(keys):
         if fits(key, lenders[index]):
             continue
@@ -176,7 +178,9 @@ def describe_sentences(control: Control, sentences: Mapping[str, str]) -> str:
             return f"{count} the words '{next(iter(sentences.values()), '')}'"
 
 
-def describe_lenders(control: Control, lenders: Mapping[str, str], words: Mapping[str, str]) -> str:
+def describe_lenders(
+    control: Control, lenders: Mapping[str, str], words: Mapping[str, Hashable]
+) -> str:
     """What was done, for the log; images whose new words are equal to their own are counted."""
     kinds = {
         "other_image": "another image of their category",

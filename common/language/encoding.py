@@ -20,18 +20,19 @@ from common.errors import UserError
 from common.files import make_folder, whole_file
 from common.fingerprints import file_identity, take_fingerprint
 from common.language.caption_length import report_cut
-from common.language.captions import Captions, captions_sha256
+from common.language.captions import Captions, Several, captions_sha256
 from common.language.encoders import encoder_identity, image_encoder, text_encoder
 from common.language.feature_files import write_features
 from common.language.towers import Progress
 from common.packed import PackedStrings
+from common.packed_mappings import PackedLists
 from common.progress import ProgressBar, progress_bar
 
 EncodePart = Callable[[Sequence[Any], Progress], Tensor]  # items -> features [P, D]
 CAPTIONS_PER_PART, IMAGES_PER_PART = 1024, 256
 
 
-def text_origin(captions: Mapping[str, str], encoder: str) -> dict[str, str]:
+def text_origin(captions: Mapping[str, Several], encoder: str) -> dict[str, str]:
     """What a packed file says of the captions and the encoder it was made from."""
     origin = {"kind": "text", "encoder": encoder, **encoder_identity(encoder)}
     return {**origin, "captions_sha256": captions_sha256(captions)}
@@ -47,13 +48,15 @@ def image_origin(keys: Iterable[str], encoder: str) -> dict[str, str]:
 
 def encode_captions(
     path: Path,
-    captions: Mapping[str, str],
+    captions: Mapping[str, Several],
     encoder: str,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     **more_origin: Any,
 ) -> int:
-    """Encode each distinct caption once and pack a feature per key; returns how many were distinct.
+    """Encode each distinct caption once and pack a feature for every caption of every key.
+
+    Returns how many were distinct.
 
     more_origin: further entries of the file's provenance, which also says what the encoder reads
     in part only (`report_cut`).
@@ -72,7 +75,8 @@ def encode_captions(
         )  # [M, D]
         cut = report_cut(tower.limit.find_cut(distinct), captions)
         provenance = {**origin, **tower.facts, **cut, **more_origin}
-        write_features(path, captions.names, features, provenance, rows=rows)
+        lists = PackedLists.of_counts(rows, captions.lists.counts)
+        write_features(path, captions.names, features, provenance, lists=lists)
     return len(distinct)
 
 

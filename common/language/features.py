@@ -5,18 +5,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from common.config import require_at_least
 from common.errors import UserError
 from common.fingerprints import take_fingerprint
-from common.language.captions import Captions
+from common.language.captions import Captions, Several
 from common.language.controls import Control
 from common.language.encoders import encoder_identity, encoder_kind, require_images
 from common.language.encoding import encode_captions, encode_images, image_origin, text_origin
-from common.language.feature_files import FeatureStore, FeatureTable, read_pictures
+from common.language.feature_files import FeatureTable, read_pictures
+from common.language.feature_store import FeatureStore
 from common.runtime.claims import claim_path
 from common.text_files import to_bytes
 
@@ -33,6 +34,9 @@ class TextConfig:
     image_features: str | tuple[str, ...] | None = None  # of the images, for stage 2; None: encoded
     control: Control = "caption"  # other words for the images: see common/language/controls.py
     control_seed: int = 0  # which other words
+    join_captions: bool = False  # an image has the captions of all files; else a later file wins
+    # In training, of several captions of an image: one is drawn for each sample, or the first.
+    caption_choice: Literal["draw", "first"] = "draw"
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "control_seed")
@@ -54,30 +58,35 @@ class FeaturePlace:
 
 def load_text_features(
     text: TextConfig,
-    captions: Mapping[str, str] | None,
+    captions: Mapping[str, Several] | None,
     place: FeaturePlace,
     keys: Iterable[str] | None = None,
     label: str = "text",
+    first_only: bool = False,
 ) -> FeatureStore:
     """The configured feature files; without them, the captions encoded once into the cache.
 
     captions: of all configured files; None: none are. keys: the images (of a split) whose captions
-    are meant; None: all. label: starts the file name.
+    are meant; None: all. label: starts the file name. first_only: only the first caption of every
+    image is read.
     """
     files = configured_files(text.features, place.resolve)
     if captions is None:
         if not files:
             raise UserError(_nothing_configured("text", text.features, "text.captions"))
-        return FeatureStore.open(files)
+        store = FeatureStore.open(files)
+        return store.only_firsts() if first_only else store
     if files and not all(place.cache_dir.resolve() in path.resolve().parents for path in files):
-        return _open_matching(files, text.encoder, captions)
+        store = _open_matching(files, text.encoder, captions)
+        return store.only_firsts() if first_only else store
+    wanted = Captions.of(captions)
     if keys is not None:
-        captions = Captions.of(captions).select(keys)
-    return encode_once(captions, text.encoder, place, label)
+        wanted = wanted.select(keys)
+    return encode_once(wanted.only_firsts() if first_only else wanted, text.encoder, place, label)
 
 
 def encode_once(
-    captions: Mapping[str, str], encoder: str, place: FeaturePlace, label: str
+    captions: Mapping[str, Several], encoder: str, place: FeaturePlace, label: str
 ) -> FeatureStore:
     """The captions' features from the cache, where they are put first if they are not there."""
     origin = text_origin(captions, encoder)
@@ -201,12 +210,14 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(to_bytes(text)).hexdigest()
 
 
-def _open_matching(files: list[Path], encoder: str, captions: Mapping[str, str]) -> FeatureStore:
+def _open_matching(
+    files: list[Path], encoder: str, captions: Mapping[str, Several]
+) -> FeatureStore:
     """Open the files; a `UserError` if one says that it was made from other captions or weights."""
     check_encoder_of(files, encoder)
     store = FeatureStore.open(files)
     for path, table in zip(files, store.tables, strict=True):
-        if _has_other_captions(table, captions):
+        if has_other_captions(table, captions):
             raise UserError(
                 f"{path} was made from other captions than text.captions gives for its images; "
                 "correct text.captions, or drop text.features to encode anew"
@@ -228,9 +239,13 @@ def _check_weights(path: Path, made_from: dict[str, Any], encoder: str) -> None:
         )
 
 
-def _has_other_captions(table: FeatureTable, captions: Mapping[str, str]) -> bool:
-    """Whether the file was made from other captions; only a file all of whose images have one
-    here can tell."""
+def has_other_captions(table: FeatureTable, captions: Mapping[str, Several]) -> bool:
+    """Whether the file was made from other captions than these, or the first ones of these.
+
+    Only a file all of whose images have one here can tell.
+    """
     made_from = (table.provenance or {}).get("captions_sha256")
     own = Captions.of(captions).select(table.rows)
-    return made_from is not None and len(own) == len(table.rows) and own.sha256 != made_from
+    if made_from is None or len(own) < len(table.rows):
+        return False
+    return made_from not in (own.sha256, own.only_firsts().sha256)

@@ -23,7 +23,7 @@ from common.data.splits import Split, SplitFinder
 from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
 from common.evaluation.scoring import EvalConfig
-from common.language.feature_files import FeatureStore
+from common.language.feature_store import FeatureStore
 from common.language.features import FeaturePlace, TextConfig
 from common.language.language import (
     Language,
@@ -71,15 +71,16 @@ class LanguageReader:
         self.data, self.text, self.needs, self.place = data, text, needs, place
         self.captions = read_all_captions(text, place.resolve)
 
-    def read(self, label: str, files: Mapping[str, Path]) -> Language:
+    def read(self, label: str, files: Mapping[str, Path], first_only: bool) -> Language:
         """Captions and the needed features of the images `files` (key -> file).
 
         Encodes captions or images first if their features are not there yet. label: names the
-        split in the file of encoded captions.
+        split in the file of encoded captions. first_only: of several captions of an image only the
+        first is read.
         """
         category_of = self.data.data_set.category_of
         return load_language(
-            self.text, self.captions, label, files, self.needs, self.place, category_of
+            self.text, self.captions, label, files, self.needs, self.place, category_of, first_only
         )
 
 
@@ -109,7 +110,8 @@ def load_data(
         splits = [before.check_images(split, config.data) for split in splits]
         notes += before.check_files(finder, splits) if processes.is_main else []
     language = open_language(config, needs, processes)
-    train, val = (_dataset(config, split, language) for split in splits)
+    train = _dataset(config, splits[0], language, config.text.caption_choice == "first")
+    val = _dataset(config, splits[1], language, not config.eval.reads_all_captions)
     train.open_cache()
     if not processes.is_main:
         return Data(train, val)
@@ -143,13 +145,16 @@ def load_split(
     split = finder.find(name)
     if kept is not None and name != "train":
         check_unseen(split, kept, config.data)
-    dataset = _dataset(config, split, open_language(config, needs, processes))
+    language = open_language(config, needs, processes)
+    dataset = _dataset(config, split, language, not config.eval.reads_all_captions)
     dataset.notes = (*finder.notes, *dataset.notes)
     return dataset
 
 
-def _dataset(config: RunConfig, split: Split, language: LanguageReader) -> DepthDataset:
-    words = language.read(split.name, split.files)
+def _dataset(
+    config: RunConfig, split: Split, language: LanguageReader, first_only: bool
+) -> DepthDataset:
+    words = language.read(split.name, split.files, first_only)
     return build_dataset(config.data, split, words, config.seed, augment=split.name == "train")
 
 

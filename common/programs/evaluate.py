@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,8 +162,8 @@ class Checkpoint:
         return result, config
 
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
-        """What a result file says beside the numbers; a control of the words is never silent."""
-        control = config.text.control
+        """What a result file says beside the numbers; other words than usual are never silent."""
+        control, captions = config.text.control, config.eval.captions
         return {
             "checkpoint": str(self.path),
             "recipe": self.stage.recipe,
@@ -170,6 +171,7 @@ class Checkpoint:
             "data": str(config.data.root),
             "split": split,
             **({} if control == "caption" else {"control": control}),
+            **({} if captions == "first" else {"captions": captions}),
         }
 
 
@@ -247,14 +249,19 @@ def _check_samples(count: int | None, stage: Stage) -> None:
         raise UserError(f"--samples {count}: too few for a 95 % interval; at least {MIN_DRAWS}")
 
 
-def _overrides(arguments: argparse.Namespace) -> list[str]:
-    for override in arguments.overrides:
+def check_changeable(overrides: Sequence[str]) -> None:
+    """Raise a `UserError` for a `key=value` that a checkpoint fixes."""
+    for override in overrides:
         if not override.startswith(("data.", "text.", "eval.", "output_root=", "hub_timeout=")):
             raise UserError(
                 f"command line: {override} cannot be changed here: the checkpoint fixes it; "
                 "data.*, text.*, eval.*, output_root and hub_timeout can"
             )
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
     overrides = list(arguments.overrides)
+    check_changeable(overrides)
     if arguments.protocol:
         overrides.append(f"eval.protocol={arguments.protocol}")
     if arguments.flip:

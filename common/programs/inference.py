@@ -63,7 +63,14 @@ def scoring_rule(
 ) -> ScoringRule:
     """How predictions for the data set are scored. max_depth: meters."""
     is_cropped = dataset.data_set.crop_size is not None
-    return ScoringRule(config.protocol, max_depth, config.flip, is_cropped, with_medians)
+    return ScoringRule(
+        config.protocol,
+        max_depth,
+        config.flip,
+        is_cropped,
+        all_captions=config.reads_all_captions,
+        with_medians=with_medians,
+    )
 
 
 def draw_prediction_panels(

@@ -43,6 +43,11 @@ def hand_out(
         rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
         content["micro"] = result.micro
     print(format_table(rows))
+    if (spread := result.caption_spread) is not None:
+        print(
+            "all captions: the geometric mean of the predictions is scored; largest to smallest "
+            f"median depth of an image: mean {spread['mean']:.3f}, at most {spread['largest']:.3f}"
+        )
     if result.calibration is not None:
         print("", format_calibration(result.calibration), sep="\n")
     if json_file:

@@ -25,6 +25,7 @@ from common.data.kitti_benchmark import (
 )
 from common.data.sampling import eval_indices
 from common.errors import UserError
+from common.evaluation.all_captions import average_captions
 from common.evaluation.metrics import MIN_DEPTH, sanitize
 from common.evaluation.scoring import EvalConfig, predict_batch
 from common.files import make_folder
@@ -60,7 +61,7 @@ def export_submission(
     check_submission(config, path)
     files = find_images(config.data.root, config.data.allow_missing)
     reader = open_language(config, stage.needs(model), processes)
-    language = reader.read("kitti_benchmark", files)
+    language = reader.read("kitti_benchmark", files, not config.eval.reads_all_captions)
     if processes.is_main and language.notes:
         print(*language.notes, sep="\n", file=sys.stderr)
     images = BenchmarkImages(files, language)
@@ -107,11 +108,14 @@ def _predict_images(
     def predict_on_device(batch: Batch) -> Tensor:
         return predict(model, batch.to(processes.device)).float()
 
+    def predict_flipped(batch: Batch) -> Tensor:
+        return predict_batch(predict_on_device, batch, config.flip)
+
     share = eval_indices(len(images), processes.rank, processes.world_size)
     loader = DataLoader(images, config.batch_size, sampler=share, collate_fn=collate_eval)
     counts = []
     for batch in tracked(loader, "predicting", unit="batch", stays=False):
-        pred_depth = predict_batch(predict_on_device, batch, config.flip)
+        pred_depth, _ = average_captions(predict_flipped, batch, max_depth)
         for key, pred in zip(batch.key, pred_depth[:, 0], strict=True):
             depth, num_clamped = _clamp(key, pred, max_depth)
             write_depth_png(folder / images.files[key].name, to_stored(depth))

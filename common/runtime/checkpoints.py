@@ -27,7 +27,18 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(
     path: Path, *, stage: str, recipes: tuple[str, ...] = ("staged",)
 ) -> dict[str, Any]:
-    """Read a checkpoint of `stage` and one of `recipes`; no pickled code runs.
+    """Read a checkpoint of `stage` and one of `recipes`; see `read_checkpoint`."""
+    content = read_checkpoint(path)
+    if content.get("stage") != stage or content.get("recipe") not in recipes:
+        raise UserError(
+            f"{path} is a checkpoint of {content.get('stage')} ({content.get('recipe')} "
+            f"recipe); a {stage} ({' or '.join(recipes)}) checkpoint is needed here"
+        )
+    return content
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of any stage; no pickled code runs.
 
     The weights are mapped from the file: nothing is read before it is used.
     """
@@ -48,11 +59,6 @@ def load_checkpoint(
         raise UserError(
             f"{path} has format {content['format_version']}, this program reads "
             f"{FORMAT_VERSION}; use the version that wrote it"
-        )
-    if content.get("stage") != stage or content.get("recipe") not in recipes:
-        raise UserError(
-            f"{path} is a checkpoint of {content.get('stage')} ({content.get('recipe')} "
-            f"recipe); a {stage} ({' or '.join(recipes)}) checkpoint is needed here"
         )
     return content
 

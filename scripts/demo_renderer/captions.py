@@ -77,6 +77,17 @@ def choose_things(rng: Rng, phrases: dict[str, tuple[str, float]]) -> list[str]:
 
 def write_caption(rng: Rng, room: str, things: list[str], wordings: tuple[str, ...]) -> str:
     """Fill a random template with a room, worded by one of `wordings`, and phrases of things."""
+    return fill_template(rng, room, things, wordings, TEMPLATES)
+
+
+def fill_template(
+    rng: Rng,
+    room: str,
+    things: list[str],
+    wordings: tuple[str, ...],
+    templates: tuple[str, ...],
+) -> str:
+    """`write_caption` with one of other templates, which have the same fields."""
     a_room = with_article(wordings[rng.integers(len(wordings))].format(room, a=with_article(room)))
     listed = enumerate_things(things)
     is_one = things[0].startswith(("a ", "an "))
@@ -87,4 +98,4 @@ def write_caption(rng: Rng, room: str, things: list[str], wordings: tuple[str, .
         "Things": listed[0].upper() + listed[1:],
         "is": "is" if is_one else "are",
     }
-    return TEMPLATES[rng.integers(len(TEMPLATES))].format(**fields)
+    return templates[rng.integers(len(templates))].format(**fields)

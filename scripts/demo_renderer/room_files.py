@@ -2,6 +2,11 @@
 
 The twins share one JPEG byte for byte; the miniature's depths are the full-size ones divided by
 four and its caption says that it is a miniature. Nothing in the image tells them apart.
+
+    captions.jsonl          all splits
+    captions_swapped.jsonl  test: each image has its twin's caption
+    captions_unseen.jsonl   test: the same facts in words that no training caption has
+    captions_flag.jsonl     all splits: which of the two scales it is, and nothing else
 """
 
 from __future__ import annotations
@@ -13,16 +18,19 @@ from typing import Literal
 
 from common.data.scenes import MINIATURE_PREFIX
 from common.errors import UserError
+from common.language.captions import read_entries, write_entries
+from scripts.demo_renderer import other_words
 from scripts.demo_renderer.captions import FULL_ROOMS, MINIATURE_ROOMS, choose_things, write_caption
+from scripts.demo_renderer.pieces import Rng
 from scripts.demo_renderer.rooms import (
     MAX_ASPECT,
-    MINIATURE_DIVISOR,
     SPLITS,
     DemoRoom,
     draw_room,
     nyu_focal_px,
     scene_rng,
 )
+from scripts.demo_renderer.scale_pairs import MINIATURE_DIVISOR
 from scripts.demo_renderer.writer import (
     encode_jpeg,
     map_processes,
@@ -35,7 +43,8 @@ from scripts.demo_renderer.writer import (
 )
 
 Scale = Literal["full", "miniature"]
-_CAPTIONS, _SHARE = 1, 2  # purposes of `scene_rng`
+_CAPTIONS, _SHARE, _UNSEEN = 1, 2, 3  # purposes of `scene_rng`
+_UNSEEN_FILE, _FLAG_FILE = "captions_unseen.jsonl", "captions_flag.jsonl"
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,37 @@ def write_rooms(final: Path, settings: RoomsSettings, workers: int) -> None:
         write_json_lines(root / "captions.jsonl", (e.caption_row(e.caption) for e in entries))
         swapped = [row for scene in scenes if scene[0].split == "test" for row in _swapped(scene)]
         write_json_lines(root / "captions_swapped.jsonl", swapped)
+        add_other_words(root, settings, workers)
         write_description(root, settings.to_dict(), counts)
+
+
+def lacking_words(root: Path) -> list[str]:
+    """The caption files that rooms made by an earlier version do not have."""
+    return [name for name in (_FLAG_FILE, _UNSEEN_FILE) if not (root / name).is_file()]
+
+
+def add_other_words(root: Path, settings: RoomsSettings, workers: int) -> list[str]:
+    """Write the `lacking_words` and return their names; no other file is changed.
+
+    They depend on the settings and captions.jsonl alone.
+    """
+    lacking = lacking_words(root)
+    if _FLAG_FILE in lacking:
+        entries = read_entries(root / "captions.jsonl").values()
+        rows = ({**entry, "caption": other_words.FLAGS[entry["scale"]]} for entry in entries)
+        write_entries(root / _FLAG_FILE, rows)
+    if _UNSEEN_FILE in lacking:
+        reword = partial(reword_scene, settings)
+        scenes = map_processes(reword, list(range(settings.test_scenes)), workers, "other words")
+        write_entries(root / _UNSEEN_FILE, (row for scene in scenes for row in scene))
+    return lacking
+
+
+def reword_scene(settings: RoomsSettings, index: int) -> list[dict]:
+    """The lines of captions_unseen.jsonl of one test scene, which is drawn again for its facts."""
+    room = draw_room(settings.seed, "test", index, settings.height, settings.width)
+    captions = unseen_captions(settings.seed, "test", room)
+    return [_entry("test", room, scale, text).caption_row(text) for scale, text in captions.items()]
 
 
 def write_scene(root: Path, settings: RoomsSettings, job: tuple[str, int]) -> list[RoomEntry]:
@@ -122,22 +161,42 @@ def write_scene(root: Path, settings: RoomsSettings, job: tuple[str, int]) -> li
 def scene_captions(seed: int, split: str, room: DemoRoom) -> dict[Scale, str]:
     """Write both captions of a room; they name the same visible things in their own words."""
     rng = scene_rng(seed, split, room.index, _CAPTIONS)
-    names = choose_things(rng, room.phrases)
-    things = [room.phrases[name][0] for name in names]
+    things = [phrase for _, phrase in _chosen_things(rng, room)]
     return {
         "full": write_caption(rng, room.kind, things, FULL_ROOMS),
         "miniature": write_caption(rng, room.kind, things, MINIATURE_ROOMS),
     }
 
 
+def unseen_captions(seed: int, split: str, room: DemoRoom) -> dict[Scale, str]:
+    """Say what `scene_captions` says in words that none of its captions has."""
+    things = _chosen_things(scene_rng(seed, split, room.index, _CAPTIONS), room)
+    rng = scene_rng(seed, split, room.index, _UNSEEN)
+    return {
+        "full": other_words.reword_caption(rng, room.kind, things, other_words.FULL),
+        "miniature": other_words.reword_caption(rng, room.kind, things, other_words.MINIATURE),
+    }
+
+
+def _chosen_things(rng: Rng, room: DemoRoom) -> list[tuple[str, str]]:
+    """The things that a caption names: name and phrase of each."""
+    return [(name, room.phrases[name][0]) for name in choose_things(rng, room.phrases)]
+
+
 def _write_entry(
     root: Path, split: str, room: DemoRoom, jpeg: bytes, scale: Scale, caption: str
 ) -> RoomEntry:
+    entry = _entry(split, room, scale, caption)
+    write_bytes(root / entry.image, jpeg)
+    depth = room.quarter_mm * (MINIATURE_DIVISOR if scale == "full" else 1)
+    write_png(root / entry.depth, depth)
+    return entry
+
+
+def _entry(split: str, room: DemoRoom, scale: Scale, caption: str) -> RoomEntry:
     scene = f"{room.kind.replace(' ', '_')}_{room.index:04d}"
     folder = f"{split}/{'' if scale == 'full' else MINIATURE_PREFIX}{scene}"
     image, depth = f"{folder}/rgb_00000.jpg", f"{folder}/sync_depth_00000.png"
-    write_bytes(root / image, jpeg)
-    write_png(root / depth, room.quarter_mm * (MINIATURE_DIVISOR if scale == "full" else 1))
     return RoomEntry(split, image, depth, caption, scale, scene)
 
 

@@ -34,7 +34,6 @@ from scripts.demo_renderer.public_rooms import (
 from scripts.demo_renderer.renderer import Camera, Light, Room, Scene, render_color, render_geometry
 
 SPLITS = ("train", "val", "test")
-MINIATURE_DIVISOR = 4
 NYU_FOCAL_PX, NYU_WIDTH = 518.8579, 640
 MIN_DEPTH, MAX_DEPTH = 0.45, 9.5  # meters, full size
 MAX_ASPECT = 2.0  # height / width beyond which no camera keeps the floor far enough away

@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 
 from common.data.ground_truth import LOUD_BELOW
+from scripts.demo_renderer.scale_pairs import MINIATURE_DIVISOR as SCALE
+from scripts.demo_renderer.scale_pairs import PIXELS_ONLY_BOUND
 from scripts.reporting.charts import (
     NUM_COLORS,
     Series,
@@ -25,8 +27,6 @@ from scripts.reporting.charts import (
     wants_log,
 )
 
-SCALE = 4.0  # a full-size scene of the demo is this many times larger than its miniature
-PIXELS_ONLY_BOUND = (1.0 - 1.0 / SCALE) / 2.0
 METRICS = {  # key: (heading as HTML, whether higher is better)
     "abs_rel": ("AbsRel", False),
     "sq_rel": ("SqRel", False),

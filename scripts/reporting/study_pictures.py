@@ -13,9 +13,9 @@ import torch
 from common.config import build_config, merge_yaml
 from common.data.dataset import DepthDataset
 from common.errors import UserError
+from common.evaluation.canvas import Rgb
 from common.evaluation.panels import (
     PANEL_MAX_ERROR,
-    Rgb,
     denormalize,
     depth_range,
     depth_tile,
