@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from common.evaluation.comparison import Estimate
 from common.evaluation.metrics import METRIC_NAMES
@@ -28,7 +29,7 @@ CONTROL_WORDS = {
     "shuffled": "with captions of other images",
     "wrong": "with captions of another type of scene",
 }
-Verdict = str  # "better", "worse" or "unknown"
+Verdict = Literal["better", "worse", "same", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def answer(difference: Difference) -> StudyAnswer:
     cells = difference.ours.cell, difference.theirs.cell
     head, tail = (CONTROL_WORDS.get(c.train_control, c.train_control) for c in cells)
     text = f"{cells[0].recipe}: {head} AbsRel is {ours:.3f}, {tail} {theirs:.3f}"
+    if not (difference.aligned.values[0] - difference.aligned.values[1]).any():
+        return StudyAnswer(difference, "same", f"{text}: every image has the same scores.")
     worth = describe_worth(found, theirs)
     if not found.has_interval:
         reason = "all test images are of one scene, so nothing tells how much of it is chance"
@@ -58,7 +61,7 @@ def answer(difference: Difference) -> StudyAnswer:
         p = p_text(difference.corrected["abs_rel"])
         corrected = f"; p = {p} after correction for {difference.family} comparisons"
     if difference.is_significant:
-        verdict = "better" if found.mean < 0 else "worse"
+        verdict: Verdict = "better" if found.mean < 0 else "worse"
         return StudyAnswer(difference, verdict, f"{text}: {worth}{corrected}.{note}")
     text += (
         f". This study cannot tell whether that is more than chance: {worth}{corrected}. A true "
