@@ -74,11 +74,17 @@ def describe_worth(found: Estimate, reference: float) -> str:
     """`the words are worth 0.009 [0.002, 0.015] (5 %)`: how much lower AbsRel is with them."""
     is_cost = found.has_interval and found.low > 0
     sign = 1 if is_cost else -1
-    ends = sorted((sign * found.low, sign * found.high))
-    interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if found.has_interval else ""
-    share = f" ({100 * sign * found.mean / reference:.0f} %)" if reference else ""
-    verb = "cost" if is_cost else "are worth"
-    return f"the words {verb} {sign * found.mean:.3f}{interval}{share}"
+    ends = (found.low, found.high) if is_cost else (found.high, found.low)
+    worth, *texts = (_fixed(sign * value) for value in (found.mean, *ends))
+    interval = f" [{', '.join(texts)}]" if found.has_interval else ""
+    share = f" ({_fixed(100 * sign * found.mean / reference, 0)} %)" if reference else ""
+    return f"the words {'cost' if is_cost else 'are worth'} {worth}{interval}{share}"
+
+
+def _fixed(value: float, digits: int = 3) -> str:
+    """A number without the sign of a zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def mean_and_spread(found: Estimate | None, digits: int = 4) -> str:
