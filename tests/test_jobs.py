@@ -24,6 +24,14 @@ while :; do sleep 0.02; done
 """
 
 
+@pytest.fixture(autouse=True)
+def heeds_ctrl_c():
+    """Also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def job(tmp_path):
     def make(key, script, *needs):

@@ -68,6 +68,11 @@ def test_few_shot_results(blocked, workspace):
     assert "cannot write" in line and str(blocked) in line
 
 
+def test_results_of_studies(blocked):
+    line = program("study.py", "configs/studies/demo_scale.yaml", "--output", blocked)
+    assert "cannot write" in line and str(blocked) in line
+
+
 def test_figures_of_benchmarks(blocked):
     parser = benchmark_parser("", rounds=1)
     with pytest.raises(UserError, match="cannot write"):
