@@ -78,7 +78,9 @@ class TrainedNetwork:
             )
         # Not the stage's own config type, which may insist on captions.
         own = self.config
-        config = RunConfig(own.data, output_root=own.output_root, seed=own.seed, text=text)
+        config = RunConfig(
+            own.data, output_root=own.output_root, seed=own.seed, text=text, train=own.train
+        )
         needs = Needs(image_dim=self.stage.needs(self.model).image_dim)
         kept = KeptData.of(read_checkpoint(self.path), self.path)
         dataset = load_split(config, split, needs, self.processes, kept)
