@@ -9,8 +9,8 @@ from torch import nn
 
 from common.data.batch import Batch
 from common.losses.depth import DepthLossConfig
-from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
+from stage1_vae.config import TextLossConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage1_vae.train import step_fn as stage1_step
 from stage2_sampler.model import SamplerConfig
@@ -75,7 +75,7 @@ def make_network(what: str, sizes: NetworkSizes, image_size: tuple[int, int]) ->
 def make_step(what: str) -> Callable:
     """The stage's own `step_fn`; the coin of the joint recipe always falls the same way."""
     if what == "stage1":
-        return partial(stage1_step, loss=VAELossConfig(), max_depth=MAX_DEPTH)
+        return partial(stage1_step, loss=TextLossConfig(), max_depth=MAX_DEPTH)
     if what == "stage3":
         return partial(stage3_step, loss=DepthLossConfig(), max_depth=MAX_DEPTH)
     coin = 1.0 if what == "joint-text" else 0.0

@@ -147,6 +147,11 @@ def convert_value(kind: Any, value: Any, typed_by_hand: bool) -> Any:
         if not isinstance(value, list | tuple):
             raise TypeError(value)
         return tuple(convert_value(typing.get_args(kind)[0], v, typed_by_hand) for v in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError(value)
+        inner = typing.get_args(kind)[1]
+        return {str(name): convert_value(inner, v, typed_by_hand) for name, v in value.items()}
     return _convert_scalar(kind, value, typed_by_hand)
 
 
@@ -246,6 +251,8 @@ def describe_type(kind: Any) -> str:
         return "one of " + ", ".join(str(p) for p in parts)
     if origin is tuple:
         return f"a list, each {describe_type(parts[0])}"
+    if origin is dict:
+        return f"names, each with {describe_type(parts[1])}"
     if parts:
         return " or ".join(describe_type(p) for p in parts)
     return names.get(kind, str(kind))

@@ -30,6 +30,7 @@ from common.errors import UserError, run_program
 from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
+from common.language.captions import captions_of
 from common.progress import progress_bar
 from common.runtime.claims import claim_path, claim_together
 from common.runtime.hub import add_hub_argument, set_hub_timeout
@@ -161,7 +162,7 @@ def _finish(
     output: Path, source: dict[str, Any], images: dict[str, Path], left_out: list[str]
 ) -> None:
     entries = caption_parts.finish(output, source, images)
-    distinct = len({entry["caption"] for entry in entries.values()})
+    distinct = len({caption for entry in entries.values() for caption in captions_of(entry)})
     print(f"{output}: {len(entries)} images, {distinct} distinct captions")
     for problem in left_out[:10]:
         print(f"left out: {problem}", file=sys.stderr)

@@ -7,10 +7,10 @@
       --output data/nyu/text.safetensors
 
 Then train with text.features=text.safetensors (or text.image_features=images.safetensors). Each
-distinct caption is encoded once. The same command after an interruption continues, and does nothing
-when the file is complete and of the same captions, pictures and weights. --import-published reads
-text/<dataset>/<split>/<image>.txt and text_feat/<dataset>/<split>/<image>.pt below PATH, and writes
-the captions beside the features.
+distinct caption is encoded once; an image has a feature for each of its captions. The same command
+after an interruption continues, and does nothing when the file is complete and of the same
+captions, pictures and weights. --import-published reads text/<dataset>/<split>/<image>.txt and
+text_feat/<dataset>/<split>/<image>.pt below PATH, and writes the captions beside the features.
 """
 
 import argparse
@@ -63,11 +63,9 @@ def main() -> None:
 
 
 def encode_text(arguments: argparse.Namespace, output: Path) -> None:
-    """Encode the captions of one or several files, a later file winning."""
+    """Encode the captions of one or several files."""
     files = [resolve_path(name, True) for name in arguments.captions]
-    captions: dict[str, str] = {}
-    for file in files:
-        captions.update(read_captions(file))
+    captions = read_captions(*files, join=arguments.join)
     if not captions:
         raise UserError(f"no captions in {', '.join(str(file) for file in files)}")
     if _is_done(output, list(captions), text_origin(captions, arguments.encoder)):
@@ -241,6 +239,7 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--captions", nargs="+", metavar="FILE", help="captions.jsonl files; a later one wins")
+    add("--join", action="store_true", help="an image has the captions of all these files")
     add("--import-published", metavar="DIR", help="the authors' folder with text and text_feat")
     add("--output", required=True, metavar="FILE.safetensors")
     add(
@@ -258,6 +257,8 @@ def _parse() -> argparse.Namespace:
     sources = (arguments.captions, arguments.import_published, arguments.images, arguments.config)
     if sum(bool(source) for source in sources) != 1:
         parser.error("give one of --captions, --images, --config and --import-published")
+    if arguments.join and not arguments.captions:
+        parser.error("--join goes with --captions")
     return arguments
 
 

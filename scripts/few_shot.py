@@ -27,8 +27,9 @@ from common.errors import UserError, run_program
 from common.files import check_output
 from common.runtime.claims import claim_folder
 from common.runtime.machine import environment
-from scripts.run_plans.few_shot_plan import RECIPES, FewShotRun, make_plan
+from scripts.run_plans.few_shot_plan import FewShotRun, make_plan
 from scripts.run_plans.few_shot_report import REPORT_FILES, ResultRow, write_few_shot_report
+from scripts.run_plans.recipes import RECIPES
 
 
 def main() -> None:

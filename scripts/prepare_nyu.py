@@ -3,7 +3,8 @@
 Give what you have; a step whose input is not there is left out, one that is done is not repeated.
 Everything lands below --root:
 
-  official_splits/test, official_splits/train   from nyu_depth_v2_labeled.mat and splits.mat
+  official_splits/test, official_splits/train   from nyu_depth_v2_labeled.mat and splits.mat,
+                                                with three captions of 1,017 frames and their lists
   sync/                                         BTS's training images, linked, or unpacked if a zip
   nyudepthv2_test_files_with_gt.txt             654 lines    \\
   nyudepthv2_train_files_with_gt.txt            24,231 lines  | checked by count, sha256 and files
@@ -29,6 +30,7 @@ from common.files import check_folder
 from common.runtime.claims import claim_folder
 from scripts.preparation import nyu_sources
 from scripts.preparation.download import download, sha256_of
+from scripts.preparation.nyu_captions import write_captions_and_lists
 from scripts.preparation.nyu_lists import ListReport, make_list
 from scripts.preparation.nyu_official import FOLDER, write_official_split
 from scripts.preparation.nyu_sync import place_sync
@@ -65,6 +67,7 @@ def main() -> None:
     with claim_folder(arguments.root, "name another --root"):
         failed = _download(arguments)
         _write_official_split(arguments)
+        _place_captions(arguments.root / FOLDER)
         _place_sync(arguments)
         _report(arguments.root, _make_lists(arguments.root), failed)
 
@@ -108,6 +111,15 @@ def _write_official_split(arguments: argparse.Namespace) -> None:
         )
     count = write_official_split(labeled, splits, arguments.root, arguments.depth)
     print(f"{arguments.root / FOLDER}: {count:,} pairs written from {labeled}")
+
+
+def _place_captions(folder: Path) -> None:
+    """Captions are an addition: where they cannot be written, the rest goes on."""
+    try:
+        for line in write_captions_and_lists(folder):
+            print(line)
+    except UserError as error:
+        print(f"warning: no captions beside the frames: {error}", file=sys.stderr)
 
 
 def _place_sync(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,27 @@
-"""Stage 1's config: what every run has, the text-VAE, and the loss weights."""
+"""Stage 1's config: what every run has, the text-VAE, and the loss."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+from common.config import require_at_least
 from common.losses.vae import VAELossConfig
 from common.programs.run_config import RunConfig
 from stage1_vae.model import TextVAEConfig
+
+
+@dataclass(frozen=True)
+class TextLossConfig(VAELossConfig):
+    """score: `l1`, published, of one draw with a floor on std; or `crps`, of `num_draws` draws.
+
+    With `crps` the std means something, and there is no floor: see `step_fn`.
+    """
+
+    score: Literal["l1", "crps"] = "l1"
+    num_draws: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(2, self, "num_draws")
 
 
 @dataclass(frozen=True)
@@ -12,4 +29,4 @@ class Stage1Config(RunConfig):
     """`configs/*/stage1.yaml`."""
 
     model: TextVAEConfig = field(default_factory=TextVAEConfig)
-    loss: VAELossConfig = field(default_factory=VAELossConfig)
+    loss: TextLossConfig = field(default_factory=TextLossConfig)

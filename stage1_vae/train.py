@@ -16,17 +16,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
 from torch import Tensor, nn
 
 from common.data.batch import Batch
 from common.errors import run_program
-from common.losses.vae import VAELossConfig, vae_terms, vae_totals
+from common.losses.crps import crps_terms, crps_totals
+from common.losses.vae import measured, vae_terms, vae_totals
 from common.networks.layers import std_of
 from common.programs.stage import Start
 from common.programs.train import train
 from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
-from stage1_vae.config import Stage1Config
+from stage1_vae.config import Stage1Config, TextLossConfig
 from stage1_vae.model import TextVAE
 
 
@@ -46,15 +48,24 @@ def step_fn(
     batch: Batch,
     rng: StepRandom,
     totals: Mapping[str, Tensor],
-    loss: VAELossConfig,
+    loss: TextLossConfig,
     max_depth: float,
 ) -> dict[str, Tensor]:
     """Draw z = mean + std * eps of the caption, eps ~ N(0, I), decode it, compare with depth.
 
+    score `l1`, from the released code; the floor plays the part of a KL term:
+
     L = mean |pred - gt|  +  w * smoothness where nothing is measured  +  max(0, floor - mean std)
 
-    From the released code; the floor plays the part of a KL term.
+    score `crps`, ours: one draw and no more can only teach a network to ignore its noise, and a
+    floor to scale it down later. K draws teach how far apart they have to be, in the depth of
+    pixels and in the scale s of the scene, its median (`common/losses/crps.py`). The scene that is
+    scored, pred_0 at eps = 0, lies where no draw ever does, so it is trained as well:
+
+    L = CRPS(ln pred_k; ln gt) + CRPS(ln s_k; ln s) + mean |ln pred_0 - ln gt|  +  w * smoothness
     """
+    if loss.score == "crps":
+        return crps_step(model, batch, rng, totals, loss, max_depth)
     eps = rng.normal(unwrap(model).config.latent_dim, device=batch.image.device)
     output = model(batch.text_feature, eps, batch.size)
     terms = vae_terms(
@@ -64,10 +75,32 @@ def step_fn(
     return {"total": total, **vars(terms)}
 
 
+def crps_step(
+    model: nn.Module,
+    batch: Batch,
+    rng: StepRandom,
+    totals: Mapping[str, Tensor],
+    loss: TextLossConfig,
+    max_depth: float,
+) -> dict[str, Tensor]:
+    """The step of score `crps`: all scenes of the captions in one pass of the network."""
+    num_draws, latent_dim = loss.num_draws, unwrap(model).config.latent_dim
+    noise = rng.normal(num_draws, latent_dim, device=batch.image.device).transpose(0, 1)
+    eps = torch.cat((noise, torch.zeros_like(noise[:1])))  # [K + 1, B, L], the mean scene last
+    text = batch.text_feature.repeat(num_draws + 1, 1)
+    depth = model(text, eps.flatten(0, 1), batch.size).depth.unflatten(0, eps.shape[:2])
+    valid = measured(batch.gt_depth, max_depth)
+    terms = crps_terms(depth[:-1], depth[-1], batch.gt_depth, batch.image, valid, totals)
+    total = terms.pixels + terms.scale + terms.mean_scene
+    return {"total": total + loss.smoothness_weight * terms.smoothness, **vars(terms)}
+
+
 def totals_fn(
-    model: nn.Module, batch: Batch, rng: StepRandom, loss: VAELossConfig, max_depth: float
+    model: nn.Module, batch: Batch, rng: StepRandom, loss: TextLossConfig, max_depth: float
 ) -> dict[str, Tensor]:
     """The normalizers of the loss over the whole effective batch."""
+    if loss.score == "crps":
+        return crps_totals(measured(batch.gt_depth, max_depth))
     _, logvar = unwrap(model).scenes.encode(batch.text_feature)
     return vae_totals(std_of(logvar), batch.gt_depth, max_depth)
 

@@ -19,6 +19,10 @@ LABELED_LIST, DENSE_LIST = (
     "nyu_labeled_train_files_with_gt.txt",
     "nyu_dense_train_files_with_gt.txt",
 )
+CAPTIONS_AND_LISTS = [
+    *(f"captions_{kind}.jsonl" for kind in ("short", "detailed", "objects")),
+    *(f"{split}_files_with_gt.txt" for split in ("train", "val")),
+]
 SYNC_FILES = [
     f"{scene}/{kind}"
     for scene in ("kitchen_0028b", "bathroom_0001a")

@@ -36,8 +36,10 @@ def kind_of(path: Path) -> str:
     return found[1] if found else path.stem
 
 
-ZERO_SHOT = FOLDER / "zero_shot"  # these only change the data of a checkpoint: test_zero_shot.py
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent != ZERO_SHOT)
+# Those of zero_shot/ only change the data of a checkpoint (test_zero_shot.py), those of studies/
+# say which configs are run (test_study_plan.py).
+OTHERS = (FOLDER / "zero_shot", FOLDER / "studies")
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent not in OTHERS)
 BASES = {
     base for path in FILES for base in bases_of(path)
 }  # some of these only hold what others share

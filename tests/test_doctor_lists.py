@@ -8,10 +8,12 @@ import shutil
 import doctor_trees as trees
 import pytest
 import torch
-from conftest import call
+from caption_files import write_file
+from conftest import call, run_script
 from doctor_trees import nyu_tree  # noqa: F401  (the fixture `nyu`)
 
 from common.language.feature_files import write_features
+from common.language.feature_store import FeatureStore
 
 # Lists.
 
@@ -166,6 +168,35 @@ def test_captions_that_are_none(nyu):
 def test_no_caption_file(nyu):
     (nyu / "captions.jsonl").unlink()
     assert trees.examine_nyu(nyu).codes() == ["caption_missing"]
+
+
+def test_several_captions_are_counted_joined_and_searched(nyu):
+    keys = [json.loads(x)["image"] for x in (nyu / "captions.jsonl").read_text().splitlines()]
+    more = {key: ["A room.", f"A hall, {key}."] for key in keys}
+    more[keys[3]] = ["A room.", "A chair on the left.", "A hall."]
+    write_file(nyu / "more.jsonl", more)
+    names = "text.captions=[captions.jsonl,more.jsonl]"
+    health = trees.examine_nyu(nyu, names)
+    assert health.codes() == []  # notes alone
+    replaced = health.finding("caption_replaced")
+    assert replaced["count"] == len(keys) and replaced["text"].endswith("the last one is read")
+    assert "2 to 3 captions" in health.finding("captions_per_image")["text"]
+    assert health.finding("caption_side")["examples"] == [keys[3]]
+    health = trees.examine_nyu(nyu, names, *replaced["fix"]["settings"])
+    assert "3 to 4 captions" in health.finding("captions_per_image")["text"]
+    assert "caption_replaced" not in {f["code"] for f in health.content["findings"]}
+    joined = (names, "text.join_captions=true")
+    command = trees.examine_nyu(nyu, *joined, "text.features=no.safetensors").finding(
+        "feature_missing"
+    )["fix"]["command"]
+    output = nyu / "made.safetensors"
+    words = [w for w in shlex.split(command)[2:] if not w.endswith("no.safetensors")]
+    outcome = run_script("encode_text.py", *words, output, "--encoder", "untrained:0")
+    assert outcome.code == 0, outcome.err
+    assert FeatureStore.open(output).count_of(keys[3]) == 4
+    ready = ("text.features=made.safetensors", "text.encoder=untrained:0")
+    assert trees.examine_nyu(nyu, *joined, *ready).codes() == []
+    assert trees.examine_nyu(nyu, names, *ready).codes() == ["feature_captions"]
 
 
 def test_features_that_do_not_fit(nyu):

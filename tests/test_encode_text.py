@@ -149,6 +149,29 @@ def test_images_of_a_folder_and_of_a_config(workspace, tmp_path):
     assert "20 images" in everything.out
 
 
+def test_captions_of_several_files_are_joined(tmp_path):
+    first = write_captions(tmp_path / "a.jsonl", {"a.jpg": "A room.", "b.jpg": "A room."})
+    second = tmp_path / "b.jsonl"
+    second.write_text('{"image": "b.jpg", "captions": ["A hall.", "A room."]}')
+    output = tmp_path / "text.safetensors"
+    arguments = ("--captions", first, second, "--encoder", "untrained:0", "--output", output)
+    assert "2 images, 2 distinct features" in encode(*arguments, "--join").out
+    store = FeatureStore.open(output)
+    assert [store.count_of(key) for key in ("a.jpg", "b.jpg")] == [1, 3]
+    assert torch.equal(store.nth("b.jpg", 2), store["a.jpg"])
+    assert "already there" in encode(*arguments, "--join").out
+    assert "made anew" in encode(*arguments).out  # the later file wins
+    assert encode("--images", tmp_path, "--output", output, "--join").code == 2
+
+
+def test_a_published_text_of_several_lines_has_no_feature_each(published, tmp_path):
+    text = published / "text/nyu/train/office_0003/rgb_00001.txt"
+    text.write_text("An office.\nA desk.\n")
+    refusal = run_import(published, tmp_path / "t.safetensors").refusal
+    assert f"{text} has 2 captions, and there is one feature" in refusal
+    assert "scripts/import_captions.py" in refusal
+
+
 def test_published_folders_are_packed(published, tmp_path):
     output = tmp_path / "out/text.safetensors"
     outcome = run_import(published, output)

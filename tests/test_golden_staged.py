@@ -9,8 +9,9 @@ from batches import make_batch
 import stage1_vae.train
 import stage2_sampler.train
 from common.losses.depth import silog_loss, silog_valid
-from common.losses.vae import VAELossConfig, vae_totals
+from common.losses.vae import vae_totals
 from common.runtime.randomness import StepRandom
+from stage1_vae.config import TextLossConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SamplerConfig
 from stage3_depth.model import EstimatorConfig, LanguageDepth
@@ -109,6 +110,6 @@ def test_losses(golden):
     totals = vae_totals(std, gt, 10.0)
     for stage in (stage1_vae.train, stage2_sampler.train):
         network = Answering(SimpleNamespace(depth=pred, std=std))
-        terms = stage.step_fn(network, batch, rng, totals, VAELossConfig(), 10.0)
+        terms = stage.step_fn(network, batch, rng, totals, TextLossConfig(), 10.0)
         for ours, theirs in (("total", "total"), ("l1", "l1"), ("smoothness", "smooth")):
             torch.testing.assert_close(terms[ours], golden[f"loss_vae_{theirs}"], rtol=1e-6, atol=0)

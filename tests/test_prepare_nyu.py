@@ -18,6 +18,7 @@ from common.images.reading import read_depth, read_image, read_pair
 from scripts.preparation import nyu_sources
 from scripts.preparation.nyu_official import to_millimeters
 from tests.nyu_files import (
+    CAPTIONS_AND_LISTS,
     LABELED_LIST,
     SYNC_FILES,
     TEST_INDICES,
@@ -69,7 +70,8 @@ def test_the_official_split_is_laid_out_as_bts_does(root, labeled, splits):
     ]
     images = [stem.format("rgb") + ".jpg" for stem in stems]
     depths = [stem.format("sync_depth") + ".png" for stem in stems]
-    assert files_in(root / "official_splits") == sorted([*images, *depths, "about.json"])
+    made = [*images, *depths, "about.json", *CAPTIONS_AND_LISTS]
+    assert files_in(root / "official_splits") == sorted(made)
 
 
 @pytest.mark.parametrize("kind", ["raw", "filled"])
@@ -151,7 +153,7 @@ def test_an_interrupted_run_leaves_no_half_file_and_is_gone_on_with(
     assert len(files_in(root / "official_splits")) == 1 + 3
     assert not (root / TEST_LIST).exists()
     assert "4 pairs written" in prepared(root, "--labeled", labeled, "--splits", splits)
-    assert len(files_in(root / "official_splits")) == 1 + 10
+    assert len(files_in(root / "official_splits")) == 1 + 10 + len(CAPTIONS_AND_LISTS)
 
 
 def test_raw_and_filled_depth_are_not_mixed(root, labeled, splits):

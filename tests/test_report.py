@@ -3,46 +3,16 @@
 import json
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from html_pages import Page
 
 from common.evaluation.panels import write_png
 
 PROGRAM = Path(__file__).resolve().parents[1] / "scripts" / "report.py"
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 NAMES = ["abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "d1", "d2", "d3", "silog"]
-
-
-class Page(HTMLParser):
-    """Collects text, tags and attributes, and fails on tags that do not nest."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.open_tags: list[str] = []
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open_tags.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open_tags.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def run_report(run_dir: Path) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 import torch
+from caption_files import write_file
 from conftest import metrics_of, train
 
 from common.data.dataset import DepthDataset, build_dataset
@@ -24,16 +25,6 @@ from common.packed_mappings import PackedLists
 KEYS = [f"kitchen_{s:04d}/rgb_{i:05d}.jpg" for s in range(5) for i in range(3)]  # those of `nyu`
 WORDS = {key: [f"Room {n} of {k}." for k in range(n % 4 + 1)] for n, key in enumerate(KEYS)}
 SHORT, LONG = {"a": "A room.", "b": "A hall."}, {"c": "A den.", "a": "A large room."}
-
-
-def write_file(path, captions):
-    path.write_text(
-        "\n".join(
-            json.dumps({"image": key, ("caption" if isinstance(c, str) else "captions"): c})
-            for key, c in captions.items()
-        )
-    )
-    return path
 
 
 def as_dict(captions: Captions) -> dict[str, list[str]]:

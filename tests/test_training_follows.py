@@ -22,7 +22,6 @@ from common.engine.loop import Hooks, Plan, Task, fit
 from common.engine.optimization import adam
 from common.engine.train_config import TrainConfig
 from common.losses.depth import DepthLossConfig
-from common.losses.vae import VAELossConfig
 from common.networks.encoder import EncoderConfig
 from common.networks.layers import trainable_parameters
 from common.networks.published import plain
@@ -30,6 +29,7 @@ from common.networks.published.names import IDENTITY, Kind, published_name
 from common.networks.published.plain import Weights
 from common.runtime.processes import Processes
 from common.runtime.randomness import StepRandom
+from stage1_vae.config import TextLossConfig
 from stage1_vae.model import TextVAE, TextVAEConfig
 from stage2_sampler.model import SamplerConfig
 from stage3_depth.config import JointLossConfig
@@ -161,7 +161,7 @@ def test_stage1():
     torch.manual_seed(0)
     network = TextVAE(VAE)
     w = published_weights(network, "stage1")
-    step_fn = partial(stage1_vae.train.step_fn, loss=VAELossConfig(), max_depth=MAX_DEPTH)
+    step_fn = partial(stage1_vae.train.step_fn, loss=TextLossConfig(), max_depth=MAX_DEPTH)
 
     def loss_of(step: int, batch: Batch) -> Tensor:
         eps = noise(step).normal(VAE.latent_dim, device=torch.device("cpu"))

@@ -15,10 +15,10 @@ import torch
 
 from common.config import look_up, to_dict
 from common.data.data_config import DataConfig
+from common.data.lists import write_list
 from common.data.pairs import PairList
 from common.data.samples import Sample, Samples, SplitName
 from common.errors import UserError
-from common.files import whole_file
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
 from common.packed import PackedStrings
 
@@ -95,12 +95,7 @@ class KeptData:
     def write_lists(self, folder: Path) -> None:
         """A list file of every split, for other runs: `data.test_list=RUN/splits/test.txt`."""
         for name, pairs in self.pairs.items():
-            lines = (f"{pair.image}\t{pair.depth}\n" for pair in pairs)
-            with (
-                whole_file(folder / f"{name}.txt") as temporary,
-                temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
-            ):
-                file.writelines(lines)
+            write_list(folder / f"{name}.txt", pairs)
 
     def known_files(self, samples: Samples, split: SplitName) -> dict[str, str]:
         """As `files_of`, of the samples whose files are known to this run."""

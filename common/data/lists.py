@@ -22,7 +22,7 @@ from common.config import REPO_ROOT
 from common.data.list_lines import NO_DEPTH, is_header, split_line
 from common.data.pairs import Pair, PairList
 from common.errors import UserError
-from common.files import read_bytes
+from common.files import read_bytes, whole_file
 from common.images.folder_index import FolderIndex
 from common.packed import PackedStrings
 from common.text_files import text_blocks
@@ -72,6 +72,15 @@ def read_noted_list(path: Path) -> tuple[PairList, Notes]:
     if not parsed.pairs:
         raise UserError(f"{path}: the list has no images")
     return parsed.pairs, parsed.notes
+
+
+def write_list(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write a list file, whole or not at all; names keep their bytes."""
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        file.writelines(f"{pair.image}\t{pair.depth}\n" for pair in pairs)
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -192,12 +201,12 @@ def carve_by_scene(pairs: Iterable[Pair], share: float, seed: int) -> tuple[Pair
             f"cannot carve a validation split: all {len(pairs)} training images are of one scene; "
             "divide the list, and name both parts with data.train_list and data.val_list"
         )
-    chosen = _choose_scenes(counts, round(share * len(pairs)), seed)
+    chosen = choose_scenes(counts, round(share * len(pairs)), seed)
     is_carved = np.array([name in chosen for name in names])[numbers]
     return pairs.take(~is_carved), pairs.take(is_carved)
 
 
-def _choose_scenes(counts: dict[str, int], room: int, seed: int) -> set[str]:
+def choose_scenes(counts: dict[str, int], room: int, seed: int) -> set[str]:
     scenes = np.random.default_rng(seed).permutation(sorted(counts)).tolist()
     chosen = set()
     for scene in scenes:

@@ -74,7 +74,7 @@ def panel(
     that holds both. AbsRel is over every measured pixel, without crop or depth cap.
     """
     gt = np.asarray(gt_depth, dtype=np.float64)
-    pred = _resize_to(np.asarray(pred_depth, dtype=np.float64), gt.shape)
+    pred = resize_depth(np.asarray(pred_depth, dtype=np.float64), gt.shape)
     valid = np.isfinite(gt) & (gt > 0)
     compared = np.isfinite(pred) & (valid if valid.any() else True)
     vmin, vmax = _shared_range(gt, valid, pred, compared)
@@ -149,14 +149,32 @@ def _draw_tiles(
     image: Rgb, gt: FloatMap, pred: FloatMap, valid: BoolMap, vmin: float, vmax: float
 ) -> list[Rgb]:
     size = tile_size(*image.shape[:2])
-    gt_points, gt_drawn = _thicken(gt, valid, size)
-    error_points, error_drawn = _thicken(relative_error(pred, gt, valid), valid, size)
     return [
-        fit(image, size, cv2.INTER_CUBIC),
-        fit(depth_to_color(gt_points, vmin, vmax, gt_drawn), size),
-        fit(depth_to_color(pred, vmin, vmax), size),
-        fit(colorize(error_points / PANEL_MAX_ERROR, error_drawn, ERROR_COLORS), size),
+        picture_tile(image, size),
+        depth_tile(gt, vmin, vmax, size, valid),
+        depth_tile(pred, vmin, vmax, size),
+        error_tile(pred, gt, valid, size),
     ]
+
+
+def picture_tile(image: Rgb, size: tuple[int, int]) -> Rgb:
+    """The image [H, W, 3] as large as a tile of (width, height)."""
+    return fit(image, size, cv2.INTER_CUBIC)
+
+
+def depth_tile(
+    depth: FloatMap, vmin: float, vmax: float, size: tuple[int, int], valid: BoolMap | None = None
+) -> Rgb:
+    """`depth_to_color` as large as a tile of (width, height); sparse pixels are drawn thicker."""
+    if valid is not None:
+        depth, valid = _thicken(depth, valid, size)
+    return fit(depth_to_color(depth, vmin, vmax, valid), size)
+
+
+def error_tile(pred: FloatMap, gt: FloatMap, valid: BoolMap, size: tuple[int, int]) -> Rgb:
+    """`relative_error` in colors, black for none, as large as a tile of (width, height)."""
+    error, drawn = _thicken(relative_error(pred, gt, valid), valid, size)
+    return fit(colorize(error / PANEL_MAX_ERROR, drawn, ERROR_COLORS), size)
 
 
 def _score_text(pred: FloatMap, gt: FloatMap, valid: BoolMap) -> str:
@@ -188,7 +206,7 @@ def _thicken(values: FloatMap, valid: BoolMap, size: tuple[int, int]) -> tuple[F
     return nearest[labels], distance <= radius
 
 
-def _resize_to(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
+def resize_depth(depth: FloatMap, shape: tuple[int, ...]) -> FloatMap:
     if depth.shape == shape:
         return depth
     return np.asarray(cv2.resize(depth, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))

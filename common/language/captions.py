@@ -166,14 +166,14 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
     return {entry["image"]: entry for entry in _good_entries(path)}
 
 
-def sift_entries(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The good lines, image key -> line, and what is wrong with each of the others."""
-    entries, problems = {}, []
+def sift_entries(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The good lines, and what is wrong with each of the others."""
+    entries, problems = [], []
     for entry in _entries(path):
         if isinstance(entry, str):
             problems.append(entry)
         else:
-            entries[entry["image"]] = entry
+            entries.append(entry)
     return entries, problems
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.data.batch import Batch, collate_eval
+from common.data.batch import Batch, Item, collate_eval
 from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
 from common.evaluation.results import EvalResult
@@ -87,11 +87,17 @@ def draw_prediction_panel(
 ) -> np.ndarray:
     """RGB, ground truth, prediction and error map of one image, with its caption; uint8 RGB."""
     model.eval()
+    item, gt = item_to_draw(dataset, index)
+    batch = collate_eval([item]).to(next(model.parameters()).device)
+    pred = predict(model, batch)[0, 0].float().cpu().numpy()
+    return panel(denormalize(item.image), gt, pred, item.caption, title=title or item.key)
+
+
+def item_to_draw(dataset: DepthDataset, index: int) -> tuple[Item, np.ndarray]:
+    """An item for evaluation, and its ground truth [h, w] in meters, which shows the same view."""
     item = dataset[index]
     assert item.gt_depth is not None
     gt = item.gt_depth[0].numpy()
     if dataset.data_set.crop_size is not None:
         gt = bottom_crop(gt, dataset.data_set.crop_size)  # as its image is
-    batch = collate_eval([item]).to(next(model.parameters()).device)
-    pred = predict(model, batch)[0, 0].float().cpu().numpy()
-    return panel(denormalize(item.image), gt, pred, item.caption, title=title or item.key)
+    return item, gt

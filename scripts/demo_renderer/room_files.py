@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from common.data.scenes import MINIATURE_PREFIX
 from common.errors import UserError
 from common.language.captions import read_entries, write_entries
 from scripts.demo_renderer import other_words
@@ -194,7 +195,7 @@ def _write_entry(
 
 def _entry(split: str, room: DemoRoom, scale: Scale, caption: str) -> RoomEntry:
     scene = f"{room.kind.replace(' ', '_')}_{room.index:04d}"
-    folder = f"{split}/{scene if scale == 'full' else f'dollhouse_{scene}'}"
+    folder = f"{split}/{'' if scale == 'full' else MINIATURE_PREFIX}{scene}"
     image, depth = f"{folder}/rgb_00000.jpg", f"{folder}/sync_depth_00000.png"
     return RoomEntry(split, image, depth, caption, scale, scene)
 

@@ -29,7 +29,7 @@ def commands_for(data: DataConfig, text: TextConfig, config: str) -> Commands:
         "caption": _caption(data, captions, f"python scripts/caption_images.py {images}"),
     }
     for name, is_anew in (("", False), ("_anew", True)):
-        of_text = f"{encode} --captions {given}"
+        of_text = f"{encode} --captions {given}{' --join' if text.join_captions else ''}"
         commands[f"encode{name}"] = _features(data, text, "features", of_text, is_anew)
         of_images = f"{encode} {images}"
         commands[f"encode_images{name}"] = _features(

@@ -12,6 +12,7 @@ import torch
 from common.config import build_config
 from common.errors import UserError
 from common.language.caption_length import describe_cut, describe_one, report_cut
+from common.language.captions import Captions
 from common.language.encoders import caption_limit
 from common.language.features import TextConfig
 from llm_mde.config import LLMMDEConfig
@@ -27,9 +28,9 @@ CAUSE = "the encoder reads so many tokens at once; captions with the same beginn
 FIX = "shorter captions, or a text.encoder that reads more"
 
 
-def check_cut(text: TextConfig, captions: Mapping[str, str]) -> list[Finding]:
-    """Captions that `text.encoder` reads in part only. captions: image key -> caption."""
-    distinct = some_of(list(dict.fromkeys(captions.values())), _NUM_CHECKED)
+def check_cut(text: TextConfig, captions: Captions) -> list[Finding]:
+    """Captions that `text.encoder` reads in part only."""
+    distinct = some_of(captions.distinct[0], _NUM_CHECKED)
     try:
         report = report_cut(caption_limit(text.encoder).find_cut(distinct), captions)
     except UserError as error:
@@ -44,7 +45,7 @@ def cut_finding(report: Mapping, encoder: str) -> list[Finding]:
     return [note("caption_cut", line, examples, CAUSE, advice(FIX))] if line else []
 
 
-def check_prompts(config: LLMMDEConfig, captions: Mapping[str, str]) -> list[Finding]:
+def check_prompts(config: LLMMDEConfig, captions: Captions) -> list[Finding]:
     """Prompts that do not fit into the language model; needs its tokenizer, and no weights."""
     if config.model.language.num_layers == 0:
         return []

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from common.errors import UserError
-from common.language.captions import captions_sha256, sift_entries
+from common.language.captions import Captions, captions_of, sift_entries
 from common.language.feature_files import FeatureTable, open_table
 from common.language.feature_store import FeatureStore
-from common.language.features import Resolve, TextConfig, names_in
+from common.language.features import Resolve, TextConfig, has_other_captions, names_in
 from llm_mde.config import LLMMDEConfig
 from scripts.doctor_checks.commands import Commands
 from scripts.doctor_checks.findings import (
@@ -60,7 +60,10 @@ def check_text(
         "text", text.features, text, keys, resolve, captions, *_encoding(commands, "encode")
     )
     again = _encoding(commands, "encode_images")
-    findings += _check_features("image", text.image_features, text, keys, resolve, {}, *again)
+    no_captions = Captions.of({})
+    findings += _check_features(
+        "image", text.image_features, text, keys, resolve, no_captions, *again
+    )
     if not text.captions and not text.features:
         line = "neither captions nor text features are configured: training without language only"
         findings.append(note("caption_missing", line, fix=advice("set text.captions")))
@@ -74,15 +77,15 @@ def _encoding(commands: Commands, name: str) -> tuple[Fix, Fix]:
 
 def _check_captions(
     text: TextConfig, keys: ImageKeys, resolve: Resolve, command: Fix, flip: bool, is_needed: bool
-) -> tuple[dict[str, str], list[Finding]]:
+) -> tuple[Captions, list[Finding]]:
     """All captions by key, and what is wrong with them."""
-    captions: dict[str, str] = {}
+    entries: list[tuple[str, list[str]]] = []
     findings: list[Finding] = []
     for name in names_in(text.captions):
         path = resolve(name)
         if path.is_file():
             found, bad = _read_captions(path)
-            captions |= found
+            entries += found
             findings += bad
         else:
             line = f"there is no caption file {path}"
@@ -90,27 +93,41 @@ def _check_captions(
                 (problem, command) if is_needed else (note, replace(command, advice=_WITHOUT))
             )
             findings.append(make("caption_missing", line, [str(path)], _NOT_MADE, fix))
+    captions = Captions.of(entries, text.join_captions)
     if captions:
         findings += _coverage("caption", captions, keys, command) + _contents(captions, keys, flip)
+    if not text.join_captions:
+        findings += _replaced(entries, len(captions))
     return captions, findings
+
+
+def _replaced(entries: list[tuple[str, list[str]]], num_images: int) -> list[Finding]:
+    """Images with several lines, of which only the last is read."""
+    if len(entries) == num_images:
+        return []
+    times = Counter(key for key, _ in entries)
+    images = [key for key, count in times.items() if count > 1]
+    text = f"{len(images):,} images come several times in text.captions; the last one is read"
+    return [note("caption_replaced", text, images, fix=settings("text.join_captions=true"))]
 
 
 _NOT_MADE = "captions were not made or downloaded yet, or text.captions names another place"
 _WITHOUT = "a network without words needs none: text.captions=null"
 
 
-def _read_captions(path: Path) -> tuple[dict[str, str], list[Finding]]:
-    """The good lines of a caption file, and one finding about all the others."""
+def _read_captions(path: Path) -> tuple[list[tuple[str, list[str]]], list[Finding]]:
+    """Key and captions of the good lines of a file, and one finding about all the others."""
     try:
         entries, bad = sift_entries(path)
     except UserError as error:
-        return {}, [problem("caption_unreadable", str(error), [str(path)])]
-    captions = {key: entry["caption"].strip() for key, entry in entries.items()}
+        return [], [problem("caption_unreadable", str(error), [str(path)])]
+    captions = [(entry["image"], captions_of(entry)) for entry in entries]
     if not bad:
         return captions, []
     text = f"{len(bad)} lines of {path.name} are not a caption"
     cause = "empty captions, half characters, or a file that was cut off or is not UTF-8"
-    fix = advice('each line must be {"image": "<path as in the list>", "caption": "..."}')
+    line = '{"image": "<path as in the list>", "caption": "..."}'
+    fix = advice(f'each line must be {line}, or have "captions": ["...", ...]')
     return captions, [problem("caption_unreadable", text, bad, cause, fix)]
 
 
@@ -154,19 +171,23 @@ def _same_image(key: str, known: set[str]) -> str | None:
     return None
 
 
-def _used(captions: dict[str, str], keys: ImageKeys) -> dict[str, str]:
-    return {key: captions[key] for wanted in keys.values() for key in wanted if key in captions}
+def _used(captions: Captions, keys: ImageKeys) -> Captions:
+    return captions.select(dict.fromkeys(key for wanted in keys.values() for key in wanted))
 
 
-def _contents(captions: dict[str, str], keys: ImageKeys, flip: bool) -> list[Finding]:
+def _contents(captions: Captions, keys: ImageKeys, flip: bool) -> list[Finding]:
     used = _used(captions, keys)
     findings = []
-    distinct = Counter(used.values())
+    if used.lists.has_several:
+        fewest, most = used.lists.counts.min(), used.lists.counts.max()
+        text = f"an image has {fewest} to {most} captions: training draws one, scoring reads the"
+        findings.append(fine("captions_per_image", f"{text} first (text.caption_choice)"))
+    distinct = Counter(caption for _, caption in used.every())
     if len(used) >= 20 and len(distinct) <= len(used) / 100:
-        most = distinct.most_common(1)[0][0]
-        text = f"{len(used):,} images share {len(distinct)} captions, most often '{most}'"
+        usual = distinct.most_common(1)[0][0]
+        text = f"{len(used):,} images share {len(distinct)} captions, most often '{usual}'"
         findings.append(note("caption_constant", text, cause="language can tell nothing apart"))
-    sided = [key for key, caption in used.items() if flip and _SIDE.search(caption)]
+    sided = [key for key, caption in used.every() if flip and _SIDE.search(caption)]
     if sided:
         text = f"{len(sided):,} captions say left or right, and training flips images"
         findings.append(note("caption_side", text, sided, fix=settings("data.flip=false")))
@@ -179,7 +200,7 @@ def _check_features(
     text: TextConfig,
     keys: ImageKeys,
     resolve: Resolve,
-    captions: dict[str, str],
+    captions: Captions,
     command: Fix,
     anew: Fix,
 ) -> list[Finding]:
@@ -219,9 +240,10 @@ def _lengths(kind: str, tables: dict[Path, FeatureTable], anew: Fix) -> list[Fin
 def _values(kind: str, path: Path, table: FeatureTable, anew: Fix) -> list[Finding]:
     """Rows that are not finite, or all zero."""
     keys = some_of(list(table.rows), _NUM_CHECKED_ROWS)
-    rows = table.features[[table.rows[key] for key in keys]].float()  # [N, D]
-    bad = ~torch.isfinite(rows).all(dim=1) | (rows == 0).all(dim=1)
-    cases = [key for key, is_bad in zip(keys, bad.tolist(), strict=True) if is_bad]
+    rows = [(key, int(row)) for key in keys for row in table.rows.all_of(key)]
+    features = table.features[[row for _, row in rows]].float()  # [T, D]
+    bad = ~torch.isfinite(features).all(dim=1) | (features == 0).all(dim=1)
+    cases = [key for (key, _), is_bad in zip(rows, bad.tolist(), strict=True) if is_bad]
     if not cases:
         return []
     text = f"{path.name}: {len(cases)} of {len(keys)} {kind} features are not finite or all zero"
@@ -230,7 +252,7 @@ def _values(kind: str, path: Path, table: FeatureTable, anew: Fix) -> list[Findi
 
 
 def _origin(
-    path: Path, table: FeatureTable, encoder: str, captions: dict[str, str], command: Fix
+    path: Path, table: FeatureTable, encoder: str, captions: Captions, command: Fix
 ) -> list[Finding]:
     """Features made by another encoder or from other captions than the config names."""
     made = table.provenance
@@ -243,9 +265,7 @@ def _origin(
         cause = "text.encoder was changed, or these are features of another run"
         fix = Fix(settings=(f"text.encoder={made['encoder']}",), advice=f"or {command}")
         findings.append(problem("feature_encoder", text, [str(path)], cause, fix))
-    sha256 = made.get("captions_sha256")
-    can_tell = sha256 and captions and table.rows.keys() <= captions.keys()
-    if can_tell and captions_sha256({key: captions[key] for key in table.rows}) != sha256:
+    if captions and has_other_captions(table, captions):
         text = f"{path.name} was made from other captions than text.captions names"
         cause = "the captions changed after the features were made"
         findings.append(problem("feature_captions", text, [str(path)], cause, command))

@@ -1,10 +1,12 @@
-"""The authors' captions and text features: two small files for every image.
+"""Published captions and text features: small files for every image.
 
-    DIR/text/nyu/train/kitchen_0028b/rgb_00045.txt          one sentence
+    DIR/text/nyu/train/kitchen_0028b/rgb_00045.txt          WorDepth: one sentence
     DIR/text_feat/nyu/train/kitchen_0028b/rgb_00045.pt      one fp16 tensor [1, 1024], CLIP RN50
+    DIR/nyu/train/kitchen_0028b/rgb_00045.txt               RSA: several sentences, one a line
 
-There are 48,695 of each: NYU 24,231 train and 654 test, KITTI 23,158 train and 652 test. A path is
-that of the image in its list without the suffix, which is put back here to make the key.
+Of WorDepth there are 48,695 of each: NYU 24,231 train and 654 test, KITTI 23,158 train and 652
+test. A path is that of the image in its list without the suffix, which is put back here to make the
+key.
 """
 
 import os
@@ -73,6 +75,35 @@ def find_published(
     return PublishedFiles(list(entries.values()), lone)
 
 
+def find_texts(
+    folder: Path, datasets: Sequence[str], splits: Sequence[str], keys: dict[str, str] | None = None
+) -> dict[str, Path]:
+    """Key -> text file, of the published captions alone: below `folder` or its folder `text`.
+
+    keys: path without suffix -> key, as `keys_of_lists` makes it; other images are left out. A path
+    may start with the name of the split, as in lists of both splits.
+    """
+    roots = [folder / "text", folder]
+    texts: dict[str, Path] = {}
+    for dataset, split in ((d, s) for d in datasets for s in splits):
+        for stem, file in _first_files([root / dataset / split for root in roots]).items():
+            key = stem + SUFFIXES[dataset]
+            if keys is not None:
+                key = keys.get(stem) or keys.get(f"{split}/{stem}", "")
+            if key and texts.setdefault(key, file) != file:
+                raise UserError(
+                    f"{texts[key]} and {file} are both for {key}; import them into two files with "
+                    "--dataset and --split"
+                )
+    return texts
+
+
+def _first_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """The text files of the first folder that is there."""
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    return {} if found is None else _files_below(found, ".txt")
+
+
 def keys_of_lists(paths: Iterable[Path]) -> dict[str, str]:
     """Image path without suffix -> image path, over list files."""
     images = (pair.image for path in paths for pair in read_list(path))
@@ -91,19 +122,31 @@ def read_features(files: Sequence[Path], progress: Progress = lambda count: None
 
 def read_captions_of(entries: Sequence[PublishedEntry]) -> tuple[dict[str, str], list[str]]:
     """Key -> caption of those that have one, and what is wrong with the others."""
-    captions: dict[str, str] = {}
+    files = {entry.key: entry.caption for entry in entries if entry.caption is not None}
+    texts, problems = read_texts(files)
+    problems += [
+        f"{files[key]} has {len(lines)} captions, and there is one feature (of several captions "
+        "scripts/import_captions.py makes a caption file)"
+        for key, lines in texts.items()
+        if len(lines) > 1
+    ]
+    return {key: lines[0] for key, lines in texts.items() if len(lines) == 1}, problems
+
+
+def read_texts(files: dict[str, Path]) -> tuple[dict[str, list[str]], list[str]]:
+    """Key -> captions, one a line, of text files by key; what is wrong with the others."""
+    texts: dict[str, list[str]] = {}
     problems: list[str] = []
-    named = [(entry.key, entry.caption) for entry in entries if entry.caption is not None]
     with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(_caption_or_problem, (path for _, path in named))
-        for (key, _), (caption, problem) in tracked(
-            zip(named, read, strict=True), "reading captions", len(named)
+        read = pool.map(_lines_or_problem, files.values())
+        for key, (lines, problem) in tracked(
+            zip(files, read, strict=True), "reading captions", len(files)
         ):
             if problem:
                 problems.append(problem)
             else:
-                captions[key] = caption
-    return captions, problems
+                texts[key] = lines
+    return texts, problems
 
 
 def problems_of(entries: Sequence[PublishedEntry], features: Tensor) -> list[str]:
@@ -145,12 +188,14 @@ def read_feature(path: Path) -> Tensor:
     return feature
 
 
-def _caption_or_problem(path: Path) -> tuple[str, str]:
+def _lines_or_problem(path: Path) -> tuple[list[str], str]:
+    """The lines that are not blank: a captioner may have said nothing."""
     try:
-        caption = path.read_text(encoding="utf-8-sig").strip()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        return "", f"{path} is no caption: {error}"
-    return caption, "" if caption else f"{path} is empty"
+        return [], f"{path} is no caption: {error}"
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return lines, "" if lines else f"{path} is empty"
 
 
 def _check_layout(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""The parts of the HTML report that `scripts/report.py` writes.
+"""The parts of the HTML reports.
 
-parts: its sections. charts: their drawings, as SVG; those of the few-shot report too.
+parts: sections of the page that `scripts/report.py` writes. charts, interval_chart: drawings, as
+SVG, of all reports. study_report: what `scripts/study.py` writes. study_values, study_numbers and
+study_calibration compute it, study_text says it, study_parts and study_pictures are its page.
 """

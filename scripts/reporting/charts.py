@@ -13,7 +13,7 @@ from common.evaluation.canvas import nice_ticks
 
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
-NUM_COLORS = 6
+NUM_COLORS = 8
 MAX_POINTS = 600
 
 
@@ -68,7 +68,7 @@ def line_chart(
             parts.append(_polyline(one.steps, one.values, x_axis, y_axis, f"{color} raw"))
             parts.append(_polyline(one.steps, smooth, x_axis, y_axis, color))
     label = f"{y_label} over steps: {', '.join(one.label for one in series)}"
-    return _svg(WIDTH, HEIGHT, label, parts)
+    return svg(WIDTH, HEIGHT, label, parts)
 
 
 def spread_chart(
@@ -100,7 +100,7 @@ def spread_chart(
             f'<text x="{LEFT + 16}" y="{y}">{escape(one.label)}</text>'
         )
     label = f"{y_label} over {x_label}: {', '.join(one.label for one in series)}"
-    return _svg(WIDTH, HEIGHT + 18 * len(series) + 6, label, parts)
+    return svg(WIDTH, HEIGHT + 18 * len(series) + 6, label, parts)
 
 
 def bar_chart(names: Sequence[str], values: Sequence[float], bound: float, bound_label: str) -> str:
@@ -127,7 +127,7 @@ def bar_chart(names: Sequence[str], values: Sequence[float], bound: float, bound
         f'<text x="{bound_x:.1f}" y="12" text-anchor="{anchor}" class="bound-text">'
         f"{escape(bound_label)}</text>"
     )
-    return _svg(width, height, "AbsRel of every row", parts)
+    return svg(width, height, "AbsRel of every row", parts)
 
 
 def ratio_chart(labels: Sequence[str], ratios: Sequence[float], marks: dict[float, str]) -> str:
@@ -157,7 +157,7 @@ def ratio_chart(labels: Sequence[str], ratios: Sequence[float], marks: dict[floa
             f'<text x="{text_x:.1f}" y="{y + 35}" text-anchor="{anchor}" class="value halo">'
             f"{ratio:.3g}</text>"
         )
-    return _svg(width, height, "Predicted over true depth", parts)
+    return svg(width, height, "Predicted over true depth", parts)
 
 
 def is_drawable(value: float, log: bool) -> bool:
@@ -272,7 +272,8 @@ def _dots(series: Series, x_axis: Axis, y_axis: Axis, css: str, unit: str = "ste
     )
 
 
-def _svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
+def svg(width: int, height: int, label: str, parts: Sequence[str]) -> str:
+    """A whole drawing. label: what it shows, for those who cannot see it."""
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
         f"{''.join(parts)}</svg>"

@@ -132,10 +132,10 @@ def curves_section(stage: str, train: Sequence[Mapping[str, Any]], val: Sequence
         losses = [_series(key.removeprefix("loss/"), key, train) for key in terms]
         total = next((one for one in losses if one.label == "total"), losses[0])
         log_y = wants_log(total.values)
-        figures.append(_curve(_merged(losses), "loss", log_y=log_y, dots=False))
+        figures.append(curve_figure(_merged(losses), "loss", log_y=log_y, dots=False))
     abs_rel = _series("validation AbsRel", "abs_rel", val)
     if abs_rel.values:
-        figures.append(_curve([abs_rel], "AbsRel", log_y=False, dots=True))
+        figures.append(curve_figure([abs_rel], "AbsRel", log_y=False, dots=True))
     return f'<h3>{escape(_spoken(stage))}</h3><div class="pair">{"".join(figures)}</div>'
 
 
@@ -188,6 +188,11 @@ def data_uri(path: Path) -> str:
             cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes(),
             "jpeg",
         )
+    return encoded_uri(data, kind)
+
+
+def encoded_uri(data: bytes, kind: str) -> str:
+    """The data URI of an image file's content."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
@@ -262,7 +267,8 @@ def _merged(series: Sequence[Series]) -> list[Series]:
     return [replace(one, label=first[one.label]) for one in series if one.label in first]
 
 
-def _curve(series: Sequence[Series], y_label: str, *, log_y: bool, dots: bool) -> str:
+def curve_figure(series: Sequence[Series], y_label: str, *, log_y: bool, dots: bool) -> str:
+    """A line chart with its legend, which says where each line ends."""
     legend = "".join(
         f'<li><i class="c{index % NUM_COLORS}"></i>{escape(one.label + _ending(one, log_y))}</li>'
         for index, one in enumerate(series)

@@ -12,27 +12,20 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common.config import REPO_ROOT, find_yaml, load_config, to_dict
-from common.data.kept_data import files_of
-from common.data.splits import SplitFinder
+from common.config import REPO_ROOT, load_config, to_dict
 from common.data.subsets import check_subset, subset_size
 from common.errors import UserError
-from common.fingerprints import take_fingerprint
-from common.programs.run_config import RunConfig
-from common.programs.stage import Stage
-from llm_mde.stage import STAGE as LLM_MDE
+from scripts.run_plans.recipes import (
+    RECIPES,
+    RecipeStage,
+    check_overrides,
+    checkpoint_file,
+    find_recipe_file,
+    split_words,
+)
 from scripts.run_plans.stage_runs import StageRun, run_command
-from stage1_vae.stage import STAGE as STAGE1
-from stage2_sampler.stage import STAGE as STAGE2
-from stage3_depth.stage import JOINT, JOINT_LEGACY, STAGED
+from scripts.run_plans.surveys import Survey, compare_surveys, survey_config
 
-RecipeStage = tuple[str, Stage]  # name of the YAML file, and what trains and scores it
-RECIPES: dict[str, tuple[RecipeStage, ...]] = {  # as trained; the last is scored
-    "staged": (("stage1", STAGE1), ("stage2", STAGE2), ("stage3", STAGED)),
-    "joint": (("joint", JOINT),),
-    "joint-legacy": (("joint_legacy", JOINT_LEGACY),),
-    "llm-mde": (("llm_mde", LLM_MDE),),
-}
 SET_HERE = (
     "experiment", "output_root", "seed", "data.train_images", "data.subset_seed", "init", "recipe",
 )  # fmt: skip
@@ -134,17 +127,6 @@ class FewShotRun:
         ])  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What has to be the same for all recipes, or their numbers could not be compared."""
-
-    train: tuple[str, ...]  # keys of all training images
-    test: tuple[str, ...]
-    pictures: str  # identifies the files of both
-    protocol: str
-    max_depth: float
-
-
 def make_plan(
     specs: Sequence[str],
     data: str,
@@ -206,41 +188,14 @@ def with_steps(run: StageRun, num_images: int) -> StageRun:
     return replace(run, overrides=(*run.overrides, num_steps))
 
 
-def checkpoint_file(run: StageRun, checkpoint: str) -> Path:
-    """checkpoint: last or best."""
-    return run.folder / "checkpoints" / f"{checkpoint}.pt"
-
-
 def make_recipe(spec: str, data: str, overrides: tuple[str, ...]) -> Recipe:
     """Read `NAME [key=value ...]` and find its YAML files."""
-    try:
-        name, *own = shlex.split(spec) or [""]
-    except ValueError as error:
-        raise UserError(f"--recipe {spec}: {error}; close the quotes") from error
+    name, *own = split_words(spec, f"--recipe {spec}")
     if name not in RECIPES:
         raise UserError(f"--recipe {spec}: no such recipe; there are {', '.join(RECIPES)}")
-    for item in (*own, *overrides):
-        key, equals, _ = item.partition("=")
-        if not equals:
-            raise UserError(f"--recipe {spec}: '{item}' is not of the form key=value")
-        if any(key == taken or key.startswith(f"{taken}.") for taken in SET_HERE):
-            raise UserError(f"{item}: few_shot.py sets {key} itself; leave it out")
-    files = tuple(find_recipe_file(data, yaml_name) for yaml_name, _ in RECIPES[name])
+    check_overrides((*own, *overrides), SET_HERE, "few_shot.py", f"--recipe {spec}: ")
+    files = tuple(find_recipe_file(data, file, f"--data {data}") for file, _ in RECIPES[name])
     return Recipe(" ".join([name, *own]), files, overrides)
-
-
-def find_recipe_file(data: str, yaml_name: str) -> Path:
-    """`nyu` -> configs/nyu/stage1.yaml, `nyu/labeled` -> configs/nyu/labeled_stage1.yaml."""
-    candidates = (
-        f"configs/{data}/{yaml_name}.yaml", f"configs/{data}_{yaml_name}.yaml",
-        f"{data}/{yaml_name}.yaml",
-    )  # fmt: skip
-    for candidate in candidates:
-        try:
-            return find_yaml(candidate).resolve()
-        except UserError:
-            continue
-    raise UserError(f"--data {data}: found no config file {', '.join(candidates)}")
 
 
 def survey_all(recipes: Sequence[Recipe]) -> Survey:
@@ -252,35 +207,10 @@ def survey_all(recipes: Sequence[Recipe]) -> Survey:
 
 
 def survey(recipe: Recipe) -> Survey:
-    """The images of all splits, each checked to be there, and the protocol of the scored stage."""
+    """What the scored stage reads."""
     stage = recipe.stages[-1][1]
     overrides = [*recipe.overrides, *recipe.own_overrides]
-    config: RunConfig = load_config(stage.config_type, recipe.config_files[-1], overrides)
-    data = replace(config.data, train_images=None)
-    finder = SplitFinder(data)
-    train, _, test = (finder.find(name) for name in ("train", "val", "test"))
-    files = [take_fingerprint(files_of(split.samples)).digest for split in (train, test)]
-    return Survey(
-        tuple(train.files), tuple(test.files), " ".join(files), config.eval.protocol, data.max_depth
-    )
-
-
-def compare_surveys(first: tuple[str, Survey], other: tuple[str, Survey]) -> None:
-    """Raise a `UserError` that names what differs."""
-    (name, one), (other_name, two) = first, other
-    for what in ("train", "test"):
-        ours, theirs = getattr(one, what), getattr(two, what)
-        if ours != theirs:
-            raise UserError(
-                f"{name} and {other_name} read different {what} images ({len(ours)} and "
-                f"{len(theirs)}); set data.split or the data.*_list keys for all recipes"
-            )
-    for key, what in (("eval.protocol", "protocol"), ("data.max_depth", "max_depth")):
-        if getattr(one, what) != getattr(two, what):
-            raise UserError(
-                f"{name} has {key} {getattr(one, what)}, {other_name} {getattr(two, what)}; "
-                f"set {key} for all recipes"
-            )
+    return survey_config(load_config(stage.config_type, recipe.config_files[-1], overrides))
 
 
 def parse_images(text: str) -> int | float | None:

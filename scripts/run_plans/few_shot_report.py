@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
+from common.evaluation.results import align_table
 from common.text_files import write_json, write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
@@ -67,12 +68,7 @@ def format_summary(table: Sequence[ResultRow]) -> str:
     for entry in table:
         cells = [_cell(entry["mean"][key], entry["std"][key]) for key in SHOWN]
         lines.append([entry["name"], str(entry["train_images"]), str(len(entry["seeds"])), *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
-    ]
-    return "\n".join("  ".join(line) for line in aligned)
+    return align_table(lines)
 
 
 def _cell(mean: float, std: float | None) -> str:

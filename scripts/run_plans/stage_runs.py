@@ -4,12 +4,13 @@ import os
 import shlex
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from common.config import REPO_ROOT
 from common.programs.run import choose_folder
 from common.programs.run_config import RunConfig
-from common.programs.settings import read_settings
+from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage
 
 
@@ -21,19 +22,28 @@ class StageRun:
     config_file: Path
     overrides: tuple[str, ...]
 
-    @property
+    @cached_property
+    def settings(self) -> Settings:
+        return read_settings(self.config_file, list(self.overrides), self.stage)
+
+    @cached_property
     def config(self) -> RunConfig:
-        return read_settings(self.config_file, list(self.overrides), self.stage).config()
+        return self.settings.config()
 
     @property
     def folder(self) -> Path:
         """Where this run is or will be."""
         return choose_folder(self.config, self.stage.name)
 
-    def train(self, **variables: str) -> None:
-        """Train, or go on, or find it done. variables: of the environment, as NPROC."""
+    @property
+    def command(self) -> list[str]:
+        """Trains, or goes on, or finds it done."""
         program = REPO_ROOT / self.stage.train_program
-        run_command(["sh", str(program), str(self.config_file), *self.overrides], **variables)
+        return ["sh", str(program), str(self.config_file), *self.overrides]
+
+    def train(self, **variables: str) -> None:
+        """Run `command`. variables: of the environment, as NPROC."""
+        run_command(self.command, **variables)
 
 
 def run_command(arguments: list[str], **variables: str) -> None:

@@ -1,0 +1,95 @@
+"""Scenes of test images: folders that name one, runs of frame numbers, twins of demo rooms."""
+
+import random
+
+import pytest
+
+from common.data.scenes import LARGEST_GAP, count_scenes, scene_labels, scene_type
+from scripts.demo_renderer.room_files import RoomsSettings, write_scene
+
+
+def groups(keys):
+    """The scenes as sets of keys."""
+    found: dict[str, set[str]] = {}
+    for key, label in zip(keys, scene_labels(keys), strict=True):
+        found.setdefault(label, set()).add(key)
+    return sorted(map(sorted, found.values()))
+
+
+def frames(folder, *numbers, pattern="rgb_{:05d}.jpg"):
+    return [f"{folder}/{pattern.format(number)}" for number in numbers]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        frames("kitchen_0028b", 1, 900) + frames("kitchen_0028a", 5),
+        frames("2011_09_26/2011_09_26_drive_0002_sync/image_02/data", 1, 999)
+        + frames("2011_09_26/2011_09_26_drive_0002_sync/image_03/data", 5),
+        frames("scene0011_00/color", 0, 500, 4000, pattern="{}.jpg"),
+        frames("office 2/rgb", 1, 70),
+        frames("test/kitchen", 193, 194, 194 + LARGEST_GAP),
+        frames("seven/scenes", 7, 8, pattern="frame-{:06d}.color.png"),
+    ],
+)
+def test_one_scene(keys):
+    assert groups(keys) == [sorted(keys)]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        frames("kitchen_0028b", 1) + frames("kitchen_0029b", 1),
+        frames("test/kitchen", 1) + frames("test/office", 2),
+        frames("test/kitchen", 193, 193 + LARGEST_GAP + 1),
+        ["rooms/hall.jpg", "rooms/kitchen.jpg"],
+        ["rooms/hall_1.jpg", "rooms/kitchen_1.jpg"],
+        ["a.jpg", "b.jpg"],
+        [f"SUNRGBD/kv1/NYUdata/NYU{n:04d}/image/NYU{n:04d}.jpg" for n in (1, 2)],
+        ["a/2011_09_26_drive_0001_sync/image_02/data/1.png"]
+        + ["a/2011_09_26_drive_0002_sync/image_02/data/1.png"],
+    ],
+)
+def test_two_scenes(keys):
+    assert groups(keys) == [[key] for key in sorted(keys)]
+
+
+def test_a_run_may_be_longer_than_the_gap():
+    assert count_scenes(frames("test/bedroom", *range(0, 60, LARGEST_GAP))) == 1
+
+
+def test_order_changes_nothing_and_labels_stay_with_their_keys():
+    keys = frames("test/office", *range(5), *range(40, 44)) + frames("test/bedroom", 20, 21)
+    mixed = random.Random(0).sample(keys, len(keys))
+    assert dict(zip(mixed, scene_labels(mixed), strict=True)) == dict(
+        zip(keys, scene_labels(keys), strict=True)
+    )
+    assert count_scenes(keys) == 3
+
+
+def test_a_key_given_twice_has_one_label():
+    labels = scene_labels(["test/a/1.jpg", "test/a/50.jpg", "test/a/1.jpg"])
+    assert labels[0] == labels[2] != labels[1]
+    assert scene_labels([]) == []
+
+
+def test_twins_of_a_demo_room_are_one_scene(tmp_path):
+    settings = RoomsSettings(height=24, width=32)
+    made = [write_scene(tmp_path, settings, ("test", index)) for index in range(3)]
+    keys = [entry.image for scene in made for entry in scene]
+    assert [len(scene) for scene in made] == [2, 2, 2]
+    assert groups(keys) == sorted(sorted(entry.image for entry in scene) for scene in made)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("test/living_room/rgb_00001.jpg", "living room"),
+        ("living_room_0028b/rgb_1.jpg", "living room"),
+        ("living_room_0028b/rgb/1.jpg", "living room"),
+        ("rgb/hall/1.jpg", "hall"),
+        ("1.jpg", "scene"),
+    ],
+)
+def test_type_of_a_scene(key, kind):
+    assert scene_type(key) == kind
