@@ -148,7 +148,7 @@ def stage_of(content: dict[str, Any], path: Path) -> Stage:
     stages = tuple(stage for stage in STAGES if stage.name == content.get("stage"))
     if not stages:
         raise UserError(f"{path} is a checkpoint of {content.get('stage')}, which no stage here is")
-    return choose_stage(stages, content["recipe"], f"{path}: ")
+    return choose_stage(stages, str(content.get("recipe")), f"{path}: ")
 
 
 def tell(*notes: str) -> None:
