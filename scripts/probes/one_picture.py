@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from common.errors import UserError
 from common.evaluation.canvas import Rgb
 from common.evaluation.panels import denormalize
 from common.evaluation.results import align_table
@@ -17,10 +16,7 @@ HEADER = "sentence|median m|x the first|AbsRel|against the first"
 
 def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple[WordReport, Rgb]:
     """The answers about one picture, beside the first sentence's; and their strip."""
-    answered = list(interview.ask_all({interview.find(key): sentences}, keep=False))
-    if not answered:
-        raise UserError(str(interview.failures.pop().error))
-    ((key, replies),) = answered
+    ((key, replies),) = interview.ask_all({interview.find(key): sentences}, keep=False)
     first, lines = replies[0], [HEADER.split("|")]
     content: list[dict[str, Any]] = []
     for reply in replies:

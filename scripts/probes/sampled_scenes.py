@@ -81,6 +81,8 @@ def sample_scenes(
         batches = [(_batch(network, feature, len(part)), part) for part in parts]
         depths = [alone.sample(model, batch, DrawRandom(seed, part, 0)) for batch, part in batches]
         samples.append(torch.cat(depths)[:, 0].float().cpu().numpy())
+    if not all(np.isfinite(scenes).all() for scenes in samples):
+        raise UserError(f"{network.path}: some of its scenes are not finite; train it anew")
     return samples
 
 

@@ -30,8 +30,6 @@ def ask_changes(
     for old, new in changes:
         said = _questions(interview.keys, own_captions, old, new)
         answers = [replies for _, replies in interview.ask_all(said)]
-        if not answers:
-            continue
         name = f"{old} -> {new}"
         for before, after in answers:
             rows += [answer_row("changes", f"{name}: {when}", reply)
