@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.evaluation.results import Row, align_table
+from common.evaluation.results import Row, align_columns
 from common.language.controls import with_article
 from scripts.probes.answers import Interview, Reply
 from scripts.probes.reports import WordReport, answer_row, cells, mean
@@ -37,7 +37,7 @@ def ask_changes(
         own = content[name] = _summary(answers)
         numbers = (own[key] for key in list(own)[1:])
         lines.append([name, str(own["num_images"]), *cells(*numbers)])
-    return WordReport("changes", align_table(lines), content, rows)
+    return WordReport("changes", align_columns(lines), content, rows)
 
 
 def _questions(
