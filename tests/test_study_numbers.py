@@ -62,6 +62,14 @@ def test_answers_say_whether_words_help_hurt_or_nobody_knows(made_up):
     assert f"difference of {found.detectable:.3f} would be found" in idle.text
 
 
+def test_a_system_that_reads_no_words_is_the_same_with_them(made_up):
+    caption = made_up.row(cell("constant"), 0.0)
+    none = [replace(score, cell=cell("constant", "none")) for score in caption]
+    (found,) = numbers_of(caption, none).answers
+    assert answer(found).verdict == "same"
+    assert answer(found).text.endswith(": every image has the same scores.")
+
+
 def test_a_correction_can_undo_an_answer(made_up):
     """The verdict is that of the corrected p value."""
     rows = [made_up.row(cell(), -0.05), made_up.row(cell(train="none"), 0.0)]

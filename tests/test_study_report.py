@@ -1,5 +1,6 @@
 """The report of a study: a page that nests and holds its numbers, whatever is missing."""
 
+import subprocess
 from dataclasses import replace
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from html_pages import Page
 from made_up_scores import FACTS, IMAGES, STUDY, MadeUp, cell
+from studies import StudyProgram
 
 from common.images.depth_files import write_depth_png
 from scripts.reporting.study_numbers import compute_numbers
@@ -188,3 +190,26 @@ def test_images_are_picked_by_their_change_one_of_a_scene(made_up):
     assert helped[0].ours - helped[0].theirs == pytest.approx(-0.11)
     some, others = pick_images(difference, count=10)
     assert len(some) == len(others) == 4, "only those that changed that way"
+
+
+@pytest.mark.slow
+def test_a_study_that_was_run_has_all_of_its_page(workspace, tmp_path, monkeypatch):
+    """Trained, scored and drawn by the program, with predictions that `eval.py` saved."""
+    program = StudyProgram(workspace, tmp_path / "tiny")
+    monkeypatch.setattr(subprocess, "Popen", program.start)
+    program.write(save_predictions=True, seeds=[0, 1], eval_control=["same", "shuffled"])
+    outcome = program.run()
+    assert outcome.code == 0, outcome.err
+    page = Page((tmp_path / "tiny" / "report.html").read_text(encoding="utf-8"))
+    assert page.open_tags == []
+    for text in (
+        "Do words help?",
+        "joint: with captions AbsRel is",
+        "Validation AbsRel by step",
+        "where words changed most",
+        "ground truth, ",
+        "Other words in the test",
+        "config of joint",
+    ):
+        assert text in page.text, text
+    assert "cannot be drawn" not in page.text

@@ -24,7 +24,12 @@ from scripts.reporting.study_text import (
 )
 from scripts.reporting.study_values import StudyRow
 
-VERDICTS = {"better": "words help", "worse": "words hurt", "unknown": "cannot tell"}
+VERDICTS = {
+    "better": "words help",
+    "worse": "words hurt",
+    "same": "no change",
+    "unknown": "cannot tell",
+}
 IMAGES_HEAD = "<th>images<small>/ scenes</small></th>"
 MAX_TYPES = 16  # rows of a table of scene types
 

@@ -8,10 +8,11 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from common.evaluation.comparison import Estimate
 from common.evaluation.metrics import METRIC_NAMES
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from scripts.reporting.study_calibration import calibration_lines
 from scripts.reporting.study_numbers import Difference, StudyNumbers
 from scripts.reporting.study_values import StudyRow
@@ -28,7 +29,7 @@ CONTROL_WORDS = {
     "shuffled": "with captions of other images",
     "wrong": "with captions of another type of scene",
 }
-Verdict = str  # "better", "worse" or "unknown"
+Verdict = Literal["better", "worse", "same", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def answer(difference: Difference) -> StudyAnswer:
     cells = difference.ours.cell, difference.theirs.cell
     head, tail = (CONTROL_WORDS.get(c.train_control, c.train_control) for c in cells)
     text = f"{cells[0].recipe}: {head} AbsRel is {ours:.3f}, {tail} {theirs:.3f}"
+    if not (difference.aligned.values[0] - difference.aligned.values[1]).any():
+        return StudyAnswer(difference, "same", f"{text}: every image has the same scores.")
     worth = describe_worth(found, theirs)
     if not found.has_interval:
         reason = "all test images are of one scene, so nothing tells how much of it is chance"
@@ -58,7 +61,7 @@ def answer(difference: Difference) -> StudyAnswer:
         p = p_text(difference.corrected["abs_rel"])
         corrected = f"; p = {p} after correction for {difference.family} comparisons"
     if difference.is_significant:
-        verdict = "better" if found.mean < 0 else "worse"
+        verdict: Verdict = "better" if found.mean < 0 else "worse"
         return StudyAnswer(difference, verdict, f"{text}: {worth}{corrected}.{note}")
     text += (
         f". This study cannot tell whether that is more than chance: {worth}{corrected}. A true "
@@ -71,11 +74,17 @@ def describe_worth(found: Estimate, reference: float) -> str:
     """`the words are worth 0.009 [0.002, 0.015] (5 %)`: how much lower AbsRel is with them."""
     is_cost = found.has_interval and found.low > 0
     sign = 1 if is_cost else -1
-    ends = sorted((sign * found.low, sign * found.high))
-    interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if found.has_interval else ""
-    share = f" ({100 * sign * found.mean / reference:.0f} %)" if reference else ""
-    verb = "cost" if is_cost else "are worth"
-    return f"the words {verb} {sign * found.mean:.3f}{interval}{share}"
+    ends = (found.low, found.high) if is_cost else (found.high, found.low)
+    worth, *texts = (_fixed(sign * value) for value in (found.mean, *ends))
+    interval = f" [{', '.join(texts)}]" if found.has_interval else ""
+    share = f" ({_fixed(100 * sign * found.mean / reference, 0)} %)" if reference else ""
+    return f"the words {'cost' if is_cost else 'are worth'} {worth}{interval}{share}"
+
+
+def _fixed(value: float, digits: int = 3) -> str:
+    """A number without the sign of a zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
 
 
 def mean_and_spread(found: Estimate | None, digits: int = 4) -> str:
@@ -131,10 +140,10 @@ def text_table(numbers: StudyNumbers, reference: str) -> str:
     """The answers, and an aligned table for each group of rows."""
     parts = ["\n".join(answers(numbers))]
     for group, rows in numbers.groups.items():
-        table = align_table([heading(reference), *table_lines(numbers, rows)])
+        table = align_columns([heading(reference), *table_lines(numbers, rows)])
         parts.append(f"{group.title}\n{table}".lstrip())
     calibrated = calibration_lines(numbers.rows)
-    parts += [align_table(calibrated)] if calibrated else []
+    parts += [align_columns(calibrated)] if calibrated else []
     return "\n\n".join(part for part in parts if part)
 
 
