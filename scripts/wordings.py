@@ -28,7 +28,9 @@ from common.evaluation.panels import write_png
 from common.evaluation.results import write_rows
 from common.files import check_output
 from common.language.captions import Captions
+from common.programs.remedies import evaluation_remedies
 from common.runtime.processes import join_processes
+from common.shortages import shortages_told
 from common.text_files import write_json
 from scripts.probes.answers import Interview
 from scripts.probes.caption_spread import ask_captions
@@ -54,19 +56,20 @@ def main() -> None:
             )
         needs_own = bool(arguments.change) or arguments.after_caption
         interview = Interview(network, network.load_data(arguments.split, needs_own))
-        reports = _ask(interview, arguments, outputs)
+        with shortages_told(evaluation_remedies(network.config.eval)):
+            reports = _ask(interview, arguments, outputs)
     for report in reports:
         print(f"\n{report.table}")
     content = {**network.labels, "split": arguments.split, **{f.name: f.content for f in reports}}
     if interview.failures:
-        failed = [{"image": f.image, "reason": str(f.error)} for f in interview.failures]
+        failed = [{"image": f.image, "reason": str(f.error)} for f in interview.failures.values()]
         content = {"complete": False, **content, "failed": failed}
     if "json" in outputs:
         write_json(outputs["json"], content)
     if "csv" in outputs:
         write_rows(outputs["csv"], COLUMNS, [row for f in reports for row in f.rows])
     if interview.failures:
-        first = interview.failures[0].error
+        first = next(iter(interview.failures.values())).error
         raise UserError(f"incomplete, {len(interview.failures)} images are left out: {first}")
 
 

@@ -155,6 +155,10 @@ def test_an_image_that_cannot_be_read_stops_no_other(workspace, runs, files, enc
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["complete"] is False and len(result["failed"]) == 1
     assert result["captions"]["long"]["num_images"] == 3
+    for key in keys_of(workspace):
+        (data / key).write_bytes(b"no picture")
+    none = run_script("wordings.py", *words)
+    assert keys_of(workspace)[0] in none.refusal and "incomplete" not in none.refusal
 
 
 @pytest.mark.parametrize(

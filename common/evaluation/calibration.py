@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 # The outermost quantile of the widest interval lies between two draws from here on.
@@ -156,7 +156,7 @@ def format_calibration(content: Mapping[str, Any]) -> str:
         lines.append(
             [name, str(entry["num_images"]), r2, *numbers, *inside, f"{entry['width']['90']:.3f}"]
         )
-    return align_table(lines)
+    return align_columns(lines)
 
 
 def _by_level(values: np.ndarray) -> dict[str, float]:

@@ -14,7 +14,7 @@ from common.data.batch import Batch, Failure, Item, collate_eval
 from common.data.dataset import DepthDataset
 from common.errors import UserError
 from common.evaluation.metrics import sanitize
-from common.evaluation.scoring import predict_batch, score_batch
+from common.evaluation.scoring import GIVE_UP_AFTER, predict_batch, score_batch
 from common.networks.swin import SwinEncoder
 from common.networks.timm_encoder import TimmEncoder
 from common.programs.inference import scoring_rule
@@ -50,7 +50,7 @@ class Interview:
         self.network, self.dataset = network, dataset
         config = network.config
         self.rule = scoring_rule(dataset, config.eval, config.data.max_depth, with_medians=True)
-        self.failures: list[Failure] = []
+        self.failures: dict[str, Failure] = {}  # by image key
         self._index_of = {key: index for index, key in enumerate(dataset.samples.keys)}
 
     @property
@@ -79,20 +79,25 @@ class Interview:
     ) -> Iterator[tuple[str, list[Reply]]]:
         """Image key -> its sentences; gives each key with its replies, in the order of both.
 
-        keep: see `TrainedNetwork.encode`.
+        keep: see `TrainedNetwork.encode`. A `UserError` where no picture can be asked about.
         """
         distinct = list(dict.fromkeys(text for texts in sentences_of.values() for text in texts))
         self.network.check_words(distinct, self.dataset.largest_size)
         features = self.network.encode(distinct, keep)  # [M, D]
         rows = {text: row for row, text in enumerate(distinct)}
+        num_answered, errors = 0, []
         with progress_bar("ask", len(sentences_of), unit="image", stays=False) as bar:
             for key, texts in sentences_of.items():
                 own = None if features is None else features[[rows[text] for text in texts]]
                 try:
                     replies = self._ask(key, texts, own)
                 except UserError as error:
-                    self.failures.append(Failure(key, error))
+                    errors.append(error)
+                    self.failures.setdefault(key, Failure(key, error))
+                    if not num_answered and len(errors) in (GIVE_UP_AFTER, len(sentences_of)):
+                        raise errors[0] from None
                 else:
+                    num_answered += 1
                     yield key, replies
                 bar.update()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.evaluation.results import Row, align_table
+from common.evaluation.results import Row, align_columns
 from common.language.captions import read_captions
 from scripts.probes.answers import Interview
 from scripts.probes.reports import WordReport, answer_row, cells, mean
@@ -79,4 +79,4 @@ def _table(content: dict[str, dict[str, Any]]) -> str:
         spread = own.get("spread", {})
         numbers = cells(own["abs_rel"], *(spread.get(key) for key in keys))
         lines.append([kind, str(own["num_images"]), f"{of_each:.3g}", *numbers])
-    return align_table(lines)
+    return align_columns(lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.evaluation.results import Row, align_table
+from common.evaluation.results import Row, align_columns
 from scripts.probes.answers import Interview, Reply
 from scripts.probes.reports import WordReport, answer_row, cells, mean
 from scripts.probes.sentence_files import CHANGES, PARAPHRASE, TRUE, SentenceSet, read_sentences
@@ -90,4 +90,4 @@ def _table(content: dict[str, dict[str, dict[str, Any]]]) -> str:
             times = m["depth"] / usual if usual else None
             numbers = cells(m["scale"], m["depth"], times, m["abs_rel_true"], m["abs_rel_changed"])
             lines.append([f"{relation}, {name}", str(m["num_images"]), *numbers])
-    return align_table(lines)
+    return align_columns(lines)

@@ -4,10 +4,9 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from common.errors import UserError
 from common.evaluation.canvas import Rgb
 from common.evaluation.panels import denormalize
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from scripts.probes.answers import Interview
 from scripts.probes.pictures import draw_strip
 from scripts.probes.reports import WordReport, answer_row, cells
@@ -17,10 +16,7 @@ HEADER = "sentence|median m|x the first|AbsRel|against the first"
 
 def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple[WordReport, Rgb]:
     """The answers about one picture, beside the first sentence's; and their strip."""
-    answered = list(interview.ask_all({interview.find(key): sentences}, keep=False))
-    if not answered:
-        raise UserError(str(interview.failures.pop().error))
-    ((key, replies),) = answered
+    ((key, replies),) = interview.ask_all({interview.find(key): sentences}, keep=False)
     first, lines = replies[0], [HEADER.split("|")]
     content: list[dict[str, Any]] = []
     for reply in replies:
@@ -30,7 +26,7 @@ def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple
                         "ratio": ratio, "abs_rel": abs_rel})  # fmt: skip
         lines.append([reply.sentence, *cells(reply.median, ratio, abs_rel), change])
     truth = first.row["gt_median"]
-    table = f"{key}: true median {truth:.3f} m\n{align_table(lines)}"
+    table = f"{key}: true median {truth:.3f} m\n{align_columns(lines)}"
     rows = [answer_row("picture", "", reply) for reply in replies]
     picture = denormalize(interview.item(key).image)
     strip = draw_strip(picture, [reply.depth for reply in replies], list(sentences))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import stage1_vae.eval
 from common.data.batch import Batch
 from common.errors import UserError
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from common.programs.stage import WordsAlone
 from common.runtime.checkpoints import checkpoint_in
 from common.runtime.randomness import DrawRandom
@@ -81,6 +81,8 @@ def sample_scenes(
         batches = [(_batch(network, feature, len(part)), part) for part in parts]
         depths = [alone.sample(model, batch, DrawRandom(seed, part, 0)) for batch, part in batches]
         samples.append(torch.cat(depths)[:, 0].float().cpu().numpy())
+    if not all(np.isfinite(scenes).all() for scenes in samples):
+        raise UserError(f"{network.path}: some of its scenes are not finite; train it anew")
     return samples
 
 
@@ -124,4 +126,4 @@ def scenes_table(described: Sequence[dict[str, Any]]) -> str:
     for own in described:
         quantiles = [own[f"p{q}"] for q in QUANTILES]
         lines.append([own["caption"], *cells(own["mean"], *quantiles, quantiles[2] / quantiles[0])])
-    return align_table(lines)
+    return align_columns(lines)

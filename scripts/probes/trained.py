@@ -78,7 +78,9 @@ class TrainedNetwork:
             )
         # Not the stage's own config type, which may insist on captions.
         own = self.config
-        config = RunConfig(own.data, output_root=own.output_root, seed=own.seed, text=text)
+        config = RunConfig(
+            own.data, output_root=own.output_root, seed=own.seed, text=text, train=own.train
+        )
         needs = Needs(image_dim=self.stage.needs(self.model).image_dim)
         kept = KeptData.of(read_checkpoint(self.path), self.path)
         dataset = load_split(config, split, needs, self.processes, kept)
@@ -146,7 +148,7 @@ def stage_of(content: dict[str, Any], path: Path) -> Stage:
     stages = tuple(stage for stage in STAGES if stage.name == content.get("stage"))
     if not stages:
         raise UserError(f"{path} is a checkpoint of {content.get('stage')}, which no stage here is")
-    return choose_stage(stages, content["recipe"], f"{path}: ")
+    return choose_stage(stages, str(content.get("recipe")), f"{path}: ")
 
 
 def tell(*notes: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.evaluation.results import Row, align_table
+from common.evaluation.results import Row, align_columns
 from common.language.controls import with_article
 from scripts.probes.answers import Interview, Reply
 from scripts.probes.reports import WordReport, answer_row, cells, mean
@@ -30,8 +30,6 @@ def ask_changes(
     for old, new in changes:
         said = _questions(interview.keys, own_captions, old, new)
         answers = [replies for _, replies in interview.ask_all(said)]
-        if not answers:
-            continue
         name = f"{old} -> {new}"
         for before, after in answers:
             rows += [answer_row("changes", f"{name}: {when}", reply)
@@ -39,7 +37,7 @@ def ask_changes(
         own = content[name] = _summary(answers)
         numbers = (own[key] for key in list(own)[1:])
         lines.append([name, str(own["num_images"]), *cells(*numbers)])
-    return WordReport("changes", align_table(lines), content, rows)
+    return WordReport("changes", align_columns(lines), content, rows)
 
 
 def _questions(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from scripts.run_plans.durations import Durations, describe_time
 from scripts.run_plans.study_config import StudyConfig
 from scripts.run_plans.study_folder import SCORES
@@ -34,7 +34,7 @@ def describe_plan(
     if seconds is not None:
         time = f"about {describe_time(seconds / num_slots)}, {num_slots} at a time"
     left = f"{len(kinds)} trainings and scorings to run: {time}" if kinds else "all is done"
-    return f"{study.name}: {study.question}\n\n{align_table(lines)}\n\n{left}\nfolder: {folder}"
+    return f"{study.name}: {study.question}\n\n{align_columns(lines)}\n\n{left}\nfolder: {folder}"
 
 
 def kinds_left(runs: Sequence[StudyRun], done: set[str], durations: Durations) -> dict[str, str]:
