@@ -106,11 +106,11 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
         entry = result_dict(result) if isinstance(result, EvalResult) else result
         metrics = [f"{entry['metrics'][key]:.4f}" for key in METRIC_NAMES]
         lines.append([name, *metrics, *(_cell(entry.get(key)) for key in SUMMARY_KEYS)])
-    return align_table(lines)
+    return align_columns(lines)
 
 
-def align_table(lines: Sequence[list[str]]) -> str:
-    """Cells below each other: the first column to the left, the others to the right."""
+def align_columns(lines: Sequence[Sequence[str]]) -> str:
+    """A text table of lines with as many cells each: names to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(_join(line, widths) for line in lines)
 
@@ -123,7 +123,7 @@ def _cell(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
-def _join(line: list[str], widths: list[int]) -> str:
+def _join(line: Sequence[str], widths: Sequence[int]) -> str:
     name, *cells = (
         cell.rjust(width) if i else cell.ljust(width)
         for i, (cell, width) in enumerate(zip(line, widths, strict=True))

@@ -12,7 +12,7 @@ from typing import Literal
 
 from common.evaluation.comparison import Estimate
 from common.evaluation.metrics import METRIC_NAMES
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from scripts.reporting.study_calibration import calibration_lines
 from scripts.reporting.study_numbers import Difference, StudyNumbers
 from scripts.reporting.study_values import StudyRow
@@ -140,10 +140,10 @@ def text_table(numbers: StudyNumbers, reference: str) -> str:
     """The answers, and an aligned table for each group of rows."""
     parts = ["\n".join(answers(numbers))]
     for group, rows in numbers.groups.items():
-        table = align_table([heading(reference), *table_lines(numbers, rows)])
+        table = align_columns([heading(reference), *table_lines(numbers, rows)])
         parts.append(f"{group.title}\n{table}".lstrip())
     calibrated = calibration_lines(numbers.rows)
-    parts += [align_table(calibrated)] if calibrated else []
+    parts += [align_columns(calibrated)] if calibrated else []
     return "\n\n".join(part for part in parts if part)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
-from common.evaluation.results import align_table
+from common.evaluation.results import align_columns
 from common.text_files import write_json, write_text
 from scripts.report import STYLE_FILE
 from scripts.reporting.charts import Series, spread_chart
@@ -68,7 +68,7 @@ def format_summary(table: Sequence[ResultRow]) -> str:
     for entry in table:
         cells = [_cell(entry["mean"][key], entry["std"][key]) for key in SHOWN]
         lines.append([entry["name"], str(entry["train_images"]), str(len(entry["seeds"])), *cells])
-    return align_table(lines)
+    return align_columns(lines)
 
 
 def _cell(mean: float, std: float | None) -> str:
