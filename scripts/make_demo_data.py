@@ -3,7 +3,7 @@
 Every room exists twice: full-size, and as a miniature whose image is the same file byte for
 byte, whose depths are a quarter and whose caption says so. Nothing is downloaded. A second call
 with the same settings changes nothing; rooms of an earlier version get the caption files that they
-lack (captions_unseen.jsonl, captions_flag.jsonl).
+lack (captions_reworded.jsonl, captions_unseen.jsonl, captions_flag.jsonl).
 """
 
 import argparse

@@ -12,8 +12,8 @@ from scripts.demo_renderer import captions as seen
 from scripts.demo_renderer import other_words as unseen
 from scripts.demo_renderer.room_files import (
     RoomsSettings,
+    reworded_captions,
     scene_captions,
-    unseen_captions,
     write_rooms,
 )
 from scripts.demo_renderer.rooms import ROOM_TYPES, draw_room
@@ -29,7 +29,8 @@ EARLIER = {
     "train_files_with_gt.txt": "d535b228eea8721a",
     "val_files_with_gt.txt": "df4fe7cf565836e3",
 }
-NEW = {"captions_unseen.jsonl", "captions_flag.jsonl"}
+REWORDED, UNSEEN = "captions_reworded.jsonl", "captions_unseen.jsonl"
+NEW = {REWORDED, UNSEEN, "captions_flag.jsonl"}
 COMMON = {"a", "an", "of", "in", "for", "the", "is", "this", "with", "to", "it", "room"}
 
 
@@ -60,7 +61,7 @@ def test_every_earlier_file_has_its_bytes(made):
 def test_who_has_other_words_and_that_only_the_sentence_is_new(made):
     own = lines_of(made / "captions.jsonl")
     test = {key: entry for key, entry in own.items() if key.startswith("test/")}
-    for name, originals in (("captions_unseen.jsonl", test), ("captions_flag.jsonl", own)):
+    for name, originals in ((REWORDED, test), (UNSEEN, test), ("captions_flag.jsonl", own)):
         others = lines_of(made / name)
         assert list(others) == list(originals)
         for key, entry in others.items():
@@ -100,14 +101,17 @@ def test_the_facts_are_those_of_the_caption(index):
     room = draw_room(5, "test", index, 48, 64)
     phrases = {name: phrase for name, (phrase, _) in room.phrases.items()}
     renamed = {name: unseen.rename_phrase(name, phrase) for name, phrase in phrases.items()}
-    own, other = scene_captions(5, "test", room), unseen_captions(5, "test", room)
-    for scale in ("full", "miniature"):
-        things = named(own[scale], phrases)
-        assert things and things == named(other[scale], renamed), (own[scale], other[scale])
-        assert any(name in other[scale].lower() for name in unseen.ROOMS[room.kind])
-        assert not words_of(other[scale]) & {"left", "right"}
-    small = words_of(*unseen.MINIATURE) - {"small", "one"}
-    assert words_of(other["miniature"]) & small and not words_of(other["full"]) & small
+    own = scene_captions(5, "test", room)
+    for name, miniature in ((REWORDED, seen.MINIATURE_ROOMS), (UNSEEN, unseen.MINIATURE)):
+        other = reworded_captions(5, "test", room, name)
+        for scale in ("full", "miniature"):
+            things = named(own[scale], phrases)
+            assert things and things == named(other[scale], renamed), (own[scale], other[scale])
+            assert any(room_name in other[scale].lower() for room_name in unseen.ROOMS[room.kind])
+            assert not words_of(other[scale]) & {"left", "right"}
+        small = words_of(*miniature) - {"small", "one", "scale", "model", "built"}
+        assert words_of(other["miniature"]) & (small | {"scale"})
+        assert not words_of(other["full"]) & small
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def test_rooms_made_earlier_get_what_they_lack_and_keep_the_rest(made, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "rooms").rglob("*.*")}
     outcome = run_script("make_demo_data.py", *arguments)
     assert outcome.code == 0 and "already there" in outcome.out
-    assert "captions_flag.jsonl and captions_unseen.jsonl added" in outcome.out
+    assert f"captions_flag.jsonl and {REWORDED} and {UNSEEN} added" in outcome.out
     for name in NEW:
         assert (tmp_path / "rooms" / name).read_bytes() == (made / name).read_bytes()
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())

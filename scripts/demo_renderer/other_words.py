@@ -81,7 +81,7 @@ FLAGS = {"full": "Full size.", "miniature": "Miniature."}  # the one true bit, a
 def reword_caption(
     rng: Rng, room: str, things: Sequence[tuple[str, str]], wordings: tuple[str, ...]
 ) -> str:
-    """Say a caption's facts in other words; wordings: FULL or MINIATURE.
+    """Say a caption's facts in other words; wordings: what the scale is called.
 
     things: each one's name and the phrase that the caption has for it ("chair", "chairs").
     """

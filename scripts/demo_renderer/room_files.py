@@ -5,7 +5,8 @@ four and its caption says that it is a miniature. Nothing in the image tells the
 
     captions.jsonl          all splits
     captions_swapped.jsonl  test: each image has its twin's caption
-    captions_unseen.jsonl   test: the same facts in words that no training caption has
+    captions_reworded.jsonl test: the same facts in sentences and names that no training caption has
+    captions_unseen.jsonl   test: so are the words for the scale, too
     captions_flag.jsonl     all splits: which of the two scales it is, and nothing else
 """
 
@@ -44,7 +45,11 @@ from scripts.demo_renderer.writer import (
 
 Scale = Literal["full", "miniature"]
 _CAPTIONS, _SHARE, _UNSEEN = 1, 2, 3  # purposes of `scene_rng`
-_UNSEEN_FILE, _FLAG_FILE = "captions_unseen.jsonl", "captions_flag.jsonl"
+_FLAG_FILE = "captions_flag.jsonl"
+REWORDED: dict[str, dict[Scale, tuple[str, ...]]] = {  # file: what it calls the two scales
+    "captions_reworded.jsonl": {"full": FULL_ROOMS, "miniature": MINIATURE_ROOMS},
+    "captions_unseen.jsonl": {"full": other_words.FULL, "miniature": other_words.MINIATURE},
+}
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def write_rooms(final: Path, settings: RoomsSettings, workers: int) -> None:
 
 def lacking_words(root: Path) -> list[str]:
     """The caption files that rooms made by an earlier version do not have."""
-    return [name for name in (_FLAG_FILE, _UNSEEN_FILE) if not (root / name).is_file()]
+    return [name for name in (_FLAG_FILE, *REWORDED) if not (root / name).is_file()]
 
 
 def add_other_words(root: Path, settings: RoomsSettings, workers: int) -> list[str]:
@@ -131,18 +136,24 @@ def add_other_words(root: Path, settings: RoomsSettings, workers: int) -> list[s
         entries = read_entries(root / "captions.jsonl").values()
         rows = ({**entry, "caption": other_words.FLAGS[entry["scale"]]} for entry in entries)
         write_entries(root / _FLAG_FILE, rows)
-    if _UNSEEN_FILE in lacking:
+    if names := [name for name in REWORDED if name in lacking]:
         reword = partial(reword_scene, settings)
         scenes = map_processes(reword, list(range(settings.test_scenes)), workers, "other words")
-        write_entries(root / _UNSEEN_FILE, (row for scene in scenes for row in scene))
+        for name in names:
+            write_entries(root / name, (row for scene in scenes for row in scene[name]))
     return lacking
 
 
-def reword_scene(settings: RoomsSettings, index: int) -> list[dict]:
-    """The lines of captions_unseen.jsonl of one test scene, which is drawn again for its facts."""
+def reword_scene(settings: RoomsSettings, index: int) -> dict[str, list[dict]]:
+    """One test scene's lines of every file of REWORDED; it is drawn again for its facts."""
     room = draw_room(settings.seed, "test", index, settings.height, settings.width)
-    captions = unseen_captions(settings.seed, "test", room)
-    return [_entry("test", room, scale, text).caption_row(text) for scale, text in captions.items()]
+    return {
+        name: [
+            _entry("test", room, scale, text).caption_row(text)
+            for scale, text in reworded_captions(settings.seed, "test", room, name).items()
+        ]
+        for name in REWORDED
+    }
 
 
 def write_scene(root: Path, settings: RoomsSettings, job: tuple[str, int]) -> list[RoomEntry]:
@@ -168,13 +179,13 @@ def scene_captions(seed: int, split: str, room: DemoRoom) -> dict[Scale, str]:
     }
 
 
-def unseen_captions(seed: int, split: str, room: DemoRoom) -> dict[Scale, str]:
-    """Say what `scene_captions` says in words that none of its captions has."""
+def reworded_captions(seed: int, split: str, room: DemoRoom, name: str) -> dict[Scale, str]:
+    """Say what `scene_captions` says in other words; name: the file, see REWORDED."""
     things = _chosen_things(scene_rng(seed, split, room.index, _CAPTIONS), room)
     rng = scene_rng(seed, split, room.index, _UNSEEN)
     return {
-        "full": other_words.reword_caption(rng, room.kind, things, other_words.FULL),
-        "miniature": other_words.reword_caption(rng, room.kind, things, other_words.MINIATURE),
+        scale: other_words.reword_caption(rng, room.kind, things, wordings)
+        for scale, wordings in REWORDED[name].items()
     }
 
 
