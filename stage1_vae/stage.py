@@ -8,7 +8,7 @@ from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import predict, sample
 from stage1_vae.model import TextVAE, load_text_vae
-from stage1_vae.train import build, start, step_fn, totals_fn
+from stage1_vae.train import build, finish, start, step_fn, totals_fn
 
 
 def needs(model: TextVAE) -> Needs:
@@ -31,6 +31,7 @@ STAGE = Stage(
     words_alone=WordsAlone(predict, sample),
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
+    finish=finish,
     valid=measured,
     facts=mean_log_depth,
 )

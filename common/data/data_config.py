@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from common.config import MAY_CHANGE, may_change
 from common.data.data_set import DataSet
-from common.data.scenes import carve_by_frames
+from common.data.lists import NumberScenes, number_scenes
+from common.data.scenes import carve_by_frames, number_labels
 from common.data.sets import DATA_SETS, PUBLISHED_SPLITS
 from common.data.subsets import check_subset
 
@@ -89,6 +90,11 @@ class DataConfig:
         if self.carve_by == "frames":
             given["carve"] = carve_by_frames
         return replace(DATA_SETS[self.name], **given)
+
+    @property
+    def number_scenes(self) -> NumberScenes:
+        """What a scene is where images are set apart."""
+        return number_labels if self.carve_by == "frames" else number_scenes
 
     @property
     def size(self) -> tuple[int, int]:
