@@ -3,7 +3,8 @@
 from common.language.language import Needs
 from common.losses.vae import measured
 from common.networks.layers import trainable_parameters
-from common.programs.stage import Stage, WordsAlone, mean_log_depth
+from common.programs.draws import WordsAlone
+from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import predict, sample
 from stage1_vae.model import TextVAE, load_text_vae

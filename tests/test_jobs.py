@@ -25,11 +25,14 @@ while :; do sleep 0.02; done
 
 
 @pytest.fixture(autouse=True)
-def heeds_ctrl_c():
-    """Also where the tests were started in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def heeds_signals():
+    """Also where the tests were started in the background or by nohup, which ignore some."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
