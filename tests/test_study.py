@@ -250,7 +250,7 @@ def test_a_report_that_fails_between_stops_nothing(study, monkeypatch):
 @pytest.mark.slow
 def test_a_signal_saves_what_runs_and_the_same_command_goes_on(workspace, tmp_path):
     study = StudyProgram(workspace, tmp_path / "study")
-    settings = ["train.max_steps=600", "train.log_every=5", "eval.every=1000"]
+    settings = ["train.max_steps=150", "train.log_every=5", "eval.every=1000"]
     study.write(recipes={"words": "stage1"}, settings=settings)
     command = (sys.executable, PROGRAM, str(study.file), f"--output={study.folder}", "--jobs=2")
     process = start_process(*command)
