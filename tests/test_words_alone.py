@@ -103,7 +103,7 @@ def test_samples_judge_what_the_words_alone_say(stage, recipe, trained, joint_ru
 @pytest.mark.parametrize(
     ("protocol", "gt_size", "size"),
     [("none", (60, 90), (32, 64)), ("none", (32, 64), (32, 64)),
-     ("nyu_eigen", (480, 640), (64, 96)), ("kitti_garg", (375, 1242), (352, 1216))],
+     ("nyu_eigen", (480, 640), (64, 96)), ("kitti_garg_kbcrop", (375, 1242), (352, 1216))],
 )  # fmt: skip
 def test_scored_points_give_the_median_of_the_scored_pixels(protocol, gt_size, size):
     rng = np.random.default_rng(0)
