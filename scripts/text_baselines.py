@@ -15,6 +15,7 @@ The config is one of stage 1: it names data, captions, encoder, control and prot
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from common.evaluation.calibration import gaussian_draws
 from common.evaluation.metrics import MIN_DEPTH
 from common.evaluation.results import EvalResult
 from common.evaluation.ridge import fit_ridge
-from common.evaluation.scoring import scored_median
+from common.evaluation.scoring import median_at, scored_points
 from common.images.crops import bottom_window
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
@@ -106,9 +107,11 @@ def measure_training(
         if isinstance(batch, Failure):
             raise batch.error
         for row, (key, gt) in enumerate(zip(batch.key, batch.gt_depth, strict=True)):
-            scale = np.log(scored_median(gt[0], gt[0], key, rule))
-            if np.isnan(scale):
+            height, width = gt.shape[-2:]
+            points = scored_points(gt[0], (height, width), key, rule)
+            if not len(points):
                 continue
+            scale = math.log(median_at(gt[0], points, config.data.max_depth))
             keys.append(key)
             scales.append(scale)
             if batch.text_feature is not None:

@@ -26,7 +26,20 @@ class TextLossConfig(VAELossConfig):
 
 @dataclass(frozen=True)
 class Stage1Config(RunConfig):
-    """`configs/*/stage1.yaml`."""
+    """`configs/*/stage1.yaml`.
 
+    fit_temperature: at the end, on validation images, see `common/programs/temperature.py`.
+    """
+
+    fit_temperature: bool = False
     model: TextVAEConfig = field(default_factory=TextVAEConfig)
     loss: TextLossConfig = field(default_factory=TextLossConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lists = self.data.val_list, self.data.test_list
+        if self.fit_temperature and lists[0] is not None and lists[0] == lists[1]:
+            raise ValueError(
+                "fit_temperature: data.val_list names the test images, which nothing may be fitted "
+                "on; data.val_list=null sets some training images apart"
+            )

@@ -11,9 +11,11 @@ nothing, so that a training step, an evaluation (eps = 0) and stage 2 (eps from 
 Legend: L latent size (256), C code size (128).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from common.config import build_config, filled_in, require_at_least, to_dict
@@ -85,6 +87,11 @@ class SceneDistribution(nn.Module):
         """text_feature: [B, text_dim] -> mean, logvar: [B, L]."""
         text = self.standardize(text_feature)
         return self.mean(text), self.logvar(text)
+
+    @torch.no_grad()
+    def widen(self, factor: float) -> None:
+        """Multiply every standard deviation: a number in the last bias of logvar says it all."""
+        self.logvar[-1].bias += 2 * math.log(factor)
 
     def forward(self, text_feature: Tensor, eps: Tensor, size: tuple[int, int]) -> SceneFeatures:
         """The scene at mean + eps * std; eps: [B, L]."""

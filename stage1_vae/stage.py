@@ -3,11 +3,12 @@
 from common.language.language import Needs
 from common.losses.vae import measured
 from common.networks.layers import trainable_parameters
-from common.programs.stage import Stage, WordsAlone, mean_log_depth
+from common.programs.draws import WordsAlone
+from common.programs.stage import Stage, mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.eval import predict, sample
 from stage1_vae.model import TextVAE, load_text_vae
-from stage1_vae.train import build, start, step_fn, totals_fn
+from stage1_vae.train import build, finish, start, step_fn, totals_fn
 
 
 def needs(model: TextVAE) -> Needs:
@@ -30,6 +31,7 @@ STAGE = Stage(
     words_alone=WordsAlone(predict, sample),
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
+    finish=finish,
     valid=measured,
     facts=mean_log_depth,
 )

@@ -24,12 +24,18 @@ from common.errors import run_program
 from common.losses.crps import crps_terms, crps_totals
 from common.losses.vae import measured, vae_terms, vae_totals
 from common.networks.layers import std_of
+from common.programs.assembly import Data
+from common.programs.draws import WordsAlone
+from common.programs.run import Run
 from common.programs.stage import Start
+from common.programs.temperature import fit_temperature
 from common.programs.train import train
+from common.runtime.checkpoints import load_checkpoint, save_checkpoint
 from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config, TextLossConfig
-from stage1_vae.model import TextVAE
+from stage1_vae.eval import predict, sample
+from stage1_vae.model import TextVAE, load_text_vae
 
 
 def build(config: Stage1Config, earlier: None) -> TextVAE:
@@ -103,6 +109,27 @@ def totals_fn(
         return crps_totals(measured(batch.gt_depth, max_depth))
     _, logvar = unwrap(model).scenes.encode(batch.text_feature)
     return vae_totals(std_of(logvar), batch.gt_depth, max_depth)
+
+
+def finish(config: Stage1Config, data: Data, run: Run) -> None:
+    """Fit the temperature of the finished checkpoints on the validation images, if wanted."""
+    words, processes = WordsAlone(predict, sample), run.processes
+    fitted: dict[int, float] = {}  # best.pt may be of the same step as last.pt
+    for path in (run.last, run.best) if config.fit_temperature else ():
+        content = load_checkpoint(path, stage="stage1")
+        if "temperature" in content:
+            continue
+        model = load_text_vae(content).to(processes.device)
+        if content["step"] in fitted:
+            model.scenes.widen(fitted[content["step"]])
+        else:
+            fitted[content["step"]] = fit_temperature(
+                model, words, model.scenes.widen, data.val, config, processes
+            )
+        value = fitted[content["step"]]
+        if processes.is_main:
+            save_checkpoint(path, {**content, "model": model.state_dict(), "temperature": value})
+        run.log(f"{path.name}: std times {value:.3f}, fitted on {len(data.val)} validation images")
 
 
 def main() -> None:

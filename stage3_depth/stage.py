@@ -6,7 +6,8 @@ from typing import Any
 from common.config import to_dict
 from common.language.language import Needs
 from common.networks.encoder import EncoderConfig, parameter_groups
-from common.programs.stage import EarlierStage, Stage, WordsAlone, mean_log_depth
+from common.programs.draws import WordsAlone
+from common.programs.stage import EarlierStage, Stage, mean_log_depth
 from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth import train, train_joint

@@ -32,7 +32,7 @@ def bases_of(path: Path) -> list[Path]:
 
 def kind_of(path: Path) -> str:
     """`labeled_stage1` -> `stage1`."""
-    found = re.search(r"(stage\d|llm_mde)$", path.stem)
+    found = re.search(r"(stage\d|joint_legacy|joint|llm_mde)$", path.stem)
     return found[1] if found else path.stem
 
 

@@ -25,11 +25,14 @@ while :; do sleep 0.02; done
 
 
 @pytest.fixture(autouse=True)
-def heeds_ctrl_c():
-    """Also where the tests were started in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def heeds_signals():
+    """Also where the tests were started in the background or by nohup, which ignore some."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -171,6 +174,22 @@ def test_a_second_ctrl_c_ends_them_at_once(job, tmp_path):
         events.run([job("a", STUBBORN)], [{}])
     sender.join()
     assert log.read_text().splitlines()[-2:] == ["asked", "ended"]
+
+
+def test_a_terminal_that_is_gone_orphans_nobody(job, tmp_path, monkeypatch):
+    def write_line(text):
+        raise BrokenPipeError
+
+    def runs(position):
+        return (tmp_path / "a.log").exists() and "runs\n" in (tmp_path / "a.log").read_text()
+
+    monkeypatch.setattr("scripts.run_plans.jobs.write_line", write_line)
+    events = Events()
+    sender = send_when(runs, signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt):
+        events.run([job("a", TRAINING)], [{}])
+    sender.join()
+    assert (tmp_path / "a.log").read_text().endswith("saved 1\n")
 
 
 def test_an_error_of_the_one_who_is_told_ends_them_too(job, tmp_path):

@@ -1,10 +1,19 @@
 """Scenes of test images: folders that name one, runs of frame numbers, twins of demo rooms."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from common.data.scenes import LARGEST_GAP, count_scenes, scene_labels, scene_type
+from common.data.lists import carve_by_scene
+from common.data.pairs import Pair, PairList
+from common.data.scenes import (
+    LARGEST_GAP,
+    carve_by_frames,
+    count_scenes,
+    scene_labels,
+    scene_type,
+)
 from scripts.demo_renderer.room_files import RoomsSettings, write_scene
 
 
@@ -93,3 +102,21 @@ def test_twins_of_a_demo_room_are_one_scene(tmp_path):
 )
 def test_type_of_a_scene(key, kind):
     assert scene_type(key) == kind
+
+
+def test_scenes_set_apart_are_runs_of_frames_where_folders_are_categories():
+    images = [*frames("kitchen", *range(1, 9), *range(40, 52)), *frames("office", *range(90, 100))]
+    pairs = PairList.of(Pair(image, f"{image}.png") for image in images)
+    rest, apart = carve_by_frames(pairs, 0.3, seed=0)
+    assert len(rest) + len(apart) == len(images)
+    assert len(apart) == 8  # the first run of the kitchen: the only one that fits
+    assert not {*scene_labels(images[:8])} & {*scene_labels([pair.image for pair in rest])}
+    folders = frames("kitchen_0001", 1, 2, 3) + frames("kitchen_0002", 1) + frames("den_0003", 4, 5)
+    named = PairList.of(Pair(image, f"{image}.png") for image in folders)
+    assert carve_by_frames(named, 0.4, 0)[1] == carve_by_scene(named, 0.4, 0)[1]
+
+
+def test_data_carve_by_frames_sets_apart_by_frames(nyu):
+    data = replace(nyu, val_list=None, val_share=0.5, carve_by="frames")
+    assert data.data_set.carve is carve_by_frames
+    assert nyu.data_set.carve is carve_by_scene

@@ -1,7 +1,7 @@
 """What a STUDY.yaml means: its grid, the words of each stage, folds, and what it may not say."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from common.data.pairs import Pair
 from common.data.scenes import scene_labels
 from common.errors import UserError
 from scripts.run_plans.durations import Durations, describe_time
+from scripts.run_plans.run_settings import changed_keys
 from scripts.run_plans.study_config import grid_points, read_study
 from scripts.run_plans.study_data import divide_by_scene
 from scripts.run_plans.study_list import describe_plan
@@ -224,3 +225,22 @@ def test_every_study_that_ships_can_be_planned_without_its_data(path, tmp_path):
     assert path.read_text(encoding="utf-8").startswith("# ")
     runs = plan_study(study, tmp_path)
     assert f"{study.name}: {study.question}" in describe_plan(study, tmp_path, runs, 1)
+
+
+def test_a_key_that_is_added_with_its_default_changes_no_settings():
+    @dataclass(frozen=True)
+    class Part:
+        size: int
+        widths: tuple[int, ...] = field(default_factory=lambda: (1, 2))
+        added: str | None = None
+
+    @dataclass(frozen=True)
+    class Whole:
+        part: Part
+        none: Part | None = None
+        also: Part = field(default_factory=lambda: Part(9))
+
+    assert list(changed_keys(Whole(Part(3)))) == ["part.size", "also.size"]
+    changed = Whole(Part(3, (1,), "x"), none=Part(1))
+    expected = ["part.size", "part.widths", "part.added", "none.size", "also.size"]
+    assert list(changed_keys(changed)) == expected

@@ -3,9 +3,12 @@
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from common.config import MAY_CHANGE, may_change
 from common.data.data_set import DataSet
+from common.data.lists import NumberScenes, number_scenes
+from common.data.scenes import carve_by_frames, number_labels
 from common.data.sets import DATA_SETS, PUBLISHED_SPLITS
 from common.data.subsets import check_subset
 
@@ -29,6 +32,9 @@ class DataConfig:
     train_dir: str = ""  # folder below both roots where training and validation paths start
     test_dir: str = ""  # the same for test paths
     val_share: float = 0.02  # of the training images, when there is no val_list
+    # What is one scene then: a folder, or frames of neighboring numbers (common/data/scenes.py),
+    # for folders that hold a kind of scene and not one.
+    carve_by: Literal["folder", "frames"] = "folder"
     train_images: int | float | None = None  # few-shot: so many, or a share, of what val leaves
     subset_seed: int = 0  # which of them
     test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
@@ -78,8 +84,17 @@ class DataConfig:
     def data_set(self) -> DataSet:
         """All that is known of the configured data set, with what the config says otherwise."""
         keys = ("depth_scale", "float_depth_scale", "rotated_bits", "mean_log_depth")
-        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        given: dict[str, Any] = {
+            key: getattr(self, key) for key in keys if getattr(self, key) is not None
+        }
+        if self.carve_by == "frames":
+            given["carve"] = carve_by_frames
         return replace(DATA_SETS[self.name], **given)
+
+    @property
+    def number_scenes(self) -> NumberScenes:
+        """What a scene is where images are set apart."""
+        return number_labels if self.carve_by == "frames" else number_scenes
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ nothing, as in the published lists.
 
 import codecs
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ from common.images.folder_index import FolderIndex
 from common.packed import PackedStrings
 from common.text_files import text_blocks
 
+NumberScenes = Callable[[Collection[str]], tuple[np.ndarray, list[str]]]
 Notes = list[str]  # what a run's log should say about where the pairs came from
 EXAMPLE = "'kitchen/rgb_1.jpg kitchen/depth_1.png 518.86'"
 
@@ -186,15 +187,18 @@ def number_scenes(images: Collection[str]) -> tuple[np.ndarray, list[str]]:
     return np.fromiter(map(number, images), np.int32, len(images)), list(names)
 
 
-def carve_by_scene(pairs: Iterable[Pair], share: float, seed: int) -> tuple[PairList, PairList]:
+def carve_by_scene(
+    pairs: Iterable[Pair], share: float, seed: int, number: NumberScenes = number_scenes
+) -> tuple[PairList, PairList]:
     """Split into (rest, carved): about `share` of the images, no scene in both.
 
     Scenes are taken in a seeded order while they fit into the share; when none fits, the smallest.
+    number: images -> the number of each one's scene, and the scenes' names.
     """
     pairs = PairList.of(pairs)
     if share == 0:
         return pairs, pairs[:0]
-    numbers, names = number_scenes(pairs.images)
+    numbers, names = number(pairs.images)
     counts = dict(zip(names, np.bincount(numbers).tolist(), strict=True))
     if len(counts) < 2:
         raise UserError(

@@ -12,10 +12,13 @@ Neighboring frames are nearly one picture, so they are no independent evidence. 
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from common.data.lists import scene_of
+import numpy as np
+
+from common.data.lists import carve_by_scene, scene_of
+from common.data.pairs import PairList
 from common.language.controls import folder_category
 
 MINIATURE_PREFIX = "dollhouse_"  # of a demo room's folder: the same picture at another scale
@@ -58,6 +61,18 @@ def count_scenes(keys: Sequence[str]) -> int:
 def scene_type(key: str) -> str:
     """`test/living_room/rgb_1.jpg`, `living_room_0028b/rgb/1.jpg` -> living room."""
     return folder_category(f"{_place(scene_of(key))}/image")
+
+
+def number_labels(keys: Collection[str]) -> tuple[np.ndarray, list[str]]:
+    """int32 [N], the number of each image's scene, and the scenes' labels by their numbers."""
+    numbers: dict[str, int] = {}
+    of_image = [numbers.setdefault(label, len(numbers)) for label in scene_labels(list(keys))]
+    return np.array(of_image, np.int32), list(numbers)
+
+
+def carve_by_frames(pairs: PairList, share: float, seed: int) -> tuple[PairList, PairList]:
+    """`carve_by_scene` with the scenes of this module."""
+    return carve_by_scene(pairs, share, seed, number_labels)
 
 
 def _names_one_scene(folder: str) -> bool:

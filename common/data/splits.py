@@ -139,7 +139,7 @@ class SplitFinder:
         if self.data.val_list is not None:
             return pairs, notes
         train, val = self._carved_list
-        return (train, notes) if name == "train" else _set_apart("val", val, "val_share")
+        return (train, notes) if name == "train" else _set_apart("val", val, self.data)
 
     def num_lost_lines(self, name: SplitName, pairs: PairList) -> int:
         """How many lines with ground truth the test list of a published split has too few."""
@@ -185,7 +185,7 @@ class SplitFinder:
             return train, []
         if name == "test" and data.test_share == 1:
             return test, []
-        return _set_apart(name, val if name == "val" else test, f"{name}_share")
+        return _set_apart(name, val if name == "val" else test, data)
 
     @cached_property
     def _divided(self) -> tuple[PairList, PairList, PairList]:
@@ -285,14 +285,14 @@ def _real_path(data: DataConfig, pair: Pair) -> str:
     return os.path.realpath(data.root / pair.image)
 
 
-def _set_apart(name: SplitName, pairs: PairList, key: str) -> tuple[PairList, Notes]:
+def _set_apart(name: SplitName, pairs: PairList, data: DataConfig) -> tuple[PairList, Notes]:
     if not pairs:
-        share = getattr(DataConfig, key)
+        share = getattr(DataConfig, f"{name}_share")
         raise UserError(
-            f"no {name} images: set data.{key}={share:g}, or name a list of them in "
+            f"no {name} images: set data.{name}_share={share:g}, or name a list of them in "
             f"data.{name}_list"
         )
-    scenes = sorted(number_scenes(pairs.images)[1])
+    scenes = sorted(data.number_scenes(pairs.images)[1])
     more = ", ..." if len(scenes) > _SCENES_NAMED else ""
     return pairs, [
         f"{name}: {len(pairs)} images of {len(scenes)} scene(s), set apart from training with "

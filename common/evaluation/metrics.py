@@ -62,7 +62,7 @@ def score_image(
     for `compute_metrics`, except that `pred_depth` may hold any value.
     """
     _check_same_shape(pred_depth, gt_depth, valid)
-    where = _positions(valid)
+    where = positions_of(valid)
     pred, gt = pred_depth.take(where), gt_depth.take(where)
     num_pixels = len(where)
     size = CHUNK_PIXELS if gt.device.type == "cpu" else max(num_pixels, 1)
@@ -91,7 +91,7 @@ def median(values: Tensor) -> float:
     return float(np.partition(values.numpy(), middle)[middle])
 
 
-def _positions(valid: Tensor) -> Tensor:
+def positions_of(valid: Tensor) -> Tensor:
     """Where the flattened mask is True, int64 [n]; on a CPU numpy is far faster at it."""
     if valid.device.type == "cpu":
         return torch.from_numpy(np.flatnonzero(valid.numpy()))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from common.config import require_at_least
 from common.data.batch import Batch, Failure
@@ -17,6 +18,7 @@ from common.evaluation.metrics import (
     average_over_images,
     average_over_pixels,
     median,
+    positions_of,
     sanitize,
     score_image,
 )
@@ -32,6 +34,7 @@ from common.progress import progress_bar
 
 OnPrediction = Callable[[str, Tensor], None]
 
+MOST_POINTS = 4096  # of an image, where only their median is asked for
 GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
 
 
@@ -213,15 +216,29 @@ def score_batch(
     return rows, failures
 
 
-def scored_median(pred_depth: Tensor, gt_depth: Tensor, image: str, rule: ScoringRule) -> float:
-    """The median of a prediction over the image's scored pixels, meters; nan: there are none.
+def scored_points(gt_depth: Tensor, size: tuple[int, int], image: str, rule: ScoringRule) -> Tensor:
+    """Where an image's scored pixels lie in predictions of a size (H, W): [P, 2], P <= 4096.
 
-    pred_depth: [H, W], meters. gt_depth: [h, w]. A `UserError` if the protocol cannot score it.
+    Column and row of the place that is interpolated there, in [-1, 1] as for `grid_sample`; evenly
+    spaced ones where there are more. The protocol itself says it: it aligns maps of the places.
+    gt_depth: [h, w]. A `UserError` if the protocol cannot score the image.
     """
     protocol = find_protocol(rule.protocol, rule.is_cropped)
-    pred, gt = protocol.align(pred_depth, gt_depth.to(pred_depth.device), image)
-    scored = pred.masked_select(valid_mask(gt, protocol, rule.max_depth))
-    return median(sanitize(scored, rule.max_depth)[0]) if len(scored) else math.nan
+    rows, columns = (torch.linspace(1 / n - 1, 1 - 1 / n, n) for n in size)  # centers of pixels
+    places = torch.meshgrid(columns, rows, indexing="xy")
+    x, y = (protocol.align(place, gt_depth, image)[0] for place in places)
+    gt = protocol.align(places[0], gt_depth, image)[1]
+    scored = positions_of(valid_mask(gt, protocol, rule.max_depth))
+    some = scored[:: -(-len(scored) // MOST_POINTS) or 1]
+    return torch.stack((x.take(some), y.take(some)), dim=-1)
+
+
+def median_at(depth: Tensor, points: Tensor, max_depth: float) -> float:
+    """The median of a prediction over its `scored_points`: [H, W], [P, 2], P >= 1 -> meters."""
+    clean = sanitize(depth, max_depth)[0][None, None]
+    grid = points.to(depth.device)[None, None]  # [1, 1, P, 2]
+    values = F.grid_sample(clean, grid, padding_mode="border", align_corners=False)
+    return median(values.flatten())
 
 
 def summarize(

@@ -4,9 +4,9 @@ One number is judged: the natural logarithm of the median depth (meters) over an
 pixels, which is the scale of the scene. `common/evaluation/calibration.py` says by what.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,15 +17,31 @@ from common.data.dataset import DepthDataset
 from common.errors import UserError
 from common.evaluation.calibration import describe, image_columns, r_squared
 from common.evaluation.results import EvalResult
-from common.evaluation.scoring import EvalConfig, ScoringRule, scored_median
+from common.evaluation.scoring import (
+    EvalConfig,
+    OnPrediction,
+    ScoringRule,
+    median_at,
+    scored_points,
+)
 from common.programs.assembly import evaluation_batches
-from common.programs.inference import scoring_rule
+from common.programs.inference import Predict, evaluate_dataset, scoring_rule
 from common.programs.run_config import RunConfig
 from common.progress import progress_bar
 from common.runtime.processes import Processes
 from common.runtime.randomness import DrawRandom
 
-SceneDraw = Callable[[nn.Module, Batch, DrawRandom], Tensor]
+
+@dataclass(frozen=True)
+class WordsAlone:
+    """What a network says from the words alone: a distribution of scenes.
+
+    predict: (network, batch) -> its mean scene. sample: (network, batch, random numbers) -> one
+    scene of it, drawn. Both: depth [B, 1, H, W] in meters; of the images only the size is used.
+    """
+
+    predict: Predict
+    sample: Callable[[nn.Module, Batch, DrawRandom], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,16 +57,23 @@ class Draws:
     seed: int
 
 
-def calibrated(
-    result: EvalResult,
-    draws: Draws,
+def score_words(
+    model: nn.Module,
+    words: WordsAlone,
     dataset: DepthDataset,
     config: RunConfig,
     processes: Processes,
+    num_draws: int,
+    on_prediction: OnPrediction | None = None,
 ) -> EvalResult:
-    """The result, whose rows hold medians, with what the draws for its images are worth."""
-    rule = scoring_rule(dataset, config.eval, config.data.max_depth)
-    drawn = draw_log_medians(draws, dataset, config.eval, rule, processes)
+    """Score the mean scene of what the words alone say, and as many draws of it per image."""
+    data, setting = config.data, config.eval
+    result = evaluate_dataset(
+        model, words.predict, dataset, setting, data.max_depth, processes, on_prediction, True
+    )
+    draws = Draws(partial(words.sample, model), num_draws, config.seed)
+    rule = scoring_rule(dataset, setting, data.max_depth)
+    drawn = draw_log_medians(draws, dataset, setting, rule, processes)
     return with_calibration(result, drawn, dataset.data_set.category_of)
 
 
@@ -80,19 +103,26 @@ def draw_log_medians(
 
 
 def _log_medians(scenes: Iterable[Tensor], batch: Batch, rule: ScoringRule) -> np.ndarray:
-    """[B, number of scenes]; nan for images that cannot be scored."""
-    columns = []
-    for scene in scenes:
-        images = zip(scene[:, 0], batch.gt_depth, batch.key, strict=True)
-        columns.append([_log_median(depth, gt[0], key, rule) for depth, gt, key in images])
-    return np.array(columns).T
+    """[B, number of scenes]; nan for images that cannot be scored. scenes: each [B, 1, H, W]."""
+    images = zip(batch.gt_depth, batch.key, strict=True)
+    points = [_points(gt[0], batch.size, key, rule) for gt, key in images]
+    medians = [
+        [
+            float("nan") if at is None else median_at(depth[0], at, rule.max_depth)
+            for depth, at in zip(scene, points, strict=True)
+        ]
+        for scene in scenes
+    ]
+    return np.log(medians).T
 
 
-def _log_median(depth: Tensor, gt: Tensor, key: str, rule: ScoringRule) -> float:
+def _points(gt: Tensor, size: tuple[int, int], key: str, rule: ScoringRule) -> Tensor | None:
+    """None where there is nothing to score, which the result tells of."""
     try:
-        return math.log(scored_median(depth, gt, key, rule))
-    except UserError:  # the result tells of it
-        return math.nan
+        points = scored_points(gt, size, key, rule)
+    except UserError:
+        return None
+    return points if len(points) else None
 
 
 def with_calibration(

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.images.depth_files import DepthWriter, describe_changed
 from common.programs.assembly import load_split
-from common.programs.draws import Draws, calibrated
+from common.programs.draws import score_words
 from common.programs.inference import evaluate_dataset
 from common.programs.result_files import check_result_files, hand_out
 from common.programs.run_config import RunConfig
@@ -141,20 +140,20 @@ class Checkpoint:
             scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
             gt_files = [sample.depth_file for sample in dataset.samples]
             writer = DepthWriter(Path(wanted.predictions), scale, files, gt_files)
-        words = None if wanted.num_draws is None else self.stage.words_alone
-        result = evaluate_dataset(
-            model,
-            words.predict if words else self.stage.predict,
-            dataset,
-            config.eval,
-            config.data.max_depth,
-            processes,
-            writer,
-            wanted.has_medians,
-        )
+        words = self.stage.words_alone
         if words and wanted.num_draws is not None:
-            draws = Draws(partial(words.sample, model), wanted.num_draws, config.seed)
-            result = calibrated(result, draws, dataset, config, processes)
+            result = score_words(model, words, dataset, config, processes, wanted.num_draws, writer)
+        else:
+            result = evaluate_dataset(
+                model,
+                self.stage.predict,
+                dataset,
+                config.eval,
+                config.data.max_depth,
+                processes,
+                writer,
+                wanted.has_medians,
+            )
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
             if processes.is_main and lost:

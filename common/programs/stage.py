@@ -13,8 +13,9 @@ from common.errors import UserError
 from common.language.language import Language, Needs
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
-from common.programs.draws import SceneDraw
+from common.programs.draws import WordsAlone
 from common.programs.inference import Predict
+from common.programs.run import Run
 from common.programs.run_config import RunConfig
 from common.runtime.checkpoints import checkpoint_in, find_checkpoint, load_checkpoint
 
@@ -81,24 +82,12 @@ def _no_facts(config: Any, earlier: Any) -> dict[str, Any]:
     return {}
 
 
-def _nothing(model: nn.Module, config: Any, given: Any) -> None:
+def _nothing(first: Any, second: Any, third: Any) -> None:
     pass
 
 
 def _any_words(model: nn.Module, language: Language, size: tuple[int, int]) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class WordsAlone:
-    """What a network says from the words alone: a distribution of scenes.
-
-    predict: (network, batch) -> its mean scene. sample: (network, batch, random numbers) -> one
-    scene of it, drawn. Both: depth [B, 1, H, W] in meters; of the images only the size is used.
-    """
-
-    predict: Predict
-    sample: SceneDraw
 
 
 @dataclass(frozen=True)
@@ -110,7 +99,9 @@ class Stage:
     check_words: (network, the words of a split, size of its largest image): refuses words that the
     network cannot read, before anything is scored.
     start: gives a built network its first weights: statistics of the data, earlier stages' weights,
-    pretrained encoders. load: checkpoint -> network. needs: network -> what its batches must hold.
+    pretrained encoders. finish: (config, data, run): what is left to do with the checkpoints of a
+    run whose steps are all done; also called when it is started again. load: checkpoint ->
+    network. needs: network -> what its batches must hold.
     step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
     `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
@@ -139,6 +130,7 @@ class Stage:
     prepare: Callable[[Any, Any, Data], None] = _nothing
     check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words
     start: Callable[[Any, Any, Start], None] = _nothing
+    finish: Callable[[Any, Data, Run], None] = _nothing
     earlier: EarlierStage | None = None
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
     left_open: tuple[tuple[str, str], ...] = ()

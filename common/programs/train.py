@@ -70,6 +70,7 @@ def train_stage(settings: Settings, processes: Processes) -> None:
             run.log(f"{stage.earlier.name}: {earlier_path or 'there is no run of it; not needed'}")
         stage.start(model, config, Start(data, earlier, run.log, is_fresh=not run.resumes))
         train_to_the_end(stage, config, model, data, run)
+        stage.finish(config, data, run)
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:

@@ -73,7 +73,9 @@ def _write(path: Path, lines: list[str]) -> bool:
     try:
         there = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}; move it away") from error
+        raise UserError(
+            f"cannot read {path}: {error}; correct it, or make the lists in another folder"
+        ) from error
     if there == lines:
         return True
     if not set(there) <= set(lines):

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -181,7 +181,8 @@ def stop(running: Sequence[Running], signals: Sequence[int]) -> list[Ended]:
     signals: those that have arrived, and will.
     """
     if running:
-        write_line(f"waiting for {len(running)} that save themselves; Ctrl-C ends them at once")
+        with suppress(OSError):  # the terminal may be gone, which is no reason to forget them
+            write_line(f"waiting for {len(running)} that save themselves; Ctrl-C ends them at once")
     request, num_seen = signal.SIGTERM, signals.count(signal.SIGINT)
     while True:
         for one in running:

@@ -19,8 +19,9 @@ from common.errors import UserError
 from common.fingerprints import take_fingerprint
 from common.language.features import TextConfig, names_in
 from common.programs.run_config import RunConfig
+from scripts.run_plans.run_settings import SPLITS
 from scripts.run_plans.study_config import GridPoint, StudyConfig
-from scripts.run_plans.study_plan import SPLITS, Planner, StudyRun, fold_list
+from scripts.run_plans.study_plan import Planner, StudyRun, fold_list
 from scripts.run_plans.surveys import Survey, compare_surveys, survey_config
 
 FOLD_SEED = 0  # the same folds for every study, so that studies can be compared

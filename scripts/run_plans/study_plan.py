@@ -16,8 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.config import REPO_ROOT, deciding_keys, look_up, to_dict
-from common.data.samples import SplitName
+from common.config import REPO_ROOT, to_dict
 from common.errors import UserError
 from common.programs.run_config import RunConfig
 from scripts.run_plans.recipes import (
@@ -26,6 +25,7 @@ from scripts.run_plans.recipes import (
     checkpoint_file,
     find_recipe_file,
 )
+from scripts.run_plans.run_settings import SPLITS, cost_of, evaluation_settings, settings_of
 from scripts.run_plans.stage_runs import StageRun
 from scripts.run_plans.study_config import (
     GridPoint,
@@ -41,7 +41,6 @@ from scripts.run_plans.study_scores import Cell
 SET_HERE = (
     "experiment", "output_root", "seed", "data.subset_seed", "init", "recipe", "text.control",
 )  # fmt: skip
-SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 RUNS = "runs"  # folder of the run folders
 MAX_LABEL = 120  # characters; a file's name has at most 255
 
@@ -176,7 +175,7 @@ class Planner:
             probe = StageRun(stage, config_file, (*words, *known))
             settings = settings_of(probe)
         if self.study.checkpoint == "best":  # chosen by what is evaluated on the way
-            settings["eval"] = to_dict(probe.config.eval)
+            settings["eval"] = evaluation_settings(probe.config.eval)
         digest = self.digest([point.data, settings, *instead])  # the name for its folders
         if digest not in self.trainings:
             experiment = self.known_folders.get(digest, f"{file_label(point.labels)}_{digest}")
@@ -213,7 +212,7 @@ class Planner:
         cell = Cell(point.recipe, trained, scored_with, point.captions, point.encoder, point.data)
         changed = [] if scored_with == trained else [f"scored with {scored_with}"]
         how = [row.program, row.arguments, scored_with, self.study.checkpoint]
-        digest = self.digest([scored.digest, *how, *evaluation_words(scored.run.config)])
+        digest = self.digest([scored.digest, *how, evaluation_settings(scored.run.config.eval)])
         labels = [*point.labels, *changed]
         return Scoring(cell, file_label(labels), digest, f"score {', '.join(labels)}")
 
@@ -237,26 +236,3 @@ def _naming(recipe: str, stage: str) -> Iterator[None]:
     except UserError as error:
         reason = str(error).removeprefix("command line: ")
         raise UserError(f"recipe {recipe}, {stage}: {reason}") from error
-
-
-def settings_of(run: StageRun) -> dict[str, Any]:
-    """What decides what a training computes, and for how long.
-
-    What it leaves to the stage before is in it as it was given; the name of its folder is not.
-    """
-    tree, given = to_dict(run.config), run.settings.tree
-    keys = [key for key in deciding_keys(run.config) if key != "experiment"]
-    keys += ["train.max_steps", "train.epochs"]  # a run may be made longer, which is another then
-    values = {key: look_up(tree, key) for key in keys}
-    left_open = [".".join(names) for names in run.stage.left_open]
-    return {
-        "stage": run.stage.name,
-        **{key: value for key, value in values.items() if not isinstance(value, dict)},
-        **{key: look_up(given, key) for key in left_open},
-    }
-
-
-def cost_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """Of the settings, those that change how long it takes."""
-    others = ("seed", "text.", "init.", "data.subset_seed", *(f"data.{s}_list" for s in SPLITS))
-    return {key: value for key, value in settings.items() if not key.startswith(others)}
