@@ -137,6 +137,7 @@ def part_rows(
     dataset = list(datasets.values())[-1]  # the cached one
     samples = dataset.samples[:16]
     pairs = [(read_image(s.image_file), read_depth(s.depth_file)) for s in samples]
+    turn = transforms.Motion(1.7)
     jitter = transforms.draw_jitter(DATA_SET.brightness, np.random.default_rng(0))
 
     def ready(image: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -148,7 +149,7 @@ def part_rows(
         "part: decode PNG": lambda: [read_depth(s.depth_file) for s in samples],
         "part: read both cached": lambda: [dataset.training_frame(i) for i in range(len(samples))],
         "part: resize (nothing at the same size)": lambda: [ready(*pair) for pair in pairs],
-        "part: rotate both": lambda: [transforms.rotate(*pair, 1.7) for pair in pairs],
+        "part: rotate both": lambda: [transforms.move(*pair, turn) for pair in pairs],
         "part: flip both": lambda: [(cv2.flip(i, 1), cv2.flip(d, 1)) for i, d in pairs],
         "part: color, normalize": lambda: [transforms.normalize(i, jitter) for i, _ in pairs],
         "part: to meters": lambda: [transforms.to_meters(d, 1000.0) for _, d in pairs],

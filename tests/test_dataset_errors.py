@@ -123,6 +123,7 @@ def test_a_bad_file_met_in_a_worker_is_one_line(nyu, num_workers):
         ({"depth_scale": 0.0}, "depth_scale: 0.0 is not above 0"),
         ({"split": "kitti_eigen"}, "split: kitti_eigen is no split of nyu"),
         ({"rotate_degrees": -1.0}, "rotate_degrees: -1.0 is not in"),
+        ({"zoom": 0.9}, "zoom: 0.9 is not in"),
         ({"name": "kitti", "height": 384}, "height: 384 is above 352"),
     ],
 )

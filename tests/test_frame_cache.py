@@ -26,7 +26,7 @@ from common.images import crops, reading, transforms
 SWITCHES = (
     {},
     {"rotate_degrees": 0.0},
-    {"flip": False},
+    {"flip": False, "zoom": 1.4},
     {"rotate_degrees": 0.0, "flip": False, "jitter": False},
 )
 

@@ -89,7 +89,7 @@ def test_one_seed_and_one_scene_are_told(made_up):
     assert "are worth 0.05" in text
     assert "all test images are of one scene" in text
     assert "[" not in text
-    assert "nan" not in text_table(alone, "none") + markdown(alone, "none", "")
+    assert "nan" not in text_table(STUDY, alone) + markdown(STUDY, alone, "")
 
 
 def test_seeds_that_only_one_row_has_are_not_compared(made_up):
@@ -200,7 +200,7 @@ def test_markdown_is_a_table_whose_names_mean_nothing_else(made_up):
     numbers = numbers_of(
         made_up.row(cell("a|b *c*"), -0.02), made_up.row(cell("a|b *c*", "none"), 0.0)
     )
-    text = markdown(numbers, "none", "python scripts/study.py x.yaml")
+    text = markdown(STUDY, numbers, "python scripts/study.py x.yaml")
     assert text.startswith("```sh\npython scripts/study.py x.yaml\n```\n\n- a\\|b \\*c\\*: with")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
@@ -210,7 +210,7 @@ def test_markdown_is_a_table_whose_names_mean_nothing_else(made_up):
 
 def test_the_text_table_is_aligned(made_up):
     numbers = numbers_of(made_up.row(cell(), -0.02), made_up.row(cell(train="none"), 0.0, [0]))
-    first, title, *table = text_table(numbers, "none").replace("\n\n", "\n").splitlines()
+    first, title, *table = text_table(STUDY, numbers).replace("\n\n", "\n").splitlines()
     assert first.startswith("staged: with captions AbsRel is 0.1")
     assert title == "nyu, short, minilm"
     assert len({len(line) for line in table}) == 1
@@ -224,11 +224,11 @@ def calibration(shift):
 def test_rows_with_a_calibration_have_a_table_of_it(made_up):
     """The folds of a seed are averaged before the seeds; without any there is no table."""
     rows = made_up.row(cell("stage1"), 0.0, [0, 1], folds=2)
-    assert "NLL" not in text_table(numbers_of(rows), "none")
+    assert "NLL" not in text_table(STUDY, numbers_of(rows))
     for score, shift in zip(rows, (0.0, 0.02, 0.04, 0.06), strict=True):
         score.result["calibration"] = calibration(shift)
     numbers = numbers_of(rows, made_up.row(cell("joint"), 0.0))
-    head, line = text_table(numbers, "none").splitlines()[-2:]
+    head, line = text_table(STUDY, numbers).splitlines()[-2:]
     assert head.split("  ")[0] == "log median depth from words"
     assert "stage1, caption" in line
     assert "joint" not in line
@@ -236,4 +236,23 @@ def test_rows_with_a_calibration_have_a_table_of_it(made_up):
     assert "53.0 ± 2.8" in line
     assert "80.0 ± 0.0" in line
     assert line.split("caption")[1].split()[0] == "-", "no R2"
-    assert "53.0 ± 2.8" in markdown(numbers, "none", "")
+    assert "53.0 ± 2.8" in markdown(STUDY, numbers, "")
+
+
+def test_where_pixels_have_a_limit_rows_are_told_as_shares_of_it(made_up):
+    numbers = numbers_of(
+        made_up.row(cell(), -0.1, noise=0.0),
+        made_up.row(cell("joint"), 0.0, noise=0.0),
+        made_up.row(cell(train="none"), 0.2, noise=0.0),
+        made_up.row(cell(train="shuffled"), 0.3, noise=0.0),
+    )
+    means = {row.label: row.estimates["abs_rel"].mean for row in numbers.rows}
+    limited = replace(STUDY, bounds={"nyu": 0.375})
+    for text in (text_table(limited, numbers), markdown(limited, numbers, "")):
+        line = next(line for line in text.splitlines() if line.startswith("Pixels alone"))
+        for label in ("staged, caption", "joint, caption", "staged, none"):
+            share = f"{label} {means[label]:.3f} ({100 * means[label] / 0.375:.0f} % of it)"
+            assert share in line, label
+        assert "shuffled" not in line, "another row is lower"
+    other = replace(STUDY, bounds={"demo": 0.375})
+    assert "Pixels alone" not in text_table(other, numbers)

@@ -68,7 +68,7 @@ def test_rotate_against_numpy(degrees):
     y, x = np.mgrid[:height, :width]
     image = np.stack([x * 3 + 20, y * 4 + 20, x + y + 30], -1).astype(np.uint8)
     depth = (1000 + 100 * y + x).astype(np.uint16)
-    turned, turned_depth = T.rotate(image, depth, degrees)
+    turned, turned_depth = T.move(image, depth, T.Motion(degrees))
 
     sy, sx = rotation_source(height, width, degrees)
     inside = (sy > 0.6) & (sy < height - 1.6) & (sx > 0.6) & (sx < width - 1.6)
@@ -84,13 +84,48 @@ def test_rotate_against_numpy(degrees):
 
 def test_rotation_makes_no_new_depth_values():
     image, depth = picture(48, 64)
-    _, turned = T.rotate(image, depth, 2.2)
+    _, turned = T.move(image, depth, T.Motion(2.2))
     assert set(np.unique(turned)) <= {0, *np.unique(depth)}
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_zoom_magnifies_about_a_point_and_brings_depth_nearer(kind):
+    height, width = 40, 60
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x * 3 + 20, y * 4 + 20, x + y + 30], -1).astype(np.uint8)
+    depth = np.where(x + y == 31, 0, 5000 + 100 * y + x).astype(kind)
+    center, zoom = (20.0, 11.0), 2.0
+    larger, nearer = T.move(image, depth, T.Motion(zoom=zoom, center=center))
+
+    source_x, source_y = center[0] + (x - center[0]) / zoom, center[1] + (y - center[1]) / zoom
+    expected = np.stack([source_x * 3 + 20, source_y * 4 + 20, source_x + source_y + 30], -1)
+    inside = (source_y < height - 1) & (source_x < width - 1)
+    assert np.abs(larger[inside] - expected[inside]).max() < 0.7
+    assert nearer.dtype == kind
+    measured = (nearer > 0) & inside
+    expected_depth = (5000 + 100 * source_y + source_x) / zoom
+    assert np.abs(nearer - expected_depth)[measured].max() <= 101 / 2 / zoom + 1
+    assert set(np.unique(nearer[nearer > 0])) <= set(np.rint(depth / 2).astype(kind).ravel()) | set(
+        (depth / np.float32(2)).ravel()
+    ), "no depth is a mixture of two"
+    assert (nearer == 0).any(), "what is not measured stays so"
+
+
+def test_zooms_are_drawn_from_one_to_the_setting_anywhere():
+    settings = T.Augmentation(0, 1.5, flip=False, jitter=False, brightness=(1, 1))
+    rng = np.random.default_rng(0)
+    drawn = [T.draw_motion(settings, (48, 64), rng) for _ in range(500)]
+    zooms = np.array([each.zoom for each in drawn])
+    assert 1 <= zooms.min() < 1.01 < 1.49 < zooms.max() <= 1.5
+    x, y = np.array([each.center for each in drawn]).T
+    assert x.min() < 2 < 61 < x.max() <= 63
+    assert y.min() < 2 < 45 < y.max() <= 47
+    assert {each.degrees for each in drawn} == {0.0}
 
 
 def test_augment_flips_image_and_depth_together():
     image, depth = picture()
-    settings = T.Augmentation(rotate_degrees=0, flip=True, jitter=False, brightness=(1, 1))
+    settings = T.Augmentation(rotate_degrees=0, zoom=1, flip=True, jitter=False, brightness=(1, 1))
     flips = 0
     for seed in range(200):
         out, out_depth, jitter = T.augment(image, depth, settings, np.random.default_rng(seed))
@@ -104,7 +139,7 @@ def test_augment_flips_image_and_depth_together():
 
 def test_augment_uses_every_switch_and_its_generator_only():
     image, depth = picture()
-    settings = T.Augmentation(rotate_degrees=2.5, flip=True, jitter=True, brightness=(0.9, 1.1))
+    settings = T.Augmentation(2.5, 1.3, flip=True, jitter=True, brightness=(0.9, 1.1))
     jittered = 0
     for seed in range(100):
         first = T.augment(image, depth, settings, np.random.default_rng(seed))

@@ -37,6 +37,7 @@ OWN = {"height", "width"}  # what a file without sizes leaves to the checkpoint
 # Settings of training, and of data sets that are folders: they change no score on these four.
 WITHOUT_EFFECT = {
     "rotate_degrees",
+    "zoom",
     "flip",
     "jitter",
     "mask_border",
@@ -281,6 +282,7 @@ def test_nothing_in_the_checkpoints_own_data_section_changes_a_score(
         "flip": False,
         "jitter": False,
         "rotate_degrees": 0.0,
+        "zoom": 1.5,
         "mask_border": False,
         "test_share": 1.0,
     }

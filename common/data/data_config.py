@@ -44,6 +44,7 @@ class DataConfig:
     # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
     mean_log_depth: float | None = may_change(None)
     rotate_degrees: float = 2.5
+    zoom: float = 1.0  # up to so many times, and depth divided by it (few images); 1: never
     flip: bool = True
     jitter: bool = True  # gamma, brightness and color
     exif_orientation: bool = True  # images are turned as it says; false: taken as stored
@@ -68,6 +69,8 @@ class DataConfig:
             raise ValueError(f"test_share: {self.test_share} is not in [0, 1]")
         if not 0 <= self.rotate_degrees <= 45:
             raise ValueError(f"rotate_degrees: {self.rotate_degrees} is not in [0, 45]")
+        if not 1 <= self.zoom <= 4:
+            raise ValueError(f"zoom: {self.zoom} is not in [1, 4]; 1 does not zoom")
         check_subset(self.train_images, self.subset_seed)
         self._check_split()
 

@@ -153,7 +153,7 @@ def build_dataset(
     data_set = data.data_set
     cache = frame_cache(data, split.samples) if split.name == "train" else None
     augmentation = transforms.Augmentation(
-        data.rotate_degrees, data.flip, data.jitter, data_set.brightness
+        data.rotate_degrees, data.zoom, data.flip, data.jitter, data_set.brightness
     )
     reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
     dataset = DepthDataset(split, reader, language, augmentation if augment else None, seed)

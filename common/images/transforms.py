@@ -20,9 +20,22 @@ class Augmentation:
     """Which random changes training makes."""
 
     rotate_degrees: float  # uniform in +- this
+    zoom: float  # uniform in 1 to this
     flip: bool
     jitter: bool
     brightness: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Of the picture within its frame: turned and magnified about a point (x, y); None: its center.
+
+    degrees: counter-clockwise.
+    """
+
+    degrees: float = 0.0
+    zoom: float = 1.0
+    center: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,10 +50,14 @@ class Jitter:
 def augment(
     image: np.ndarray, depth: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, Jitter]:
-    """Rotate and flip both; draw the color change, which `normalize` applies."""
-    if settings.rotate_degrees > 0:
-        degrees = rng.uniform(-settings.rotate_degrees, settings.rotate_degrees)
-        image, depth = rotate(image, depth, degrees)
+    """Turn, zoom and flip both; draw the color change, which `normalize` applies.
+
+    What is shown s times as large is s times nearer to the same camera, so depth is divided by the
+    zoom (Eigen et al., NIPS 2014, section 3.4).
+    """
+    if settings.rotate_degrees > 0 or settings.zoom > 1:
+        motion = draw_motion(settings, depth.shape, rng)
+        image, depth = move(image, depth, motion)
     if settings.flip and rng.random() < 0.5:
         image, depth = cv2.flip(image, 1), cv2.flip(depth, 1)
     jitter = Jitter()
@@ -49,12 +66,28 @@ def augment(
     return image, depth, jitter
 
 
-def rotate(image: np.ndarray, depth: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Turn counter-clockwise about the center; bilinear image, nearest depth, zeros outside."""
+def draw_motion(settings: Augmentation, size: tuple[int, int], rng: np.random.Generator) -> Motion:
+    """Within the settings; a zoom is about any point of an image [H, W]."""
+    degrees = 0.0
+    if settings.rotate_degrees > 0:
+        degrees = rng.uniform(-settings.rotate_degrees, settings.rotate_degrees)
+    if settings.zoom == 1:
+        return Motion(degrees)
+    zoom = rng.uniform(1.0, settings.zoom)
+    return Motion(degrees, zoom, (rng.uniform(0, size[1] - 1), rng.uniform(0, size[0] - 1)))
+
+
+def move(image: np.ndarray, depth: np.ndarray, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+    """Depth, [H, W] as stored, is divided by the zoom; bilinear image, nearest depth, 0 outside."""
     height, width = depth.shape
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
-    turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    return turned, cv2.warpAffine(depth, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    center = motion.center or ((width - 1) / 2, (height - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(center, motion.degrees, motion.zoom)
+    image = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    depth = cv2.warpAffine(depth, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    if motion.zoom == 1:
+        return image, depth
+    nearer = depth / np.float32(motion.zoom)
+    return image, nearer if depth.dtype.kind == "f" else np.rint(nearer).astype(depth.dtype)
 
 
 def draw_jitter(brightness: tuple[float, float], rng: np.random.Generator) -> Jitter:

@@ -18,11 +18,13 @@ from scripts.reporting.study_text import (
     CONTROL_WORDS,
     SHOWN,
     answer,
+    bound_text,
     mean_and_spread,
     p_text,
     scored_with,
 )
 from scripts.reporting.study_values import StudyRow
+from scripts.run_plans.study_scores import StudyInfo
 
 VERDICTS = {
     "better": "words help",
@@ -83,6 +85,12 @@ def rows_table(rows: Sequence[StudyRow], numbers: StudyNumbers, reference: str) 
         f"<small>{escape(reference)} [95 %]</small></th><th>p</th><th>p<small>Holm</small></th>"
     )
     return table(f"<tr>{heads}</tr>", bodies) + note
+
+
+def bound_note(study: StudyInfo, rows: Sequence[StudyRow]) -> str:
+    """What pixels alone allow on the data of the rows, and how far below it words come."""
+    text = bound_text(study, rows)
+    return f"<p>{escape(text)}</p>" if text else ""
 
 
 def table(heads: str, lines: Sequence[str]) -> str:

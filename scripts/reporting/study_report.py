@@ -46,7 +46,7 @@ def write_study_report(
     was typed.
     """
     numbers = compute_numbers(study, scores)
-    table = text_table(numbers, study.reference)
+    table = text_table(study, numbers)
     failed = "".join(f"\nfailed: {failure}" for failure in failures)
     command = str(facts.get("command", ""))
     style = STYLE_FILE.read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def write_study_report(
     contents = (
         page(f"LangDepth: {study.name}", style, body),
         f"{study.question}\n\n{table}{failed}\n",
-        markdown(numbers, study.reference, command),
+        markdown(study, numbers, command),
         means_csv(numbers),
         differences_csv(numbers),
     )
@@ -105,6 +105,7 @@ def group_sections(study: StudyInfo, numbers: StudyNumbers) -> list[str]:
         sections += [
             f"<h2>{escape(group.title or 'Results')}</h2>",
             study_parts.rows_table(rows, numbers, study.reference),
+            study_parts.bound_note(study, rows),
             study_parts.differences_chart(rows, numbers, study.reference),
             study_parts.types_section(answers),
             study_parts.curves_section(rows),

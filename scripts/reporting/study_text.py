@@ -14,9 +14,9 @@ from common.evaluation.comparison import Estimate
 from common.evaluation.metrics import METRIC_NAMES
 from common.evaluation.results import align_columns
 from scripts.reporting.study_calibration import calibration_lines
-from scripts.reporting.study_numbers import Difference, StudyNumbers
+from scripts.reporting.study_numbers import CAPTION, Difference, StudyNumbers, is_plain
 from scripts.reporting.study_values import StudyRow
-from scripts.run_plans.study_scores import Cell
+from scripts.run_plans.study_scores import Cell, StudyInfo
 
 SHOWN = {"abs_rel": "AbsRel", "rmse": "RMSE", "d1": "d1"}
 CONTROL_WORDS = {
@@ -136,18 +136,44 @@ def heading(reference: str) -> list[str]:
     ]  # fmt: skip
 
 
-def text_table(numbers: StudyNumbers, reference: str) -> str:
+def text_table(study: StudyInfo, numbers: StudyNumbers) -> str:
     """The answers, and an aligned table for each group of rows."""
     parts = ["\n".join(answers(numbers))]
     for group, rows in numbers.groups.items():
-        table = align_columns([heading(reference), *table_lines(numbers, rows)])
+        table = align_columns([heading(study.reference), *table_lines(numbers, rows)])
         parts.append(f"{group.title}\n{table}".lstrip())
+        parts.append(bound_text(study, rows))
     calibrated = calibration_lines(numbers.rows)
     parts += [align_columns(calibrated)] if calibrated else []
     return "\n\n".join(part for part in parts if part)
 
 
-def markdown(numbers: StudyNumbers, reference: str, command: str) -> str:
+def bound_text(study: StudyInfo, rows: Sequence[StudyRow]) -> str:
+    """Each recipe with captions, and the best row of other words, against what pixels allow.
+
+    "" where that is not known of the rows' data.
+    """
+    bound = study.bounds.get(rows[0].cell.data)
+    scored = [row for row in rows if row.estimates]
+    if bound is None or not scored:
+        return ""
+
+    def share(row: StudyRow) -> str:
+        mean = row.estimates["abs_rel"].mean
+        return f"{row.label} {mean:.3f} ({100 * mean / bound:.0f} % of it)"
+
+    text = f"Pixels alone allow no AbsRel below {bound:g}"
+    own = [row for row in scored if is_plain(row.cell, CAPTION)]
+    if own:
+        text += f". With captions: {', '.join(map(share, own))}"
+    others = [row for row in scored if row not in own]
+    if others:
+        lowest = min(others, key=lambda row: row.estimates["abs_rel"].mean)
+        text += f". Lowest of all others: {share(lowest)}"
+    return f"{text}."
+
+
+def markdown(study: StudyInfo, numbers: StudyNumbers, command: str) -> str:
     """The same for a page of the documentation."""
     parts = [f"```sh\n{command}\n```"] if command else []
     found = [f"- {_plain_markdown(text)}" for text in answers(numbers)]
@@ -155,10 +181,11 @@ def markdown(numbers: StudyNumbers, reference: str, command: str) -> str:
     for group, rows in numbers.groups.items():
         title = ", ".join(filter(None, [group.title, describe_counts(rows)]))
         parts.append(_plain_markdown(f"{title[:1].upper()}{title[1:]}:"))
-        parts.append(markdown_table(heading(reference), table_lines(numbers, rows)))
+        parts.append(markdown_table(heading(study.reference), table_lines(numbers, rows)))
+        parts.append(_plain_markdown(bound_text(study, rows)))
     calibrated = calibration_lines(numbers.rows)
     parts += [markdown_table(calibrated[0], calibrated[1:])] if calibrated else []
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def table_lines(numbers: StudyNumbers, rows: Iterable[StudyRow]) -> list[list[str]]:

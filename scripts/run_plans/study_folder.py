@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.demo_renderer.scale_pairs import bound_of_data
 from scripts.run_plans.durations import Durations
 from scripts.run_plans.jobs import Ended, ProgramJob
 from scripts.run_plans.recipes import checkpoint_file
@@ -54,6 +55,13 @@ class StudyFolder:
     def scorings(self) -> Iterator[tuple[StudyRun, Scoring]]:
         """All of the study, in its order."""
         return ((run, scoring) for run in self.runs for scoring in run.scorings)
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Name of the data -> the lowest AbsRel that pixels alone allow, where it is known."""
+        roots = {run.point.data: run.config.data.root for run in self.runs}
+        found = {data: bound_of_data(root) for data, root in roots.items()}
+        return {data: bound for data, bound in found.items() if bound is not None}
 
     def end(self, task: StudyTask, ended: Ended) -> str | None:
         """Take up what a job has done; returns what went wrong."""

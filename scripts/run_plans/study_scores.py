@@ -3,8 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,15 @@ class Score:
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What a report says at its top. reference: the control that differences are taken to."""
+    """What a report says at its top. reference: the control that differences are taken to.
+
+    bounds: name of the data -> the lowest AbsRel that pixels alone allow there, where it is known.
+    """
 
     name: str
     question: str
     reference: str
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
@@ -81,7 +85,7 @@ def _number(text: str | None) -> Any:
 
 def write_results_csv(path: Path, scores: Iterable[tuple[Score, float | None]]) -> None:
     """One line for each score; with it the minutes its training took (None: not known)."""
-    names = [field.name for field in fields(Cell)]
+    names = [each.name for each in fields(Cell)]
     head = [*names, "seed", "fold", *METRIC_NAMES, "num_images", "minutes", "run_folder"]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, fieldnames=head, lineterminator="\n")

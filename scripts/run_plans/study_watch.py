@@ -70,7 +70,7 @@ class StudyWatch:
         """Of all scores that are there; returns the table."""
         self.reported = time.monotonic()
         study = self.found.study
-        info = StudyInfo(study.name, study.question, study.reference)
+        info = StudyInfo(study.name, study.question, study.reference, self.found.bounds)
         return write_study_report(
             self.found.folder, info, self.found.ordered_scores, self.failures, self.facts
         )
