@@ -101,6 +101,18 @@ def test_early_stages_are_trained_once_for_all_that_need_them(study):
     assert [row["recipe"] for row in study.results()] == ["renamed", "words"]
 
 
+def test_what_a_recipe_sets_aside_is_given_to_it_all_the_same(study):
+    """A held-out share of the training list compares with the whole; other images do not."""
+    aside = "stage1 data.val_list=null data.val_share=0.3 data.carve_by=frames"
+    study.write(recipes={"whole": "stage1", "aside": aside}, train_control=["caption"])
+    outcome = study.run("--jobs=1")
+    assert outcome.code == 0, outcome.err
+    assert {row["recipe"] for row in study.results()} == {"whole", "aside"}
+    other = "stage1 data.train_list=val.txt"
+    study.write(recipes={"whole": "stage1", "other": other}, train_control=["caption"])
+    assert "read different train images" in study.run().refusal
+
+
 def test_settings_of_one_stage_start_it_and_what_follows_anew(study):
     study.write(recipes={"staged": "staged stage2:train.lr=0.002"}, train_control=["caption"])
     assert study.run("stage1:model.latent_dim=8").code == 0

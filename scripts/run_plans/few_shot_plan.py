@@ -139,7 +139,7 @@ def make_plan(
     """Every recipe with every number of images and seed; a `UserError` where one cannot start."""
     recipes = [make_recipe(spec, data, tuple(overrides)) for spec in dict.fromkeys(specs)]
     surveyed = survey_all(recipes)
-    available = len(surveyed.train)
+    available = surveyed.num_train
     wanted = [subset_size(parse_images(text), available) for text in images]
     counts, seeds = sorted(set(wanted)), list(dict.fromkeys(seeds))
     return [

@@ -11,11 +11,16 @@ from common.programs.run_config import RunConfig
 
 @dataclass(frozen=True)
 class Survey:
-    """The images a recipe reads, and how it is scored."""
+    """The images a recipe is given, and how it is scored.
 
-    train: tuple[str, ...]  # keys of all training images
-    test: tuple[str, ...]
-    pictures: str  # identifies the files of both
+    train: keys of all images to learn from, those that it sets aside from them included; num_train:
+    without these. pictures: identifies the files of both.
+    """
+
+    train: frozenset[str]
+    num_train: int
+    test: frozenset[str]
+    pictures: str
     protocol: str
     max_depth: float
 
@@ -24,10 +29,17 @@ def survey_config(config: RunConfig) -> Survey:
     """The images of all splits, each checked to be there, and the protocol."""
     data = replace(config.data, train_images=None)
     finder = SplitFinder(data)
-    train, _, test = (finder.find(name) for name in ("train", "val", "test"))
-    files = [take_fingerprint(files_of(split.samples)).digest for split in (train, test)]
+    train, val, test = (finder.find(name) for name in ("train", "val", "test"))
+    given = (train, val) if data.val_list is None else (train,)
+    digests = [take_fingerprint(files_of(split.samples)).digest for split in (*given, test)]
+    keys = frozenset(key for split in given for key in split.files)
     return Survey(
-        tuple(train.files), tuple(test.files), " ".join(files), config.eval.protocol, data.max_depth
+        train=keys,
+        num_train=len(train.samples),
+        test=frozenset(test.files),
+        pictures=" ".join(digests),
+        protocol=config.eval.protocol,
+        max_depth=data.max_depth,
     )
 
 
