@@ -44,7 +44,7 @@ class DataConfig:
     # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
     mean_log_depth: float | None = may_change(None)
     rotate_degrees: float = 2.5
-    zoom: float = 1.0  # up to so many times, and depth divided by it (few images); 1: never
+    zoom: float = 1.0  # magnified up to so many times, and depth divided by it; 1: never
     flip: bool = True
     jitter: bool = True  # gamma, brightness and color
     exif_orientation: bool = True  # images are turned as it says; false: taken as stored
