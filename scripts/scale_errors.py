@@ -20,13 +20,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.data.scenes import scene_labels
 from common.errors import UserError, run_program
+from common.evaluation.comparison import Floats
+from common.evaluation.mixture import mix
 from common.evaluation.results import align_columns
 
-Floats = NDArray[np.float64]
 COLUMN = "log_ratio"
 
 
@@ -115,25 +115,6 @@ def pair_seeds(first: Floats, second: Floats) -> list[tuple[Floats, Floats]]:
             "or one"
         )
     return [(first[i % len(first)], second[i % len(second)]) for i in range(count)]
-
-
-def mix(a: Floats, b: Floats, scenes: Sequence[str]) -> tuple[Floats, Floats]:
-    """Weights [N] of b that give the mixture the least variance in the other scenes; its errors.
-
-    Errors are taken without their mean, which is the other scenes' too.
-    """
-    labels = np.array(scenes)
-    weights, mixed = np.zeros_like(a), np.zeros_like(a)
-    for scene in dict.fromkeys(scenes):
-        inside = labels == scene
-        rest = ~inside if (~inside).any() else inside
-        centered = a - a[rest].mean(), b - b[rest].mean()
-        step = centered[1] - centered[0]
-        spread = np.square(step[rest]).sum()
-        weight = -(centered[0] * step)[rest].sum() / spread if spread else 0.0
-        weights[inside] = weight
-        mixed[inside] = (centered[0] + weight * step)[inside]
-    return weights, mixed
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 from conftest import call
 
 from common.config import REPO_ROOT
-from scripts.scale_errors import mix
+from common.evaluation.mixture import mix
 
 IMAGES = [f"test/kitchen/rgb_{10 * scene + k:05d}.jpg" for scene in range(60) for k in range(2)]
 
