@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from common.errors import UserError
 from common.evaluation.calibration import MIN_DRAWS
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
-from common.images.depth_files import DepthWriter, describe_changed
+from common.images.depth_files import DepthWriter, describe_changed, write_scale
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
 from common.programs.inference import evaluate_dataset
-from common.programs.result_files import check_result_files, hand_out
+from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
@@ -72,7 +72,7 @@ def evaluate(doc: str, *stages: Stage) -> None:
             result, config = opened.score(arguments.split, processes, wanted)
         except ProtocolMismatch as error:
             raise error.naming_option() from error
-        result = _naming_options(result)
+        result = naming_options(result)
         if processes.is_main:
             labels = opened.labels(config, arguments.split)
             hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
@@ -156,6 +156,8 @@ class Checkpoint:
             )
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
+            if processes.is_main:
+                write_scale(writer.folder, writer.depth_scale)
             if processes.is_main and lost:
                 print(lost, file=sys.stderr)
         return result, config
@@ -266,14 +268,3 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     if arguments.flip:
         overrides.append("eval.flip=true")
     return overrides
-
-
-def _naming_options(result: EvalResult) -> EvalResult:
-    """Failures as the user of these options is told of them."""
-    failures = [
-        replace(failure, error=failure.error.naming_option())
-        if isinstance(failure.error, ProtocolMismatch)
-        else failure
-        for failure in result.failures
-    ]
-    return replace(result, failures=failures)

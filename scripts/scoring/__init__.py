@@ -1,0 +1,1 @@
+"""What `scripts/score.py` reads: predicted_maps (the depth maps of any model, found by image)."""
