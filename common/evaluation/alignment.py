@@ -79,7 +79,9 @@ def aligned_scores(
             ) from error
         fitted = scale * pred_depth.double() + shift
         own = score_image(fitted, gt_depth, valid, max_depth)
-        named = {**{name: own[name] for name in METRIC_NAMES}, "scale": scale, "shift": shift}
+        named = {**{name: own[name] for name in METRIC_NAMES}, "scale": scale}
+        if alignment == "scale_shift":
+            named["shift"] = shift
         scores |= {column(name, alignment): value for name, value in named.items()}
     return scores
 

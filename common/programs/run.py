@@ -45,10 +45,11 @@ class Run:
         processes: Processes,
         resume: bool = True,
         claim: Claim | None = None,
+        last: Path | None = None,
     ):
-        """claim: the main process's on the folder."""
+        """claim: the main process's on the folder. last: the checkpoint of another folder."""
         self.folder, self.stage, self.processes, self.claim = folder, stage, processes, claim
-        self.last = folder / "checkpoints" / "last.pt"
+        self.last = last or folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
         self._board: Board | None = None
