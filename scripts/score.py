@@ -16,7 +16,6 @@ incomplete, with exit code 2. docs/scoring.md says more.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -38,13 +37,14 @@ from common.data.sampling import scored_alone
 from common.data.splits import SplitFinder
 from common.errors import UserError, run_program
 from common.evaluation.alignment import Alignment, column
+from common.evaluation.known_distance import Calibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
 from common.programs.data_sections import read_data_sections
 from common.programs.inference import scoring_rule
 from common.programs.result_files import check_result_files, hand_out, naming_options
-from scripts.scoring.predicted_maps import PredictedMaps, find_maps
+from scripts.scoring.predicted_maps import PredictedMaps, find_maps, positive_number
 
 ALIGNMENTS = get_args(Alignment)
 ASPECT_TOLERANCE = 0.02  # network sizes are multiples of 32: a little stretched is usual
@@ -69,8 +69,9 @@ def main() -> None:
         print(note, file=sys.stderr)
     wanted = list(dataset.samples.keys)[: config.eval.max_images]
     maps = find_maps(Path(arguments.predictions), wanted, arguments.scale)
+    calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
     try:
-        result, notes = score_maps(maps, wanted, dataset, config, arguments.align)
+        result, notes = score_maps(maps, wanted, dataset, config, arguments.align, calibration)
     except ProtocolMismatch as error:
         raise error.naming_option() from error
     for note in (*describe_maps(maps, len(wanted)), *notes):
@@ -82,6 +83,8 @@ def main() -> None:
         "data": str(config.data.root),
         "split": arguments.split,
     }
+    if calibration:
+        labels["calibrated"] = f"{arguments.calibration}: {calibration.describe()}"
     try:
         hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
     finally:
@@ -113,10 +116,11 @@ def score_maps(
     dataset: DepthDataset,
     config: ScoreConfig,
     alignments: tuple[Alignment, ...] = (),
+    calibration: Calibration | None = None,
 ) -> tuple[EvalResult, list[str]]:
     """The result of the images `wanted`, those at the start of the data set; and notes about it."""
     rows = [row for row, key in enumerate(wanted) if key in maps.files]
-    reader = MapReader(maps, dataset.data_set.crop_size)
+    reader = MapReader(maps, dataset.data_set.crop_size, calibration)
     loader: Iterator[Batch | Failure] = chain(
         scored_alone(dataset, rows), map(maps.failure, maps.missing)
     )
@@ -135,9 +139,14 @@ def score_maps(
 class MapReader:
     """Stands in for a network: gives the map of a batch's one image."""
 
-    def __init__(self, maps: PredictedMaps, crop_size: tuple[int, int] | None) -> None:
+    def __init__(
+        self,
+        maps: PredictedMaps,
+        crop_size: tuple[int, int] | None,
+        calibration: Calibration | None = None,
+    ) -> None:
         """crop_size: of the data set's images, if a network is given crops."""
-        self.maps, self.crop_size = maps, crop_size
+        self.maps, self.crop_size, self.calibration = maps, crop_size, calibration
         self.stretched: list[str] = []
         self.num_without, self.without_values = 0, 0
 
@@ -149,7 +158,7 @@ class MapReader:
         num_without = int((~torch.isfinite(depth)).sum())
         self.num_without += num_without > 0
         self.without_values += num_without
-        return depth[None, None]
+        return (self.calibration.apply(depth) if self.calibration else depth)[None, None]
 
     def _check_size(self, key: str, own: tuple[int, int], gt: tuple[int, int]) -> None:
         if own == gt or own == self.crop_size:
@@ -216,16 +225,6 @@ def describe_inverse(result: EvalResult) -> list[str]:
     ]
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return value
-
-
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -234,13 +233,21 @@ def _parse() -> argparse.Namespace:
     add("--predictions", required=True, metavar="DIR", help="a depth map for each image")
     add("--split", choices=("train", "val", "test"), default="test")
     add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")
-    add("--scale", type=_positive, metavar="NUMBER", help="stored units of a meter in 16-bit PNG")
+    add(
+        "--scale",
+        type=positive_number,
+        metavar="NUMBER",
+        help="stored units of a meter in 16-bit PNG",
+    )
     add(
         "--align",
         nargs="+",
         default=[],
         metavar="HOW",
         help=f"also score after {' and '.join(ALIGNMENTS)}; none: metric numbers alone (default)",
+    )
+    add(
+        "--calibration", metavar="FILE.json", help="score the depth after it (scripts/calibrate.py)"
     )
     add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result, as eval.py does")

@@ -240,6 +240,19 @@ def test_a_constant_prediction_has_no_scale_and_a_median_of_zero_no_answer():
         fit_alignment(np.array([0.0, 0.0, 5.0]), gt, "median")
 
 
+def test_calibrated_predictions_are_scored_as_such(maps, score, tmp_path):
+    file = tmp_path / "calibration.json"
+    file.write_text('{"calibration": {"fit": "scale", "factor": 2.0, "num_points": 1}}')
+    outcome, result = score(maps, "--calibration", file)
+    assert "maps (calibrated)" in outcome.out
+    assert result["calibrated"] == f"{file}: 2 * depth, from 1 known distance"
+    for path in maps.rglob("*.npy"):
+        np.save(path, 2 * np.load(path))
+    _, doubled = score(maps)
+    assert doubled["metrics"] == result["metrics"]
+    assert "calibrated" not in doubled
+
+
 def test_what_makes_no_sense_is_refused(maps, score, workspace):
     assert "predictions are made already" in score(maps, "eval.flip=true")[0].refusal
     assert "--align medain: must be none, median, scale_shift" in (

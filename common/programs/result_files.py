@@ -37,10 +37,12 @@ def hand_out(
 ) -> None:
     """Print and write the result; a `UserError` at the end if it is not complete.
 
-    labels: see `result_dict`; `stage` names its line of the table.
+    labels: see `result_dict`; `stage` names its line of the table, where
+    `calibrated` is told, too.
     """
     content: dict[str, Any] = result_dict(result, **labels)
-    name = labels["stage"] + (" (incomplete)" if result.failures else "")
+    name = labels["stage"] + (" (calibrated)" if "calibrated" in labels else "")
+    name += " (incomplete)" if result.failures else ""
     rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(name, result)]
     if with_micro:
         rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))

@@ -1,1 +1,4 @@
-"""What `scripts/score.py` reads: predicted_maps (the depth maps of any model, found by image)."""
+"""What `score.py` and `calibrate.py` read.
+
+predicted_maps: the depth maps of any model, found by image.
+"""

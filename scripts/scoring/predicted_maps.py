@@ -5,6 +5,8 @@
 the name that `eval.py --save-predictions` gives them, with the suffix of any depth file.
 """
 
+import argparse
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -121,3 +123,14 @@ def _describe_none(folder: Path, expected: str, there: dict[str, list[str]]) -> 
         f"{folder} has no prediction of any image of the split: expected {stem}.npy or {stem}.png, "
         f"as eval.py --save-predictions names them; {held}"
     )
+
+
+def positive_number(text: str) -> float:
+    """As `type` of an argument of argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
