@@ -19,6 +19,7 @@ from common.programs.run import Run, find_resumed
 from common.programs.run_config import RunConfig
 from common.programs.settings import Settings
 from common.programs.stage import Stage
+from common.programs.wandb_board import check_wandb
 from common.runtime.checkpoints import load_checkpoint
 from common.runtime.processes import Processes
 
@@ -43,6 +44,8 @@ def make_ready(settings: Settings, processes: Processes, scratch: Path | None = 
     keeps no decoded frames either; None: the run's own.
     """
     stage = settings.stage
+    if settings.config().logging.wandb:
+        check_wandb()
     earlier_path = find_earlier(stage, settings.config())
     earlier = stage.earlier.read(earlier_path) if stage.earlier and earlier_path else None
     config = settings.config(earlier, is_last=True)
