@@ -38,7 +38,7 @@ from common.evaluation.results import align_columns
 from common.files import check_output
 from scripts.scoring.predicted_maps import PredictedMaps, positive_number
 
-Place = tuple[Path, KnownDistance]
+KnownPlace = tuple[Path, KnownDistance]
 
 
 def main() -> None:
@@ -62,9 +62,9 @@ def main() -> None:
         print(f"saved: {output}")
 
 
-def read_places(words: list[str]) -> list[Place]:
+def read_places(words: list[str]) -> list[KnownPlace]:
     """Each known distance with the depth map that is named before it."""
-    places: list[Place] = []
+    places: list[KnownPlace] = []
     path: Path | None = None
     for word in words:
         if not is_known_distance(word) and "=" not in word:
@@ -83,7 +83,7 @@ def read_map(path: Path, scale: float | None) -> np.ndarray:
     return PredictedMaps(path.parent, {"": path}, {}, [], [], scale).read("").numpy()
 
 
-def describe(fitted: Fitted, places: list[Place], predicted: list[float]) -> str:
+def describe(fitted: Fitted, places: list[KnownPlace], predicted: list[float]) -> str:
     """Each place before and after, and the errors."""
     calibration = fitted.calibration
     lines = [["place", "known m", "predicted m", "calibrated m", "error"]]

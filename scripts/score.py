@@ -37,7 +37,7 @@ from common.data.sampling import scored_alone
 from common.data.splits import SplitFinder
 from common.errors import UserError, run_program
 from common.evaluation.alignment import Alignment, column
-from common.evaluation.known_distance import Calibration, read_calibration
+from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
@@ -116,7 +116,7 @@ def score_maps(
     dataset: DepthDataset,
     config: ScoreConfig,
     alignments: tuple[Alignment, ...] = (),
-    calibration: Calibration | None = None,
+    calibration: DistanceCalibration | None = None,
 ) -> tuple[EvalResult, list[str]]:
     """The result of the images `wanted`, those at the start of the data set; and notes about it."""
     rows = [row for row, key in enumerate(wanted) if key in maps.files]
@@ -143,7 +143,7 @@ class MapReader:
         self,
         maps: PredictedMaps,
         crop_size: tuple[int, int] | None,
-        calibration: Calibration | None = None,
+        calibration: DistanceCalibration | None = None,
     ) -> None:
         """crop_size: of the data set's images, if a network is given crops."""
         self.maps, self.crop_size, self.calibration = maps, crop_size, calibration

@@ -10,7 +10,7 @@ from conftest import evaluate, run_script, train
 
 from common.errors import UserError
 from common.evaluation.known_distance import (
-    Calibration,
+    DistanceCalibration,
     calibrate,
     read_calibration,
     read_known_distance,
@@ -28,7 +28,7 @@ def run(workspace, tmp_path_factory):
 def test_one_distance_gives_the_scale_and_two_exact_ones_scale_and_shift():
     one = calibrate([2.0], [3.0]).calibration
     assert (one.fit, one.factor, one.exponent) == ("scale", pytest.approx(1.5), 1.0)
-    true = Calibration("scale_shift", 1.2, 0.8)
+    true = DistanceCalibration("scale_shift", 1.2, 0.8)
     predicted = np.array([1.0, 4.0])
     two = calibrate(predicted, true.apply(predicted), "scale_shift").calibration
     assert (two.factor, two.exponent) == (pytest.approx(1.2), pytest.approx(0.8))
@@ -77,7 +77,7 @@ def test_points_that_allow_no_fit():
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
 def test_arrays_and_tensors_are_calibrated_alike_and_nan_stays(power):
-    calibration = Calibration("scale_shift", 2.0, power)
+    calibration = DistanceCalibration("scale_shift", 2.0, power)
     depth = np.array([[1.0, 4.0], [np.nan, 0.0]], np.float32)
     expected = [[2.0, 2 * 4**power], [np.nan, 0.0]]
     np.testing.assert_allclose(calibration.apply(depth), expected)

@@ -29,7 +29,7 @@ _KNOWN = re.compile(r"(?P<place>-?\d+(?:,-?\d+)*)=(?P<meters>[^=]+)")
 
 
 @dataclass(frozen=True)
-class Calibration:
+class DistanceCalibration:
     """What to do to predictions in meters. num_points: that it was fitted to."""
 
     fit: Fit
@@ -114,7 +114,7 @@ class Fitted:
     that has more points left than numbers to fit: three for the scale, four for both.
     """
 
-    calibration: Calibration
+    calibration: DistanceCalibration
     residuals: tuple[float, ...]
     error_before: float
     error_after: float
@@ -140,7 +140,7 @@ def calibrate(predicted: Sequence[float], known: Sequence[float], fit: Fit | Non
     chosen = best if fit is None else fit
     exponent, shift = _fit(p, d, chosen)
     residuals = exponent * p + shift - d
-    calibration = Calibration(chosen, math.exp(shift), exponent, len(p))
+    calibration = DistanceCalibration(chosen, math.exp(shift), exponent, len(p))
     told = tuple(residuals.tolist())
     return Fitted(calibration, told, _rms(p - d), _rms(residuals), held_out)
 
@@ -194,11 +194,11 @@ def save_calibration(path: Path, fitted: Fitted) -> None:
     write_json(path, {"calibration": asdict(fitted.calibration), "rms_error_of_ln_depth": errors})
 
 
-def read_calibration(path: Path) -> Calibration:
+def read_calibration(path: Path) -> DistanceCalibration:
     """Of `save_calibration`; a `UserError` if it is not one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["calibration"]
-        calibration = Calibration(**content)
+        calibration = DistanceCalibration(**content)
         numbers = (float(calibration.factor), float(calibration.exponent))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

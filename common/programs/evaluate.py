@@ -17,7 +17,7 @@ from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.calibration import MIN_DRAWS
-from common.evaluation.known_distance import Calibration, read_calibration
+from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.images.depth_files import DepthWriter, describe_changed, write_scale
@@ -98,7 +98,7 @@ class Wanted:
     predictions: str | None = None
     has_medians: bool = False
     num_draws: int | None = None
-    calibration: Calibration | None = None
+    calibration: DistanceCalibration | None = None
 
 
 NOTHING_MORE = Wanted()
@@ -184,7 +184,7 @@ class Checkpoint:
         }
 
 
-def calibrated(predict: Predict, calibration: Calibration | None) -> Predict:
+def calibrated(predict: Predict, calibration: DistanceCalibration | None) -> Predict:
     """The prediction of a stage, calibrated."""
     if calibration is None:
         return predict
