@@ -31,6 +31,7 @@ from common.errors import UserError
 
 T = TypeVar("T")
 _MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
+_PASSING = "asked for each time"
 _NAMED = "replace or keep: "  # in `sources`: a key that a file names there
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
 
@@ -157,6 +158,11 @@ def may_change(default: Any) -> Any:
     return dataclasses.field(default=default, metadata=MAY_CHANGE)
 
 
+def passing(default: Any) -> Any:
+    """A field that is about one start of a program, and no part of the run: it is never stored."""
+    return dataclasses.field(default=default, metadata={**MAY_CHANGE, _PASSING: True})
+
+
 def filled_in() -> Any:
     """A field that is null until something else says it: the data set, or an earlier stage."""
     return dataclasses.field(default=None, metadata={_FILLED_IN: True})
@@ -178,7 +184,8 @@ def require_at_least(minimum: int, config: Any, *names: str) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The tree as plain dicts, lists, numbers and strings; paths in the repository are relative."""
-    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    fields = (f for f in dataclasses.fields(config) if _PASSING not in f.metadata)
+    return {f.name: _plain(getattr(config, f.name)) for f in fields}
 
 
 def valid_keys(config_type: type, prefix: str = "") -> list[str]:

@@ -15,7 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config import REPO_ROOT, apply_overrides, build_config, find_yaml, merge_yaml
+from common.config import REPO_ROOT, find_yaml
 from common.config_values import output_path, positive, resolve_path
 from common.data.data_config import DataConfig
 from common.data.sets import DATA_SETS
 from common.errors import UserError, run_program
 from common.evaluation.scoring import EvalConfig
 from common.files import check_output
-from common.images.crops import NYU_SIZE
 from common.language.features import TextConfig
+from common.programs.data_sections import read_data_sections
 from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
@@ -99,19 +99,10 @@ def main() -> None:
 
 def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> DoctorConfig:
     """The data part of a config file, any stage's or a data file, with `key=value` overrides."""
-    tree: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    merge_yaml(tree, sources, find_yaml(yaml_name))
-    others = tree.keys() - {f.name for f in fields(DoctorConfig)}
     if root:
         overrides = [f"data.root={resolve_path(root, True)}", *overrides]
-    apply_overrides(tree, sources, overrides, DoctorConfig)
-    kept = {name: value for name, value in tree.items() if name not in others}
-    # Files that change only the data of a run leave the size out.
-    height, width = DATA_SETS[data].crop_size or NYU_SIZE
-    section = kept.setdefault("data", {})
-    kept["data"] = {"name": data, "height": height, "width": width, **section}
-    config = build_config(DoctorConfig, kept, sources)
+    found = read_data_sections(DoctorConfig, find_yaml(yaml_name), overrides, data)
+    config = found.config
     set_hub_timeout(config.hub_timeout)
     if config.data.name != data:
         raise UserError(
@@ -121,7 +112,7 @@ def load(data: str, yaml_name: str, root: str | None, overrides: list[str]) -> D
     if not config.data.root.is_dir():
         fix = commands_for(config.data, config.text, yaml_name)["prepare"]
         raise UserError(f"no folder {config.data.root}; give --root PATH, or make it: {fix}")
-    return replace(config, llm_mde=llm_mde_config({**tree, **kept}, sources))
+    return replace(config, llm_mde=llm_mde_config(found.tree, found.sources))
 
 
 def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from common.engine.train_config import TrainConfig
+from common.programs.ready import seed_everything
 from common.programs.run_config import RunConfig
-from common.programs.train import seed_everything
 from common.runtime.randomness import StepRandom
 
 CPU = torch.device("cpu")

@@ -17,11 +17,11 @@ CONSTANT = "train.schedule=constant"
 DRIVER = """
 import sys
 sys.path.insert(0, {root!r})
-import common.programs.train
+import common.programs.ready
 from common.errors import run_program
 from common.data.ground_truth import GroundTruthUse
 from stage1_vae.train import main
-common.programs.train.check_data = lambda *_: GroundTruthUse()
+common.programs.ready.check_data = lambda *_: GroundTruthUse()
 run_program(main)
 """
 
@@ -46,7 +46,7 @@ def words(workspace, data, tmp_path):
 @pytest.fixture
 def unseen(monkeypatch):
     """The first look at the data, which would meet every damage of so small a set, is left out."""
-    monkeypatch.setattr("common.programs.train.check_data", lambda *_: GroundTruthUse())
+    monkeypatch.setattr("common.programs.ready.check_data", lambda *_: GroundTruthUse())
 
 
 class Damaged:

@@ -213,6 +213,18 @@ def eval_loader(
     )
 
 
+def scored_alone(dataset: DepthDataset, indices: list[int]) -> DepthLoader:
+    """Some images in this order, one to a batch, for predictions whose sizes may differ."""
+    return DepthLoader(
+        dataset,
+        collate_eval,
+        workers.EVALUATION,
+        batch_size=1,
+        sampler=indices,
+        **_worker_options(0, False, workers.PREFETCH),
+    )
+
+
 def _worker_options(num_workers: int, pin_memory: bool, prefetch: int) -> dict[str, Any]:
     return {
         "num_workers": num_workers,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from common.config import may_change, require_at_least
+from common.config import may_change, passing, require_at_least
 from common.runtime.precision import Precision
 
 
@@ -29,6 +29,7 @@ class TrainConfig:
     log_every: int = may_change(20)
     save_every: int = may_change(1000)
     resume: bool = may_change(True)
+    dry_run: bool = passing(False)  # two steps, and what a run would take; nothing is kept
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")

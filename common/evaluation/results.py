@@ -10,6 +10,7 @@ from typing import Any
 
 from common.data.batch import Failure
 from common.data.ground_truth import GroundTruthUse
+from common.evaluation.alignment import ABOUT, Alignment, column
 from common.evaluation.metrics import METRIC_NAMES
 from common.text_files import write_text
 
@@ -40,8 +41,9 @@ class EvalResult:
     `pred_median` and `gt_median` where they are asked for (meters, over the scored pixels),
     `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored);
     where all captions are evaluated also `num_captions` and `caption_spread` (`all_captions.py`).
-    calibration: what scenes drawn from the words alone are worth, where they are asked for
-    (`common/programs/draws.py`).
+    aligned: the means after each alignment, under names of their own, which the rows have as well
+    (`alignment.py`). calibration: what scenes drawn from the words alone are worth, where they are
+    asked for (`common/programs/draws.py`).
     failures: what could not be read, scored or handed on; the numbers above are those of the other
     images.
     """
@@ -57,6 +59,7 @@ class EvalResult:
     metrics: dict[str, float]
     micro: dict[str, float]
     per_image: list[Row]
+    aligned: dict[Alignment, dict[str, float]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     calibration: dict[str, Any] | None = None
 
@@ -92,6 +95,11 @@ def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
     content = {**labels, **counts, **words, "metrics": dict(result.metrics)}
     if result.calibration is not None:
         content["calibration"] = result.calibration
+    if result.aligned:
+        content["aligned"] = {
+            alignment: {"is_metric": False, "about": ABOUT[alignment], "metrics": dict(metrics)}
+            for alignment, metrics in result.aligned.items()
+        }
     if not result.failures:
         return content
     failed = [{"image": f.image, "reason": str(f.error)} for f in result.failures]
@@ -107,6 +115,19 @@ def format_table(rows: Sequence[tuple[str, EvalResult | dict[str, Any]]]) -> str
         metrics = [f"{entry['metrics'][key]:.4f}" for key in METRIC_NAMES]
         lines.append([name, *metrics, *(_cell(entry.get(key)) for key in SUMMARY_KEYS)])
     return align_columns(lines)
+
+
+def format_aligned(result: EvalResult) -> str:
+    """What the numbers after each alignment are, and are not, and the numbers."""
+    parts = []
+    for alignment, metrics in result.aligned.items():
+        factors = sorted(row[column("scale", alignment)] for row in result.per_image)
+        median = factors[len(factors) // 2]
+        scales = f"scale: median {median:.4g}, {factors[0]:.4g} to {factors[-1]:.4g}"
+        head = f"NOT METRIC, aligned by {alignment}: {ABOUT[alignment]} ({scales})"
+        lines = [[name, f"{value:.4f}"] for name, value in metrics.items()]
+        parts.append(f"{head}\n{align_columns(lines)}")
+    return "\n\n".join(parts)
 
 
 def align_columns(lines: Sequence[Sequence[str]]) -> str:

@@ -13,6 +13,7 @@ from common.config import require_at_least
 from common.data.batch import Batch, Failure
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.errors import UserError
+from common.evaluation.alignment import Alignment, aligned_scores, average_aligned
 from common.evaluation.all_captions import average_captions, caption_spread
 from common.evaluation.metrics import (
     average_over_images,
@@ -85,7 +86,8 @@ class ScoringRule:
     flip: average with the prediction for the mirrored image. is_cropped: the images are KITTI's
     crops of the ground truth's frames. all_captions: rows also say how far apart the predictions
     are that an image has with each of its captions; the mean of them is scored. with_medians: rows
-    also hold the median depths.
+    also hold the median depths. alignments: rows also hold the scores after these, under names of
+    their own (`alignment.py`).
     """
 
     protocol: str
@@ -94,6 +96,7 @@ class ScoringRule:
     is_cropped: bool = False
     all_captions: bool = False
     with_medians: bool = False
+    alignments: tuple[Alignment, ...] = ()
 
 
 @torch.no_grad()
@@ -205,14 +208,16 @@ def score_batch(
     ):
         try:
             pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
+            valid = valid_mask(gt, protocol, rule.max_depth)
+            aligned = aligned_scores(pred, gt, valid, rule.max_depth, rule.alignments, name)
         except UserError as error:
             failures.append(Failure(name, error))
             continue
-        valid = valid_mask(gt, protocol, rule.max_depth)
         scores = score_image(pred, gt, valid, rule.max_depth, rule.with_medians)
         use = count_use(cropped(gt, protocol), cropped(valid, protocol))
         measured = {"num_measured": use.num_measured, "farthest": use.farthest}
-        rows.append({"position": int(position), "image_path": name, **scores, **measured, **more})
+        told = {**scores, **measured, **more, **aligned}
+        rows.append({"position": int(position), "image_path": name, **told})
     return rows, failures
 
 
@@ -269,5 +274,6 @@ def summarize(
         ),
         metrics=average_over_images(scored),
         micro=average_over_pixels(scored),
+        aligned=average_aligned(scored, rule.alignments),
         per_image=[{k: v for k, v in row.items() if k not in inner} for row in scored],
     )

@@ -3,8 +3,11 @@
 write = DepthWriter(Path("predictions"), 1000.0, {"kitchen/rgb_1.jpg": "/data/.../rgb_1.jpg"})
 write("kitchen/rgb_1.jpg", depth)  # predictions/kitchen/rgb_1.png, in millimeters
 print(describe_changed(write.changed, 1000.0))  # what 16 bits could not hold, if anything
+write_scale(Path("predictions"), 1000.0)  # predictions/dataset.json, for whoever reads them
 """
 
+import json
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +21,11 @@ from torch import Tensor
 from common.errors import UserError
 from common.files import make_folder, whole_file
 from common.images.reading import NO_MEASUREMENT
+from common.text_files import write_json
 
 LARGEST = NO_MEASUREMENT - 1  # of 16 bits
+SCALE_FILE = "dataset.json"  # of a folder of depth maps
+SCALE_KEY = "depth_scale"
 _SCALES = (1000, 256, 100, 10, 1)  # usual numbers of stored units that make a meter
 
 
@@ -97,6 +103,30 @@ def describe_changed(changed: Sequence[Changed], depth_scale: float) -> str | No
         fitting = (s for s in _SCALES if farthest * s <= LARGEST)
         text += f"; eval.saved_depth_scale={next(fitting, LARGEST / farthest):g} holds all of them"
     return text
+
+
+def write_scale(folder: Path, depth_scale: float) -> None:
+    """Note the scale of a folder's maps in its `dataset.json`; one about other things stays."""
+    path = folder / SCALE_FILE
+    if not path.exists() or read_scale(path) is not None:
+        write_json(path, {SCALE_KEY: depth_scale})
+
+
+def read_scale(path: Path) -> float | None:
+    """How many stored units make a meter, as a JSON file beside depth maps says; None: it does not.
+
+    A `UserError` where the file cannot be read, or says something impossible.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; correct it, or give --scale") from error
+    scale = content.get(SCALE_KEY) if isinstance(content, dict) else None
+    if scale is None:
+        return None
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+        raise UserError(f"{path}: {SCALE_KEY} must be a number above 0, not {scale!r}")
+    return float(scale)
 
 
 def depth_names(keys: Iterable[str]) -> dict[str, str]:

@@ -50,14 +50,18 @@ def read_depth(path: str | Path, rotated_bits: bool = False) -> np.ndarray:
     units (`data.depth_scale` of them a meter). rotated_bits: the stored values are turned by three
     bits, as in SUN RGB-D.
     """
-    suffix = Path(path).suffix.lower()
-    depth = _as_depth(
-        _load_array(path, suffix) if suffix in _ARRAY_FILES else _decode_depth(path, suffix), path
-    )
+    depth = read_numbers(path)
     if depth.dtype != np.uint16:
         return np.where((depth > 0) & (depth < np.inf), depth, 0).astype(np.float32)
     depth[depth == NO_MEASUREMENT] = 0
     return (depth >> 3) | (depth << 13) if rotated_bits else depth
+
+
+def read_numbers(path: str | Path) -> np.ndarray:
+    """A depth file's numbers [H, W] as they are: uint16, or floats of any value (meters)."""
+    suffix = Path(path).suffix.lower()
+    is_array = suffix in _ARRAY_FILES
+    return _as_depth(_load_array(path, suffix) if is_array else _decode_depth(path, suffix), path)
 
 
 def read_pair(

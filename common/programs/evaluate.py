@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.calibration import MIN_DRAWS
+from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
-from common.images.depth_files import DepthWriter, describe_changed
+from common.images.depth_files import DepthWriter, describe_changed, write_scale
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
-from common.programs.inference import evaluate_dataset
-from common.programs.result_files import check_result_files, hand_out
+from common.programs.inference import Predict, evaluate_dataset
+from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
@@ -68,13 +69,18 @@ def evaluate(doc: str, *stages: Stage) -> None:
             check_result_files(arguments.json, arguments.csv)
         try:
             has_medians = bool(arguments.csv or arguments.samples)
-            wanted = Wanted(arguments.save_predictions, has_medians, arguments.samples)
+            calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
+            predictions, samples = arguments.save_predictions, arguments.samples
+            wanted = Wanted(predictions, has_medians, samples, calibration)
             result, config = opened.score(arguments.split, processes, wanted)
         except ProtocolMismatch as error:
             raise error.naming_option() from error
-        result = _naming_options(result)
+        result = naming_options(result)
         if processes.is_main:
             labels = opened.labels(config, arguments.split)
+            if wanted.calibration:
+                told = f"{arguments.calibration}: {wanted.calibration.describe()}"
+                labels["calibrated"] = told
             hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
             if result.gt_use.is_loud:
                 print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
@@ -86,11 +92,13 @@ class Wanted:
 
     predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216). has_medians:
     of each image. num_draws: scenes to draw from the words alone, which are scored alone then.
+    calibration: what to do to all predictions before they are scored and saved.
     """
 
     predictions: str | None = None
     has_medians: bool = False
     num_draws: int | None = None
+    calibration: DistanceCalibration | None = None
 
 
 NOTHING_MORE = Wanted()
@@ -146,7 +154,7 @@ class Checkpoint:
         else:
             result = evaluate_dataset(
                 model,
-                self.stage.predict,
+                calibrated(self.stage.predict, wanted.calibration),
                 dataset,
                 config.eval,
                 config.data.max_depth,
@@ -156,6 +164,8 @@ class Checkpoint:
             )
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
+            if processes.is_main:
+                write_scale(writer.folder, writer.depth_scale)
             if processes.is_main and lost:
                 print(lost, file=sys.stderr)
         return result, config
@@ -172,6 +182,13 @@ class Checkpoint:
             **({} if control == "caption" else {"control": control}),
             **({} if captions == "first" else {"captions": captions}),
         }
+
+
+def calibrated(predict: Predict, calibration: DistanceCalibration | None) -> Predict:
+    """The prediction of a stage, calibrated."""
+    if calibration is None:
+        return predict
+    return lambda model, batch: calibration.apply(predict(model, batch).float())
 
 
 def _claim_output(
@@ -213,10 +230,17 @@ def _parse(doc: str) -> argparse.Namespace:
         help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
         "the data set's unit (eval.saved_depth_scale=NUMBER stored units make a meter)",
     )
+    add(
+        "--calibration",
+        metavar="FILE.json",
+        help="score the depth after this calibration by known distances (scripts/calibrate.py)",
+    )
     add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
     add("overrides", nargs="*", metavar="key=value", help="change single settings")
     arguments = parser.parse_intermixed_args()
     _check_benchmark_options(arguments)
+    if arguments.calibration and arguments.samples:
+        raise UserError("--calibration: not with --samples, which scores what the words alone say")
     return arguments
 
 
@@ -230,7 +254,7 @@ def _check_benchmark_options(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
         )
-    for name in ("protocol", "micro", "json", "csv", "samples", "save_predictions"):
+    for name in ("protocol", "micro", "json", "csv", "samples", "save_predictions", "calibration"):
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
@@ -266,14 +290,3 @@ def _overrides(arguments: argparse.Namespace) -> list[str]:
     if arguments.flip:
         overrides.append("eval.flip=true")
     return overrides
-
-
-def _naming_options(result: EvalResult) -> EvalResult:
-    """Failures as the user of these options is told of them."""
-    failures = [
-        replace(failure, error=failure.error.naming_option())
-        if isinstance(failure.error, ProtocolMismatch)
-        else failure
-        for failure in result.failures
-    ]
-    return replace(result, failures=failures)

@@ -1,13 +1,16 @@
 """What every program that scores prints and writes: the table, a JSON and a CSV file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.evaluation.calibration import format_calibration
+from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.results import (
     EvalResult,
     describe_failures,
+    format_aligned,
     format_table,
     result_dict,
     write_csv,
@@ -34,10 +37,12 @@ def hand_out(
 ) -> None:
     """Print and write the result; a `UserError` at the end if it is not complete.
 
-    labels: see `result_dict`; `stage` names its line of the table.
+    labels: see `result_dict`; `stage` names its line of the table, where
+    `calibrated` is told, too.
     """
     content: dict[str, Any] = result_dict(result, **labels)
-    name = labels["stage"] + (" (incomplete)" if result.failures else "")
+    name = labels["stage"] + (" (calibrated)" if "calibrated" in labels else "")
+    name += " (incomplete)" if result.failures else ""
     rows: list[tuple[str, EvalResult | dict[str, Any]]] = [(name, result)]
     if with_micro:
         rows.append((f"{name} (over pixels)", {**content, "metrics": result.micro}))
@@ -50,6 +55,8 @@ def hand_out(
         )
     if result.calibration is not None:
         print("", format_calibration(result.calibration), sep="\n")
+    if result.aligned:
+        print("", format_aligned(result), sep="\n")
     if json_file:
         write_json(Path(json_file), content)
     if csv_file:
@@ -58,3 +65,14 @@ def hand_out(
         raise UserError(
             f"incomplete, only {result.num_images} images are scored: {describe_failures(result)}"
         )
+
+
+def naming_options(result: EvalResult) -> EvalResult:
+    """Failures as a user of `eval.py`, whose `--protocol` wins over the key, is told of them."""
+    failures = [
+        replace(failure, error=failure.error.naming_option())
+        if isinstance(failure.error, ProtocolMismatch)
+        else failure
+        for failure in result.failures
+    ]
+    return replace(result, failures=failures)

@@ -24,6 +24,7 @@ from common.evaluation.panels import write_png
 from common.files import write_errors_told
 from common.programs.board import Board
 from common.programs.run_config import RunConfig
+from common.programs.wandb_board import WandbBoard, open_wandb
 from common.progress import write_line
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
@@ -45,13 +46,15 @@ class Run:
         processes: Processes,
         resume: bool = True,
         claim: Claim | None = None,
+        last: Path | None = None,
     ):
-        """claim: the main process's on the folder."""
+        """claim: the main process's on the folder. last: the checkpoint of another folder."""
         self.folder, self.stage, self.processes, self.claim = folder, stage, processes, claim
-        self.last = folder / "checkpoints" / "last.pt"
+        self.last = last or folder / "checkpoints" / "last.pt"
         self.resumes = resume and self.last.exists()  # its weights replace every other start
         self.best = folder / "checkpoints" / "best.pt"
         self._board: Board | None = None
+        self.wandb_board: WandbBoard | None = None
         self._first_step = 0
 
     def log(self, text: str) -> None:
@@ -68,20 +71,27 @@ class Run:
             write_line(f"(not in log.txt: {error.strerror})")
 
     def scalars(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """Named numbers of one step, to metrics.jsonl and TensorBoard."""
+        """Named numbers of one step, to metrics.jsonl and the boards."""
         if not self.processes.is_main:
             return
         self.check_claim()
         path = self.folder / "metrics.jsonl"
         with write_errors_told(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        self.board.scalars(step, kind, values)
+        for board in self.boards:
+            board.scalars(step, kind, values)
 
     def panels(self, step: int, name: str, pictures: list[np.ndarray]) -> None:
-        """Picture panels (uint8 RGB), as PNG files and in TensorBoard."""
+        """Picture panels (uint8 RGB), as PNG files and to the boards."""
         for index, picture in enumerate(pictures):
             write_png(self.folder / "panels" / f"{name}_{step:07d}_{index}.png", picture)
-            self.board.picture(step, f"{name}/{index}", picture)
+            for board in self.boards:
+                board.picture(step, f"{name}/{index}", picture)
+
+    @property
+    def boards(self) -> list[Board | WandbBoard]:
+        """Who else is told of scalars and pictures."""
+        return [self.board, *([self.wandb_board] if self.wandb_board else [])]
 
     @property
     def board(self) -> Board:
@@ -133,6 +143,10 @@ def open_run(
             first = run.folder.with_name(stage)
             run.log(f"{first} holds a run with other settings and is left alone")
         run.log(f"run folder: {run.folder}")
+        if processes.is_main and config.logging.wandb:
+            project = config.logging.wandb_project
+            opening = open_wandb(project, run.folder, to_dict(config), run.resumes, run.log)
+            run.wandb_board = held.enter_context(opening)
         yield run
 
 

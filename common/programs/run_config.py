@@ -15,6 +15,14 @@ MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
 
 
 @dataclass(frozen=True)
+class LoggingConfig:
+    """Where scalars and pictures go beside metrics.jsonl and TensorBoard."""
+
+    wandb: bool = False  # to Weights & Biases, see wandb_board.py
+    wandb_project: str = "langdepth"
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The sections that all stages share."""
 
@@ -26,6 +34,7 @@ class RunConfig:
     text: TextConfig = field(default_factory=TextConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig, metadata=MAY_CHANGE)
+    logging: LoggingConfig = field(default_factory=LoggingConfig, metadata=MAY_CHANGE)
 
     def __post_init__(self) -> None:
         if self.experiment in ("", "..") or self.experiment != Path(self.experiment).name:

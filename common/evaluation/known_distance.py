@@ -1,0 +1,210 @@
+"""Known distances make predictions metric: a fit of ln depth to a few points, in closed form.
+
+    calibrated = factor * depth^exponent        ln d = exponent ln p + ln factor
+
+    scale         exponent 1; factor = exp(mean(ln d - ln p)), one point or more
+    scale_shift   both by least squares of ln d on ln p (scale and shift of ln depth), two or more
+
+d: measured, p: predicted, both depths along the optical axis, in meters. Errors in ln are relative
+ones: 0.1 is about 10 %.
+"""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+
+from common.errors import UserError
+from common.text_files import write_json
+
+Fit = Literal["scale", "scale_shift"]
+Depth = TypeVar("Depth", bound=Any)  # a numpy array or a tensor
+FEWEST: dict[Fit, int] = {"scale": 1, "scale_shift": 2}
+_KNOWN = re.compile(r"(?P<place>-?\d+(?:,-?\d+)*)=(?P<meters>[^=]+)")
+
+
+@dataclass(frozen=True)
+class DistanceCalibration:
+    """What to do to predictions in meters. num_points: that it was fitted to."""
+
+    fit: Fit
+    factor: float
+    exponent: float = 1.0
+    num_points: int = 1
+
+    def apply(self, depth: Depth) -> Depth:
+        """Depth of any shape, numpy or torch, meters -> meters; nan stays nan."""
+        if self.exponent == 1.0:
+            return depth * self.factor
+        return self.factor * depth.clip(min=0) ** self.exponent
+
+    def describe(self) -> str:
+        """In a few words, for tables and files."""
+        power = "" if self.exponent == 1.0 else f"^{self.exponent:.4g}"
+        points = f"{self.num_points} known distance{'s' if self.num_points > 1 else ''}"
+        return f"{self.factor:.4g} * depth{power}, from {points}"
+
+
+@dataclass(frozen=True)
+class KnownDistance:
+    """The depth of a pixel, or the median depth of a box: columns x0 to x1, rows y0 to y1."""
+
+    x0: int
+    y0: int
+    x1: int  # these two belong to it
+    y1: int
+    meters: float
+
+    def describe(self) -> str:
+        """As it is typed."""
+        corners = [self.x0, self.y0]
+        corners += [] if (self.x1, self.y1) == (self.x0, self.y0) else [self.x1, self.y1]
+        return f"{','.join(map(str, corners))}={self.meters:g}"
+
+    def predicted(self, depth: np.ndarray) -> float:
+        """What a map [H, W] has there, meters. A `UserError` where it has nothing."""
+        height, width = depth.shape
+        if not (0 <= self.x0 <= self.x1 < width and 0 <= self.y0 <= self.y1 < height):
+            raise UserError(
+                f"{self.describe()}: not inside the picture of {height}x{width}; x (the column) is "
+                f"0 to {width - 1}, y (the row) 0 to {height - 1}"
+            )
+        values = depth[self.y0 : self.y1 + 1, self.x0 : self.x1 + 1]
+        usable = values[np.isfinite(values) & (values > 0)]
+        if not usable.size:
+            raise UserError(
+                f"{self.describe()}: no depth was predicted there; choose another place"
+            )
+        return float(np.median(usable))
+
+
+def is_known_distance(text: str) -> bool:
+    """Whether it looks like `x,y=2.0` or `x0,y0,x1,y1=2.0`."""
+    return _KNOWN.fullmatch(text) is not None
+
+
+def read_known_distance(text: str) -> KnownDistance:
+    """`x,y=2.0` (pixel: column, row, from 0; meters) or `x0,y0,x1,y1=2.0`, a box."""
+    found = _KNOWN.fullmatch(text)
+    place = [int(number) for number in found["place"].split(",")] if found else []
+    try:
+        meters = float(found["meters"]) if found else math.nan
+    except ValueError:
+        meters = math.nan
+    if len(place) not in (2, 4) or not 0 < meters < math.inf:
+        raise UserError(
+            f"'{text}' is no known distance; write x,y=METERS for a pixel (column, row), as "
+            "320,240=2.0, or x0,y0,x1,y1=METERS for a box"
+        )
+    x, y = sorted(place[0::2]), sorted(place[1::2])
+    return KnownDistance(x[0], y[0], x[-1], y[-1], meters)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A calibration and how well it does. All errors: root mean square of ln pred - ln known.
+
+    residuals: of each point after the fit, in ln. error_before, error_after: of the points that
+    were fitted. held_out: of points that were each left out of the fit, for none and for every fit
+    that has more points left than numbers to fit: three for the scale, four for both.
+    """
+
+    calibration: DistanceCalibration
+    residuals: tuple[float, ...]
+    error_before: float
+    error_after: float
+    held_out: dict[str, float]
+
+    @property
+    def helps(self) -> bool:
+        """Whether held-out points say so; where there are too few, nothing speaks against it."""
+        fit = self.calibration.fit
+        return fit not in self.held_out or self.held_out[fit] < self.held_out["none"]
+
+
+def calibrate(predicted: Sequence[float], known: Sequence[float], fit: Fit | None = None) -> Fitted:
+    """Fit N predicted depths to N known ones, all in meters and above 0.
+
+    fit: None: the one that does better at points that were left out; the scale where there are too
+    few to leave one out. A `UserError` where the points do not allow it.
+    """
+    p, d = np.log(np.asarray(predicted, float)), np.log(np.asarray(known, float))
+    held_out = _held_out(p, d)
+    kinds: list[Fit] = [kind for kind in get_args(Fit) if kind in held_out] or ["scale"]
+    best = min(kinds, key=lambda kind: held_out.get(kind, 0.0))
+    chosen = best if fit is None else fit
+    exponent, shift = _fit(p, d, chosen)
+    residuals = exponent * p + shift - d
+    calibration = DistanceCalibration(chosen, math.exp(shift), exponent, len(p))
+    told = tuple(residuals.tolist())
+    return Fitted(calibration, told, _rms(p - d), _rms(residuals), held_out)
+
+
+def _fit(p: np.ndarray, d: np.ndarray, fit: Fit) -> tuple[float, float]:
+    """Exponent and shift of ln depth. A `UserError` where the points do not allow it."""
+    if len(p) < FEWEST[fit]:
+        raise UserError(f"{fit} needs {FEWEST[fit]} known distances or more, not {len(p)}")
+    if fit == "scale":
+        return 1.0, float((d - p).mean())
+    centered = p - p.mean()
+    spread = float(centered @ centered)
+    exponent = float(centered @ (d - d.mean())) / spread if spread > 1e-12 else 0.0
+    if not exponent > 0:
+        raise UserError(
+            "scale_shift: among these places the known distances do not grow with the predicted "
+            "ones; fit the scale alone (--fit scale), or measure nearer and farther places"
+        )
+    return exponent, float(d.mean()) - exponent * float(p.mean())
+
+
+def _held_out(p: np.ndarray, d: np.ndarray) -> dict[str, float]:
+    """Leave-one-out errors; a fit that some of the points do not allow is not among them."""
+    judged = [fit for fit in get_args(Fit) if len(p) - 1 > FEWEST[fit]]
+    errors = {"none": _rms(p - d)} if judged else {}
+    for fit in judged:
+        try:
+            errors[fit] = _rms(np.array([_error_of(row, p, d, fit) for row in range(len(p))]))
+        except UserError:
+            continue
+    return errors
+
+
+def _error_of(row: int, p: np.ndarray, d: np.ndarray, fit: Fit) -> float:
+    """Of one point, by a fit of the others."""
+    exponent, shift = _fit(np.delete(p, row), np.delete(d, row), fit)
+    return float(exponent * p[row] + shift - d[row])
+
+
+def _rms(errors: np.ndarray) -> float:
+    return float(np.sqrt((errors**2).mean()))
+
+
+def save_calibration(path: Path, fitted: Fitted) -> None:
+    """As JSON for people and `read_calibration`."""
+    errors = {
+        "error_before": fitted.error_before,
+        "error_after": fitted.error_after,
+        "held_out": fitted.held_out,
+    }
+    write_json(path, {"calibration": asdict(fitted.calibration), "rms_error_of_ln_depth": errors})
+
+
+def read_calibration(path: Path) -> DistanceCalibration:
+    """Of `save_calibration`; a `UserError` if it is not one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))["calibration"]
+        calibration = DistanceCalibration(**content)
+        numbers = (float(calibration.factor), float(calibration.exponent))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no calibration; write one with scripts/calibrate.py") from error
+    if calibration.fit not in get_args(Fit) or not all(0 < n < math.inf for n in numbers):
+        raise UserError(f"{path}: fit must be one of {', '.join(get_args(Fit))}, and factor and "
+                        "exponent above 0; write it with scripts/calibrate.py")  # fmt: skip
+    return calibration
