@@ -9,4 +9,8 @@ frames    what the network reads of a picture, and depth back to the picture's s
 words     captions given, made or left out, and their features
 cameras   focal length given, from EXIF or of the training camera, and what it does to depth
 cards     the model card of a saved model
+inputs    files, folders, globs, videos, webcams; captions of many pictures
+outputs   what is written for a picture, and under which names
+clouds    depth as points
+video     a video beside its depth
 """

@@ -48,6 +48,11 @@ class WordReader:
         self._captioner: Captioner | None = None
         self._known: dict[str, Tensor] = {}  # the last call's sentences
 
+    @property
+    def needs_caption(self) -> bool:
+        """Whether every picture must have words of its own."""
+        return self.reads_words and self.config.control not in _FIXED
+
     def choose(
         self,
         captions: Sequence[str | None],
