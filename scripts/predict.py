@@ -61,7 +61,7 @@ def main() -> None:
     with claim_folder(folder, "name another --output"), shortages_told(REMEDIES):
         program = Program(model, arguments, asked, captions, folder, stems)
         program.run(inputs)
-    program.finish(len(inputs.keys))
+    program.finish()
 
 
 class Program:
@@ -77,7 +77,7 @@ class Program:
         stems: dict[str, str],
     ) -> None:
         self.model, self.arguments, self.asked, self.captions = model, arguments, asked, captions
-        self.folder, self.stems = folder, stems
+        self.folder, self.stems = folder, stems  # of all inputs
         config, labels = model.config, model.trained.labels
         scale = config.eval.saved_depth_scale or config.data.data_set.depth_scale
         self.facts = {**labels, "focal_rule": asked.focal_rule, "samples": asked.samples}
@@ -100,7 +100,7 @@ class Program:
             except UserError as error:
                 self._fail(error)
 
-    def finish(self, count: int) -> None:
+    def finish(self) -> None:
         """Tell what was done; a `UserError` if not all of it could be."""
         for note, keys in self.notes.items():
             about = "" if len(keys) == len(self.lines) else f" ({len(keys)}, first {keys[0]})"
@@ -109,7 +109,7 @@ class Program:
         _tell(*([lost] if lost else []))
         if self.lines:
             print(*self.lines[:SHOWN], sep="\n")
-            print(f"{len(self.lines)} of {count} written to {self.folder}")
+            print(f"{len(self.lines)} of {len(self.stems)} written to {self.folder}")
         if self.failures:
             more = len(self.failures) - 1
             raise UserError(f"{self.failures[0]}" + (f" ({more} more failed)" if more else ""))
@@ -170,7 +170,8 @@ class Program:
 
     def _fail(self, error: UserError) -> None:
         self.failures.append(error)
-        _tell(f"left out: {error}")
+        if len(self.stems) > 1:  # else it ends the program
+            _tell(f"left out: {error}")
 
 
 def _range_text(prediction: Prediction) -> str:

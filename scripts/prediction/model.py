@@ -212,6 +212,8 @@ class DepthModel(
         local_files_only: bool,
         token: str | bool | None,
         device: str | torch.device | None = None,
+        proxies: Any = None,  # given by older versions of the library
+        resume_download: Any = None,
     ) -> "DepthModel":
         from scripts.prediction.load import fetch, open_model  # which needs this class
 
