@@ -14,7 +14,6 @@ how much the depth flickers. docs/predict.md tells more.
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +189,7 @@ def _describe_video(report: VideoReport, name: str, facts: dict[str, Any]) -> di
         "fps": report.fps,
         "flicker": {"mean": report.flicker, "percentile_95": report.flicker_95},
         "caption": report.last.caption,
-        "intrinsics": None if camera is None else asdict(camera),
+        "intrinsics": None if camera is None else camera.to_plain(),
         "focal_factor": report.last.focal_factor,
         "notes": list(report.last.notes),
     }

@@ -16,7 +16,7 @@ from common.images.reading import read_image
 from scripts.prediction.cameras import Intrinsics
 from scripts.prediction.clouds import make_cloud
 from scripts.prediction.inputs import CaptionSource, find_inputs
-from scripts.prediction.outputs import _ENDINGS, output_stems
+from scripts.prediction.outputs import ENDINGS, output_stems
 from scripts.prediction.video import log_move
 
 
@@ -137,7 +137,7 @@ def test_no_two_pictures_write_one_file():
     keys = ["a.jpg", "a.png", "a_color.png", "b/a.png", "../x.png", "/etc/y.png", "b.png",
             "b_color.jpg", "B.jpg", "a_sampled.png", "v.mp4", "v_depth.png", "v.jpg"]  # fmt: skip
     stems = output_stems(keys)
-    written = [f"{stem}{end}".lower() for stem in stems.values() for end in _ENDINGS]
+    written = [f"{stem}{end}".lower() for stem in stems.values() for end in ENDINGS]
     assert len(set(written)) == len(written) and list(stems) == keys
     assert not any(stem.startswith(("/", "..")) for stem in stems.values())
     assert (stems["b/a.png"], stems["/etc/y.png"]) == ("b/a", "etc/y")

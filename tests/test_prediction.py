@@ -68,6 +68,24 @@ def test_a_picture_of_the_test_split_gets_the_depth_of_evaluation(
     assert (own == saved).mean() > 0.99
 
 
+def test_what_clip_sees_of_a_picture_is_encoded_as_for_training(workspace, tmp_path):
+    """Stage 2 with evidence `clip`, both features by one encoder."""
+    words = ("text.features=null", "text.encoder=untrained:0")
+    stage1 = make_run(workspace, "stage1", tmp_path / "1", *words, "model.text_dim=1024")
+    own = ("model.evidence=clip", "model.image_dim=1024", f"init.stage1={stage1}")
+    stage2 = make_run(workspace, "stage2", tmp_path / "2", *words, *own)
+    saved = ("--save-predictions", str(tmp_path / "depth"))
+    assert evaluate("stage2", "--checkpoint", str(stage2), *saved).code == 0
+    key = (workspace.data / "test.txt").read_text().split()[0].lstrip("/")
+    stored = cv2.imread(str((tmp_path / "depth" / key).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+    model = load(stage2, "cpu")
+    found = model.predict(workspace.data / key, f"A room, seen from {key}.").depth
+    assert np.abs(to_stored(found, 1000.0)[0].astype(int) - stored).max() <= 1
+    with pytest.raises(UserError, match="image features of 1024 numbers, this model reads 7"):
+        model.words.needs = replace(model.words.needs, image_dim=7)
+        model.predict(picture(), CAPTION)
+
+
 def test_a_picture_of_another_size_keeps_it_and_batches_change_nothing(joint):
     images = [picture(48, 80), picture(30, 40), picture(200, 31)]
     together = joint.predict_all(images, [CAPTION, "a room", "none"])
@@ -139,7 +157,7 @@ def test_models_without_words_need_none_and_say_so(runs, encoder):
 
 def test_another_encoder_than_training_is_refused(runs):
     model = load(runs["joint"], "cpu", ["text.encoder=untrained:0"])
-    with pytest.raises(UserError, match="gives 1024 numbers, this model reads 16"):
+    with pytest.raises(UserError, match="text features of 1024 numbers, this model reads 16"):
         model.predict(picture(), CAPTION)
 
 

@@ -5,7 +5,6 @@ everything larger, so nearer; `focal_ratio` says by how much.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -118,9 +117,3 @@ def focal_factor(
 def _field_of_view(camera: Camera) -> str:
     degrees = 2 * math.degrees(math.atan(camera.size[1] / 2 / camera.fx))
     return f"{camera.fx:.0f} px at a width of {camera.size[1]}, a view of {degrees:.0f} degrees"
-
-
-def note_of_sources(found: Mapping[str, Intrinsics]) -> str:
-    """One line about the cameras of several pictures."""
-    sources = list(dict.fromkeys(intrinsics.source for intrinsics in found.values()))
-    return f"focal length: {'; '.join(sources[:3])}{', ...' if len(sources) > 3 else ''}"

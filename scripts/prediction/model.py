@@ -93,6 +93,8 @@ class DepthModel(
         asked: Asked = PLAIN,
     ) -> list[Prediction]:
         """`predict` of several pictures, in one batch."""
+        if not images:
+            return []
         nothing = [None] * len(images)
         data = self.config.data
         pictures = [as_picture(image, data.exif_orientation) for image in images]

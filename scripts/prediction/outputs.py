@@ -35,7 +35,7 @@ from scripts.prediction.result import Prediction
 ALWAYS = (".npy", ".png", ".json", "_color.png")
 SAMPLED = ("_sampled.npy", "_log_depth_std.npy")
 VIDEO = ("_depth.mp4", "_depth.json")
-_ENDINGS = (*ALWAYS, *SAMPLED, *VIDEO, ".ply", ".glb")
+ENDINGS = (*ALWAYS, *SAMPLED, *VIDEO, ".ply", ".glb")
 _WIDTHS = (320, 1280)  # px, of the colored map
 
 
@@ -46,10 +46,10 @@ def output_stems(keys: Iterable[str]) -> dict[str, str]:
     for key, name in depth_names(keys).items():
         first = name.removesuffix(".png")
         number, stem = 1, first
-        while any(f"{stem}{ending}".lower() in taken for ending in _ENDINGS):
+        while any(f"{stem}{ending}".lower() in taken for ending in ENDINGS):
             number += 1
             stem = f"{first}_{number}"
-        taken |= {f"{stem}{ending}".lower() for ending in _ENDINGS}
+        taken |= {f"{stem}{ending}".lower() for ending in ENDINGS}
         stems[key] = stem
     return stems
 
@@ -58,7 +58,7 @@ def check_names(folder: Path, stems: Iterable[str], inputs: Iterable[Path]) -> N
     """Raise a `UserError` where a file to write is one that is read."""
     read = {os.path.realpath(file) for file in inputs}
     for stem in stems:
-        for ending in _ENDINGS:
+        for ending in ENDINGS:
             if os.path.realpath(f"{folder / stem}{ending}") in read:
                 raise UserError(
                     f"{folder / stem}{ending} is one of the pictures; name another folder with "
@@ -144,6 +144,8 @@ def draw_depth(depth: np.ndarray, caption: str) -> np.ndarray:
     """Colors with a bar in meters and the caption below; uint8 [h, w, 3]."""
     height, width = depth.shape
     own = int(np.clip(width, *_WIDTHS))
+    step = max(width // own, 1)
+    depth = depth[::step, ::step]
     low, high = depth_range(depth, np.isfinite(depth))
     tile = depth_tile(depth, low, high, (own, max(round(height * own / width), 1)))
     bar = draw_color_bar(own, low, high, DEPTH_COLORS, " m")

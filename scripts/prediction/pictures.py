@@ -14,7 +14,7 @@ from common.images.headers import holds_more_pixels
 from common.images.reading import decode_image, read_file
 
 PictureSource = str | Path | np.ndarray | Image.Image | Tensor
-MAX_PIXELS = 120_000_000  # of one picture: 1.5 GB for it and its depth maps
+MAX_PIXELS = 120_000_000  # of one picture: a few GB with its depth maps
 _EXIF_DIRECTORY, _FOCAL_LENGTH_35MM = 0x8769, 0xA405  # tags
 
 

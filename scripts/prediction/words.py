@@ -1,6 +1,6 @@
 """The words of a picture: which sentence a network reads, and what its encoders make of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ class WordReader:
             for text in captions
         ]
 
-    def _make(self, pictures: Sequence[np.ndarray], device: torch.device) -> "iter[str]":
+    def _make(self, pictures: Sequence[np.ndarray], device: torch.device) -> Iterator[str]:
         if not pictures:
             return iter(())
         if self._captioner is None:
@@ -100,16 +100,10 @@ class WordReader:
     def _encode(self, sentences: Sequence[str], device: torch.device) -> dict[str, Tensor]:
         if not sentences:
             return {}
-        spec = self.config.encoder
         if self._text is None:
-            self._text = text_encoder(spec, device)
+            self._text = text_encoder(self.config.encoder, device)
         features = self._text.encode(sentences)
-        if features.shape[1] != self.needs.text_dim:
-            raise UserError(
-                f"text.encoder={spec} gives {features.shape[1]} numbers, this model reads "
-                f"{self.needs.text_dim}; name the encoder that made its features with "
-                "text.encoder=NAME"
-            )
+        self._check_length("text", features, self.needs.text_dim)
         return dict(zip(sentences, stored(features), strict=True))
 
     def image_features(self, pictures: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
@@ -118,7 +112,17 @@ class WordReader:
             return None
         if self._images is None:
             self._images = image_encoder(self.config.encoder, device)
-        return stored(self._images.encode(pictures))
+        features = self._images.encode(pictures)
+        self._check_length("image", features, self.needs.image_dim)
+        return stored(features)
+
+    def _check_length(self, kind: str, features: Tensor, wanted: int | None) -> None:
+        if features.shape[1] != wanted:
+            raise UserError(
+                f"text.encoder={self.config.encoder} gives {kind} features of {features.shape[1]} "
+                f"numbers, this model reads {wanted}; name the encoder that made its features "
+                "with text.encoder=NAME"
+            )
 
     def describe_cut(self, words: Words) -> str | None:
         """What of a caption the encoder does not read; None: it reads all of it, or nothing."""
