@@ -229,6 +229,20 @@ def test_kitti_frames_are_cut_as_in_evaluation_and_others_resized():
     assert "no frame of KITTI's shape" in describe_frame(other)
 
 
+def test_a_kitti_frame_gets_the_depth_of_evaluation(kitti, runs, encoder, tmp_path):
+    data = ("data.name=kitti", f"data.root={kitti.root}", f"data.gt_root={kitti.gt_root}")
+    words = (*data, "data.test_list=list.txt", "text.control=none", "text.captions=null")
+    saved = ("--save-predictions", str(tmp_path / "depth"))
+    outcome = evaluate("stage3", "--checkpoint", str(runs["joint"]), *saved, *words)
+    assert outcome.code == 0, outcome.err
+    key = (kitti.root / "list.txt").read_text().splitlines()[1].split()[0]
+    stored = cv2.imread(str((tmp_path / "depth" / key).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
+    depth = open_run(runs["joint"], encoder, *words).predict(kitti.root / key).depth
+    assert depth.shape == (375, 1241) and not np.isfinite(depth[:23]).any()
+    own = to_stored(depth[23:, 12:1228], 256.0)[0].astype(int)
+    assert np.abs(own - stored).max() <= 1 and stored.shape == (352, 1216)
+
+
 def save_with_exif(path, size=(40, 30), film=26, orientation=1) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

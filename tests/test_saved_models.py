@@ -118,7 +118,7 @@ def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
     open_run(run, encoder).save_pretrained(folder, model_card_kwargs={"results": [out]})
     card = (folder / "README.md").read_text()
     head = card.split("---")[1]
-    for text in ("library_name: langdepth", "license: mit", "pipeline_tag: depth-estimation"):
+    for text in ("library_name: langdepth", "license: other", "pipeline_tag: depth-estimation"):
         assert text in head
     metrics = json.loads(out.read_text())["metrics"]
     row = next(line for line in card.splitlines() if line.startswith("| test, words: shuffled"))
@@ -130,7 +130,8 @@ def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
         assert text in card
     assert str(workspace.data.parent) not in card + (folder / "config.json").read_text()
     result = json.loads(out.read_text())
-    for bad in ({**result, "recipe": "staged"}, {"stage": "stage3"}, []):
+    others = ({"recipe": "staged"}, {"checkpoint": "runs/demo/stage3/checkpoints/last.pt"})
+    for bad in (*({**result, **other} for other in others), {"stage": "stage3"}, []):
         out.write_text(json.dumps(bad))
         with pytest.raises(UserError, match="test.json"):
             open_run(run, encoder).save_pretrained(

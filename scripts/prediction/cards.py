@@ -110,14 +110,14 @@ def _validation(trained: TrainedNetwork) -> dict[str, float] | None:
 def _read_result(file: Path, trained: TrainedNetwork) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        own = content["stage"], content["recipe"]
+        own = content["stage"], content["recipe"], Path(content["checkpoint"]).name
         complete = {key: content[key] for key in ("split", "protocol", "num_images", "metrics")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not a result that eval.py --json wrote") from error
-    if own != (trained.stage.name, trained.stage.recipe):
+    this = trained.stage.name, trained.stage.recipe, trained.path.name
+    if own != this:
         raise UserError(
-            f"{file} is a result of {own[0]} ({own[1]}), this is {trained.stage.name} "
-            f"({trained.stage.recipe}); name its own"
+            f"{file} is a result of {' '.join(own)}, this is {' '.join(this)}; score this one"
         )
     return complete | ({"control": content["control"]} if "control" in content else {})
 

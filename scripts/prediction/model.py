@@ -43,7 +43,8 @@ class DepthModel(
     ModelHubMixin,
     library_name="langdepth",
     pipeline_tag="depth-estimation",
-    license="mit",
+    license="other",  # that of the data, whatever the code's is
+    license_name="see-license-in-the-card",
     tags=["depth-estimation", "monocular-depth", "metric-depth"],
 ):
     """A trained network of any recipe, with the encoders it needs."""
