@@ -16,7 +16,9 @@ from common.images.reading import read_image
 from scripts.prediction.cameras import Intrinsics
 from scripts.prediction.clouds import make_cloud
 from scripts.prediction.inputs import CaptionSource, find_inputs
-from scripts.prediction.outputs import ENDINGS, output_stems
+from scripts.prediction.outputs import ENDINGS, PictureWriter, draw_depth, output_stems
+from scripts.prediction.pictures import Picture
+from scripts.prediction.result import Prediction
 from scripts.prediction.video import log_move
 
 
@@ -272,6 +274,20 @@ def test_flicker_is_the_mean_log_ratio():
     assert log_move(before, 2 * before) == pytest.approx(np.log(2))
     holes = np.where(np.eye(4) > 0, np.nan, before)
     assert log_move(holes, 3 * before) == pytest.approx(np.log(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.0, 1e-30, 1e30, np.inf, np.nan, -1.0])
+def test_maps_of_any_values_are_drawn_and_stored(value, tmp_path):
+    depth = np.full((20, 30), 2.0, np.float32)
+    depth[5:] = value
+    assert draw_depth(depth, "a room").shape[1] == 320 + 28
+    assert draw_depth(np.full((3000, 2), value, np.float32), "").dtype == np.uint8
+    found = Prediction(depth, None, None)
+    PictureWriter(tmp_path, 1000.0, {}).write("a", Picture(picture(20, 30)), found)
+    facts = json.loads((tmp_path / "a.json").read_text())
+    changed = facts["not_held_by_16_bits"]
+    assert facts["intrinsics"] is None
+    assert (sum(changed[key] for key in changed if key != "farthest") > 0) == (value != 1.0)
 
 
 def test_points_of_a_large_picture_are_thinned_and_holes_left_out():

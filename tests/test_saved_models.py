@@ -10,6 +10,7 @@ from conftest import evaluate
 from hub_servers import free_port, put_in_cache, use_hub
 from huggingface_hub import HfApi
 from prediction_runs import CAPTION, make_encoder, make_run, open_run, picture
+from published_files import convert, write_published
 
 import hubconf
 from common.config import REPO_ROOT
@@ -147,6 +148,20 @@ def test_eval_scores_a_saved_model(workspace, run, saved, tmp_path):
         assert evaluate("stage3", *words).code == 0
         results.append(json.loads(out.read_text())["metrics"])
     assert results[0] == results[1]
+
+
+def test_a_published_file_converted_goes_the_same_way(encoder, tmp_path):
+    (file,) = write_published(tmp_path, "joint_kitti")
+    words = ("--dataset", "kitti", "--from", file, "--output", tmp_path / "ours.pt")
+    assert convert(*words).code == 0
+    model = load(tmp_path / "ours.pt", "cpu", [encoder])
+    found = model.predict(picture(), CAPTION)
+    assert found.depth.shape == (48, 80)
+    assert any("trained for the KITTI camera" in note for note in found.notes)
+    assert any("not finite" in note for note in found.notes)  # random weights
+    model.save_pretrained(tmp_path / "saved")
+    again = load(tmp_path / "saved", "cpu", [encoder]).predict(picture(), CAPTION)
+    assert np.array_equal(again.depth, found.depth, equal_nan=True)
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "no state", "no config", "another project"])
