@@ -24,6 +24,7 @@ from common.evaluation.panels import write_png
 from common.files import check_output
 from common.runtime.processes import join_processes
 from common.text_files import write_json
+from scripts.prediction.trained import open_network
 from scripts.probes.pictures import draw_samples
 from scripts.probes.sampled_scenes import (
     describe_scenes,
@@ -31,7 +32,6 @@ from scripts.probes.sampled_scenes import (
     sample_scenes,
     scenes_table,
 )
-from scripts.probes.trained import open_network
 
 
 def main() -> None:

@@ -32,12 +32,12 @@ from common.programs.remedies import evaluation_remedies
 from common.runtime.processes import join_processes
 from common.shortages import shortages_told
 from common.text_files import write_json
+from scripts.prediction.trained import open_network
 from scripts.probes.answers import Interview
 from scripts.probes.caption_spread import ask_captions
 from scripts.probes.false_sentences import ask_sentences
 from scripts.probes.one_picture import ask_about
 from scripts.probes.reports import COLUMNS, WordReport
-from scripts.probes.trained import open_network
 from scripts.probes.word_changes import ask_changes
 
 DEFAULT_PNG = "wordings.png"

@@ -29,6 +29,7 @@ STAGE = Stage(
     totals_fn=totals_fn,
     predict=predict,
     words_alone=WordsAlone(predict, sample),
+    sample=sample,
     parameters=lambda model, config: trainable_parameters(model),
     start=start,
     finish=finish,

@@ -13,11 +13,22 @@ from torch import Tensor, nn
 from common.data.batch import Batch
 from common.errors import run_program
 from common.programs.evaluate import evaluate
+from common.runtime.randomness import DrawRandom
 
 
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters of the scene the image picks."""
     return model(batch.image, batch.text_feature, batch.image_feature).depth
+
+
+def sample(model: nn.Module, batch: Batch, rng: DrawRandom) -> Tensor:
+    """The depth [B, 1, H, W] in meters of a scene drawn from the caption's distribution.
+
+    The image picks nothing: of it only the size is used.
+    """
+    assert batch.text_feature is not None
+    eps = rng.normal(model.vae.config.latent_dim, device=batch.text_feature.device)
+    return model.vae(batch.text_feature, eps, batch.size).depth
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from common.networks.layers import trainable_parameters
 from common.programs.stage import EarlierStage, Stage
 from stage1_vae.model import load_text_vae
 from stage2_sampler.config import Stage2Config
-from stage2_sampler.eval import predict
+from stage2_sampler.eval import predict, sample
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage2_sampler.train import build, start, step_fn, totals_fn
 
@@ -38,6 +38,7 @@ STAGE = Stage(
     step_fn=step_fn,
     totals_fn=totals_fn,
     predict=predict,
+    sample=sample,
     valid=measured,
     parameters=parameters,
     start=start,

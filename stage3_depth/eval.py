@@ -21,6 +21,12 @@ def predict(model: nn.Module, batch: Batch) -> Tensor:
     return model(batch.image, batch.text_feature, batch.image_feature)
 
 
+def sample(model: nn.Module, batch: Batch, rng: DrawRandom) -> Tensor:
+    """The same with a scene drawn from the words' distribution in the picture's own one's place."""
+    eps = rng.normal(model.latent_dim, device=batch.image.device)
+    return model(batch.image, batch.text_feature, eps=eps)
+
+
 def predict_joint(model: nn.Module, batch: Batch) -> Tensor:
     """Depth [B, 1, H, W] in meters of the joint network's image step."""
     return model(batch.image, batch.text_feature).depth

@@ -138,6 +138,7 @@ class LanguageDepth(nn.Module):
         self.image_size, self.language = image_size, language
         self.evidence = sampler_config.evidence
         self.text_dim, self.image_dim = vae_config.text_dim, sampler_config.image_dim
+        self.latent_dim = vae_config.latent_dim
         self.estimator = DepthEstimator(
             config, vae_config.latent_dim, vae_config.code_channels, image_size
         )
@@ -166,21 +167,31 @@ class LanguageDepth(nn.Module):
         image: Tensor,
         text_feature: Tensor | None,
         image_feature: Tensor | None = None,
+        eps: Tensor | None = None,
     ) -> Tensor:
         """image: [B, 3, H, W] -> depth [B, 1, H, W], meters.
 
-        A size that the stride of 32 does not divide is padded here and cropped at the end.
+        eps: [B, L] picks the scene; None: the image does, through the sampler. A size that the
+        stride of 32 does not divide is padded here and cropped at the end.
         """
         height, width = image.shape[-2:]
         image = pad_to_stride(image)
         features = self.estimator.encoder(image)
         scene = None
         if self.language == "caption":
-            evidence = pool_evidence(features[-1]) if self.evidence == "encoder" else image_feature
-            if evidence is None or text_feature is None:
-                raise ValueError("the prior needs text_feature, and image_feature for 'clip'")
-            scene = self.scenes(text_feature, self.sampler(evidence), tuple(image.shape[-2:]))
+            if eps is None:
+                eps = self.pick_scene(features[-1], image_feature)
+            if text_feature is None:
+                raise ValueError("the prior needs text_feature")
+            scene = self.scenes(text_feature, eps, tuple(image.shape[-2:]))
         return self.estimator(features, scene)[..., :height, :width]
+
+    def pick_scene(self, last_features: Tensor, image_feature: Tensor | None) -> Tensor:
+        """What the sampler makes of the image: eps [B, L]."""
+        evidence = pool_evidence(last_features) if self.evidence == "encoder" else image_feature
+        if evidence is None:
+            raise ValueError("evidence 'clip' needs image_feature")
+        return self.sampler(evidence)
 
 
 def load_language_depth(checkpoint: dict) -> LanguageDepth:

@@ -12,7 +12,7 @@ from stage1_vae.model import load_text_vae
 from stage2_sampler.model import SampledVAE, load_sampled_vae
 from stage3_depth import train, train_joint
 from stage3_depth.config import JointStageConfig, Stage3Config
-from stage3_depth.eval import predict, predict_joint, predict_words, sample_words
+from stage3_depth.eval import predict, predict_joint, predict_words, sample, sample_words
 from stage3_depth.joint_model import JointDepth, load_joint
 from stage3_depth.model import LanguageDepth, load_language_depth
 from stage3_depth.train import SHAPE
@@ -51,6 +51,7 @@ STAGED = Stage(
     needs=needs,
     step_fn=train.step_fn,
     predict=predict,
+    sample=sample,
     parameters=lambda model, config: parameter_groups(
         model, model.estimator.encoder, config.model.encoder or EncoderConfig()
     ),
@@ -79,6 +80,7 @@ JOINT = Stage(
     totals_fn=train_joint.totals_fn,
     predict=predict_joint,
     words_alone=WordsAlone(predict_words, sample_words),
+    sample=sample_words,
     parameters=lambda model, config: parameter_groups(model, model.encoder, config.model.encoder),
     start=train_joint.start,
     earlier=EarlierStage(

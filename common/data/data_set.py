@@ -43,6 +43,18 @@ class DepthRange:
 
 
 @dataclass(frozen=True)
+class Camera:
+    """The pinhole camera that took a data set's pictures; pixels of one of `size` (H, W)."""
+
+    name: str
+    size: tuple[int, int]
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+@dataclass(frozen=True)
 class DataSet:
     """How a data set is stored, listed, trained on and checked.
 
@@ -57,6 +69,7 @@ class DataSet:
     depth_scale: float
     mean_log_depth: float  # of its training ground truth: where a depth head starts from
     depth_range: DepthRange | None = None  # None: anybody's images
+    camera: Camera | None = None  # None: several, or not known
     depth_dirs: tuple[str, ...] = ("",)
     rotated_bits: bool = False
     float_depth_scale: float = 1.0

@@ -18,7 +18,9 @@ _TIFF = (b"II*\0", b"MM\0*")
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _SOI, _EOI, _SOS, _APP1, _TEM = 0xD8, 0xD9, 0xDA, 0xE1, 0x01
 _EXIF = b"Exif\0\0"
-_ORIENTATION = 0x0112  # the tag
+_ORIENTATION = 0x0112  # tags: in the first directory,
+_EXIF_DIRECTORY = 0x8769  # where the second one is,
+_FOCAL_LENGTH_35MM = 0xA405  # and in that one
 _LONG = 4  # the type of 32-bit numbers
 # EXIF orientation -> whether rows become columns, then how to flip, in the code of cv2.flip.
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None)}
@@ -66,8 +68,16 @@ def is_cut_off(data: bytes) -> bool:
 
 def exif_orientation(data: bytes) -> int:
     """1 to 8, how a viewer has to turn the picture; 1, as stored, where nothing valid is said."""
-    tag = _orientation_tag(_exif_of(data))
+    exif = _exif_of(data)
+    tag = _find_tag(exif, _first_directory(exif), _ORIENTATION)
     return tag if tag in _TURNS else 1
+
+
+def exif_focal_35mm(data: bytes) -> int | None:
+    """The focal length (mm) that has the same view on 35 mm film; None: the file does not say."""
+    exif = _exif_of(data)
+    directory = _find_tag(exif, _first_directory(exif), _EXIF_DIRECTORY)
+    return _find_tag(exif, directory, _FOCAL_LENGTH_35MM) or None if directory else None
 
 
 def turns_itself(data: bytes) -> bool:
@@ -103,18 +113,27 @@ def _exif_of(data: bytes) -> bytes:
     return data if data.startswith(_TIFF) else b""
 
 
-def _orientation_tag(exif: bytes) -> int:
-    """The number that the first directory of a TIFF block holds for it; 0 where it holds none."""
-    order: Literal["little", "big"] = "little" if exif.startswith(b"II") else "big"
+def _first_directory(exif: bytes) -> int:
+    """Where the first directory of a TIFF block is."""
+    return int.from_bytes(exif[4:8], _byte_order(exif))
+
+
+def _find_tag(exif: bytes, directory: int, tag: int) -> int:
+    """The whole number that a directory of a TIFF block holds for a tag; 0: it holds none."""
+    order = _byte_order(exif)
 
     def number(at: int, size: int = 2) -> int:
         return int.from_bytes(exif[at : at + size], order)
 
-    first = number(4, 4)  # count of the entries, of 12 bytes each
-    entries = range(first + 2, first + 2 + 12 * number(first), 12)
-    at = next((at for at in entries if number(at) == _ORIENTATION), None)
-    # Of 16 bits by the standard; some programs write 32.
+    # Count of the entries, of 12 bytes each.
+    entries = range(directory + 2, directory + 2 + 12 * number(directory), 12)
+    at = next((at for at in entries if number(at) == tag), None)
+    # Of 16 bits by the standard, but for places; some programs write 32.
     return 0 if at is None else number(at + 8, 4 if number(at + 2) == _LONG else 2)
+
+
+def _byte_order(exif: bytes) -> Literal["little", "big"]:
+    return "little" if exif.startswith(b"II") else "big"
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, slice]]:

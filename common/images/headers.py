@@ -1,7 +1,11 @@
 """The size of a picture from its first bytes, without reading it."""
 
+import io
 import struct
+import warnings
 from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -17,3 +21,16 @@ def png_size(path: str | Path) -> tuple[int, int] | None:
         return None
     width, height = struct.unpack(">II", head[16:])
     return height, width
+
+
+def holds_more_pixels(data: bytes, limit: int) -> bool:
+    """Whether a picture's header says more pixels than `limit`; False where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return image.width * image.height > limit
+    except Image.DecompressionBombError:  # its own limit, twice Image.MAX_IMAGE_PIXELS
+        return True
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError):
+        return False  # told when the picture is read

@@ -35,7 +35,11 @@ _set_log_level(0)
 
 def read_image(path: str | Path, upright: bool = True) -> np.ndarray:
     """RGB, uint8 [H, W, 3], turned as its EXIF orientation says; upright=False: as stored."""
-    data = _read(path)
+    return decode_image(read_file(path), path, upright)
+
+
+def decode_image(data: bytes, path: str | Path, upright: bool = True) -> np.ndarray:
+    """`read_image` of a file whose contents are known; its path is for the message of an error."""
     image = cv2.cvtColor(_decode(data, path, _COLOR), cv2.COLOR_BGR2RGB)
     if turns_itself(data) == upright:
         return image
@@ -76,7 +80,7 @@ def read_pair(
 
 def read_orientation(path: str | Path) -> int:
     """EXIF's, 1 to 8; 1 where the file says nothing."""
-    return exif_orientation(_read(path))
+    return exif_orientation(read_file(path))
 
 
 def _size_mismatch(
@@ -102,12 +106,12 @@ def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
     if suffix == ".exr":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
     remedy = _NOT_BY_OPENCV.get(suffix, "copy it again")
-    return _decode(_read(path), path, cv2.IMREAD_UNCHANGED, remedy)
+    return _decode(read_file(path), path, cv2.IMREAD_UNCHANGED, remedy)
 
 
 def _load_array(path: str | Path, suffix: str) -> np.ndarray:
     try:
-        return _ARRAY_FILES[suffix](_read(path))
+        return _ARRAY_FILES[suffix](read_file(path))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -140,7 +144,8 @@ def size_text(array: np.ndarray) -> str:
     return f"{array.shape[0]}x{array.shape[1]}"
 
 
-def _read(path: str | Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
+    """All of a file; a `UserError` where it cannot be read."""
     try:
         return read_bytes(path)
     except OSError as error:

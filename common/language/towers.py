@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -17,6 +18,7 @@ from common.images.reading import read_image
 from common.language.caption_length import CaptionLimit
 
 READERS = 4  # threads that decode and resize images
+ImageSource = str | Path | np.ndarray
 Progress = Callable[[int], object]  # called with the size of each finished batch
 
 
@@ -34,12 +36,12 @@ class TextEncoder(Protocol):
 
 
 class ImageEncoder(Protocol):
-    """Image files -> L2-normalized features."""
+    """Images, files or RGB arrays uint8 [H, W, 3] -> L2-normalized features."""
 
     facts: dict[str, str]  # for the provenance of features, beside the encoder's name
 
     def encode(
-        self, files: Sequence[str | Path], batch_size: int = 32, progress: Progress = ...
+        self, images: Sequence[ImageSource], batch_size: int = 32, progress: Progress = ...
     ) -> Tensor:
         """float32 [N, E] on the CPU."""
         ...
@@ -89,21 +91,22 @@ class TowerImageEncoder:
 
     def encode(
         self,
-        files: Sequence[str | Path],
+        images: Sequence[ImageSource],
         batch_size: int = 32,
         progress: Progress = lambda count: None,
     ) -> Tensor:
         """float32 [N, E] on the CPU."""
         with ThreadPoolExecutor(READERS) as pool:
 
-            def encode_batch(batch: Sequence[str | Path]) -> Tensor:
+            def encode_batch(batch: Sequence[ImageSource]) -> Tensor:
                 pixels = torch.stack(list(pool.map(self._read, batch)))  # [B, 3, S, S]
                 return self._features(pixels.to(self.device))
 
-            return encode_in_batches(files, batch_size, encode_batch, progress)
+            return encode_in_batches(images, batch_size, encode_batch, progress)
 
-    def _read(self, file: str | Path) -> Tensor:
-        return self._preprocess(Image.fromarray(read_image(file)))
+    def _read(self, image: ImageSource) -> Tensor:
+        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        return self._preprocess(Image.fromarray(pixels))
 
 
 @torch.no_grad()

@@ -31,6 +31,8 @@ from common.progress import progress_bar
 from common.runtime.processes import Processes
 from common.runtime.randomness import DrawRandom
 
+Sample = Callable[[nn.Module, Batch, DrawRandom], Tensor]
+
 
 @dataclass(frozen=True)
 class WordsAlone:
@@ -41,7 +43,7 @@ class WordsAlone:
     """
 
     predict: Predict
-    sample: Callable[[nn.Module, Batch, DrawRandom], Tensor]
+    sample: Sample
 
 
 @dataclass(frozen=True)

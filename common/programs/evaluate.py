@@ -34,6 +34,8 @@ from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
+# What a checkpoint leaves open: how the keys that may be given with it start.
+CHANGEABLE = ("data.", "text.", "eval.", "output_root=", "hub_timeout=")
 
 
 def evaluate(doc: str, *stages: Stage) -> None:
@@ -275,7 +277,7 @@ def _check_samples(count: int | None, stage: Stage) -> None:
 def check_changeable(overrides: Sequence[str]) -> None:
     """Raise a `UserError` for a `key=value` that a checkpoint fixes."""
     for override in overrides:
-        if not override.startswith(("data.", "text.", "eval.", "output_root=", "hub_timeout=")):
+        if not override.startswith(CHANGEABLE):
             raise UserError(
                 f"command line: {override} cannot be changed here: the checkpoint fixes it; "
                 "data.*, text.*, eval.*, output_root and hub_timeout can"

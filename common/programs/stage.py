@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.language.language import Language, Needs
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
-from common.programs.draws import WordsAlone
+from common.programs.draws import Sample, WordsAlone
 from common.programs.inference import Predict
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
@@ -107,7 +107,9 @@ class Stage:
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
-    words_alone: where the words alone give a distribution of scenes.
+    words_alone: where the words alone give a distribution of scenes. sample: (network, batch,
+    random numbers) -> depth [B, 1, H, W] in meters of a scene drawn from what the words say, in
+    place of the one that the picture picks; None: there is no such distribution.
     valid: the pixels of the ground truth that the loss is taken on.
     optimizer: (parameters or groups, train config) -> optimizer. parameters: (network, config) ->
     what is trained, or groups of it. has_branches: a step may leave some trained parameters
@@ -126,6 +128,7 @@ class Stage:
     predict: Predict
     parameters: Callable[[Any, Any], list]
     words_alone: WordsAlone | None = None
+    sample: Sample | None = None
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
     prepare: Callable[[Any, Any, Data], None] = _nothing
     check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words

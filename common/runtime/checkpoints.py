@@ -14,6 +14,7 @@ import torch
 
 from common.errors import UserError
 from common.files import retried, whole_file
+from common.runtime.saved_models import WEIGHTS, is_saved_model, read_saved_model
 
 FORMAT_VERSION = 1
 
@@ -38,10 +39,12 @@ def load_checkpoint(
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of any stage; no pickled code runs.
+    """Read a checkpoint of any stage, or a saved model's weights file; no pickled code runs.
 
     The weights are mapped from the file: nothing is read before it is used.
     """
+    if path.name == WEIGHTS:
+        return _checked(read_saved_model(path.parent), path)
     try:
         content = retried(
             lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -53,6 +56,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
             f"({type(error).__name__}); copy it again, or start over under another experiment=NAME"
         ) from error
+    return _checked(content, path)
+
+
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "format_version" not in content:
         raise UserError(f"{path} is not a checkpoint of this project")
     if content["format_version"] != FORMAT_VERSION:
@@ -79,9 +86,14 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
 
 
 def checkpoint_in(place: Path) -> Path | None:
-    """The file itself, or what a run folder holds: its best checkpoint, else the last one."""
+    """The file itself, or what a run folder holds: its best checkpoint, else the last one.
+
+    Of a saved model's folder its file of weights.
+    """
     if place.is_file():
         return place
+    if is_saved_model(place):
+        return place / WEIGHTS
     folders = (place / "checkpoints", place)
     paths = [folder / name for name in ("best.pt", "last.pt") for folder in folders]
     return next((path for path in paths if path.is_file()), None)

@@ -75,7 +75,7 @@ def images_below(
         if (folder / name).is_file()
     )
     pictures = [name for name in files if has_suffix(name, IMAGE_SUFFIXES)]
-    images = [name for name in pictures if not _is_depth(folder / name)]
+    images = [name for name in pictures if not is_depth_map(folder / name)]
     chosen, twins = one_of_each(images, IMAGE_SUFFIXES)
     others = [name for name in files if not has_suffix(name, IMAGE_SUFFIXES)]
     unread = f"; {counted_suffixes(others)} are not read, first {others[0]}" if others else ""
@@ -123,7 +123,7 @@ def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
     return build_config(_DataOnly, {"data": section}, sources).data
 
 
-def _is_depth(path: Path) -> bool:
+def is_depth_map(path: Path) -> bool:
     """Whether the header of a PNG or TIFF says one channel of 16 bits or more."""
     if not has_suffix(path.name, DEPTH_SUFFIXES):
         return False

@@ -1,6 +1,5 @@
 """Questions to a trained network about words: what they say alone, and what other words change.
 
-trained          a checkpoint of any stage, opened; sentences as its network reads them
 answers          one picture, many sentences: depth and score of each
 reports          what a study hands over: table, numbers, a line per answer
 caption_spread   several true captions of each picture

@@ -20,7 +20,7 @@ from common.networks.timm_encoder import TimmEncoder
 from common.programs.inference import scoring_rule
 from common.progress import progress_bar
 from llm_mde.vision_encoder import VisionEncoder
-from scripts.probes.trained import TrainedNetwork
+from scripts.prediction.trained import TrainedNetwork
 
 IMAGE_ENCODERS = (SwinEncoder, TimmEncoder, VisionEncoder)
 

@@ -14,8 +14,8 @@ from common.evaluation.results import align_columns
 from common.programs.stage import WordsAlone
 from common.runtime.checkpoints import checkpoint_in
 from common.runtime.randomness import DrawRandom
+from scripts.prediction.trained import TrainedNetwork, open_network, tell
 from scripts.probes.reports import cells
-from scripts.probes.trained import TrainedNetwork, open_network, tell
 from stage2_sampler.model import SampledVAE
 
 HEADER = "sentence|mean m|5 %|50 %|95 %|95 % / 5 %"

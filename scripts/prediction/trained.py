@@ -26,6 +26,7 @@ from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.runtime.checkpoints import checkpoint_in, read_checkpoint
 from common.runtime.processes import Processes
+from common.runtime.saved_models import facts_of
 from llm_mde.model import LLMDepth
 from llm_mde.stage import STAGE as LLM_MDE
 from stage1_vae.stage import STAGE as STAGE1
@@ -37,13 +38,17 @@ STAGES = (STAGE1, STAGE2, *STAGES3, LLM_MDE)
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The network of a checkpoint, in evaluation mode, and how it is fed."""
+    """The network of a checkpoint, in evaluation mode, and how it is fed.
+
+    facts: what the checkpoint says beside the weights (`saved_models.FACTS`).
+    """
 
     stage: Stage
     path: Path
     config: RunConfig
     model: nn.Module
     processes: Processes
+    facts: dict[str, Any]
 
     @property
     def labels(self) -> dict[str, str]:
@@ -124,9 +129,10 @@ def open_network(
     """The network of a checkpoint file or run folder. overrides: `key=value`, as for eval.py."""
     check_changeable(overrides)
     path = find_any_checkpoint(resolve_path(str(place), True))
-    stage = stage_of(read_checkpoint(path), path)
+    content = read_checkpoint(path)
+    stage = stage_of(content, path)
     config, model = Checkpoint(stage, path, overrides=tuple(overrides)).open(processes)
-    return TrainedNetwork(stage, path, config, model.eval(), processes)
+    return TrainedNetwork(stage, path, config, model.eval(), processes, facts_of(content))
 
 
 def find_any_checkpoint(place: Path) -> Path:

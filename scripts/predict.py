@@ -1,0 +1,258 @@
+"""Depth in meters for your own pictures, by any trained model; no ground truth is needed.
+
+    python scripts/predict.py --checkpoint runs/nyu/stage3 kitchen.jpg --caption "A small kitchen."
+    python scripts/predict.py --checkpoint runs/nyu/stage3 photos/ "more/*.png" --caption auto --ply
+    python scripts/predict.py --checkpoint runs/kitti/stage3 street.mp4 --captions captions.jsonl
+    python scripts/predict.py --checkpoint hf://USER/NAME 0 --caption none          (a webcam)
+
+Writes for each picture, at its own size: NAME.npy (meters), NAME.png (16 bits) with NAME.json
+beside it (scale, size, caption, camera, notes), NAME_color.png; with --samples also the mean and
+the spread of scenes drawn from what the words say. Of a video: NAME_depth.mp4, side by side, and
+how much the depth flickers. docs/predict.md tells more.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.config_values import output_path, positive, resolve_path
+from common.errors import UserError, run_program
+from common.files import make_folder
+from common.images.depth_files import describe_changed
+from common.language.captioner import CaptionSettings
+from common.programs.evaluate import CHANGEABLE
+from common.progress import progress_bar
+from common.runtime.claims import claim_folder
+from common.shortages import GPU_MEMORY, HOST_MEMORY, ShortageError, shortages_told
+from common.text_files import write_json
+from scripts.prediction.inputs import CaptionSource, Inputs, find_inputs
+from scripts.prediction.load import HUB, load
+from scripts.prediction.model import DepthModel
+from scripts.prediction.outputs import PictureWriter, check_names, describe_depth, output_stems
+from scripts.prediction.pictures import Picture, read_picture
+from scripts.prediction.result import Asked, Prediction
+from scripts.prediction.video import VideoAsked, VideoReport, open_video, predict_video
+from scripts.prediction.words import AUTO, CAPTIONER, given
+
+SHOWN = 20  # pictures with a line of their own
+REMEDIES = {
+    GPU_MEMORY: "use a smaller --batch, or --device cpu",
+    HOST_MEMORY: "use a smaller --batch, or smaller pictures",
+}
+
+
+def main() -> None:
+    """Open the model, find the pictures, predict and write each; code 2 if one has no depth."""
+    arguments, overrides = _parse()
+    asked = Asked(arguments.focal_rule, arguments.samples, arguments.seed)
+    model = load(arguments.checkpoint, arguments.device, overrides)
+    captions = _captions(arguments, model)
+    folder = _output_folder(arguments, model)
+    inputs = find_inputs(arguments.pictures, folder)
+    _tell(*inputs.notes)
+    stems = output_stems(inputs.keys)
+    check_names(folder, stems.values(), [*inputs.pictures.values(), *inputs.videos.values()])
+    make_folder(folder)
+    with claim_folder(folder, "name another --output"), shortages_told(REMEDIES):
+        program = Program(model, arguments, asked, captions, folder, stems)
+        program.run(inputs)
+    program.finish()
+
+
+class Program:
+    """Predicts and writes, and remembers what to tell at the end."""
+
+    def __init__(
+        self,
+        model: DepthModel,
+        arguments: argparse.Namespace,
+        asked: Asked,
+        captions: CaptionSource,
+        folder: Path,
+        stems: dict[str, str],
+    ) -> None:
+        self.model, self.arguments, self.asked, self.captions = model, arguments, asked, captions
+        self.folder, self.stems = folder, stems  # of all inputs
+        config, labels = model.config, model.trained.labels
+        scale = config.eval.saved_depth_scale or config.data.data_set.depth_scale
+        self.facts = {**labels, "focal_rule": asked.focal_rule, "samples": asked.samples}
+        self.writer = PictureWriter(folder, scale, self.facts, arguments.ply, arguments.glb)
+        self.lines: list[str] = []  # of what was written
+        self.failures: list[UserError] = []
+        self.notes: dict[str, list[str]] = {}  # -> pictures they are about
+
+    def run(self, inputs: Inputs) -> None:
+        """All pictures, then all videos; one that fails does not stop the others."""
+        size, todo = self.arguments.batch, list(inputs.pictures.items())
+        with progress_bar("predict", len(todo), unit="picture", stays=False) as bar:
+            for first in range(0, len(todo), size):
+                part = todo[first : first + size]
+                self._predict([read for key, file in part if (read := self._read(key, file))])
+                bar.update(len(part))
+        for key, source in (*inputs.videos.items(), *inputs.webcams.items()):
+            try:
+                self._predict_video(key, source)
+            except UserError as error:
+                self._fail(error)
+
+    def finish(self) -> None:
+        """Tell what was done; a `UserError` if not all of it could be."""
+        for note, keys in self.notes.items():
+            about = "" if len(keys) == len(self.lines) else f" ({len(keys)}, first {keys[0]})"
+            _tell(f"note: {note}{about}")
+        lost = describe_changed(self.writer.changed, self.writer.depth_scale)
+        _tell(*([lost] if lost else []))
+        if self.lines:
+            print(*self.lines[:SHOWN], sep="\n")
+            print(f"{len(self.lines)} of {len(self.stems)} written to {self.folder}")
+        if self.failures:
+            more = len(self.failures) - 1
+            raise UserError(f"{self.failures[0]}" + (f" ({more} more failed)" if more else ""))
+
+    def _read(self, key: str, file: Path) -> tuple[str, Picture, str | None] | None:
+        """Key, picture and caption; None: it cannot be read."""
+        try:
+            caption = self.captions.of(file)
+            return key, read_picture(file, self.model.config.data.exif_orientation), caption
+        except UserError as error:
+            self._fail(error)
+            return None
+
+    def _predict(self, part: Sequence[tuple[str, Picture, str | None]]) -> None:
+        """Predict and write a batch; where that fails, its pictures one by one."""
+        if not part:
+            return
+        try:
+            focals = [self.arguments.focal] * len(part)
+            pictures = [picture for _, picture, _ in part]
+            captions = [caption for *_, caption in part]
+            found = self.model.predict_all(pictures, captions, focals, self.asked)
+        except ShortageError:
+            raise
+        except UserError as error:
+            if len(part) == 1:
+                self._fail(error)
+                return
+            for one in part:
+                self._predict([one])
+            return
+        for (key, picture, _), prediction in zip(part, found, strict=True):
+            self._write(key, picture, prediction)
+
+    def _write(self, key: str, picture: Picture, prediction: Prediction) -> None:
+        self.writer.write(self.stems[key], picture, prediction)
+        self._remember(key, prediction)
+        self.lines.append(f"{key}: {_range_text(prediction)}")
+
+    def _predict_video(self, key: str, source: Path | int) -> None:
+        a = self.arguments
+        caption = self.captions.of(source if isinstance(source, Path) else None)
+        how = VideoAsked(caption, a.focal, self.asked, a.batch, a.frames)
+        place = f"{self.folder / self.stems[key]}_depth"
+        with open_video(source) as video:
+            report = predict_video(self.model, video, Path(f"{place}.mp4"), how)
+        write_json(Path(f"{place}.json"), _describe_video(report, str(source), self.facts))
+        self._remember(key, report.last)
+        flicker = "" if report.flicker is None else f", flicker {100 * report.flicker:.2f} %"
+        self.lines.append(f"{key}: {report.num_frames} frames{flicker}")
+
+    def _remember(self, key: str, prediction: Prediction) -> None:
+        notes = list(prediction.notes)
+        if prediction.intrinsics is not None and (self.arguments.ply or self.arguments.glb):
+            notes.append(f"points by {prediction.intrinsics.source}")
+        for note in dict.fromkeys(notes):
+            self.notes.setdefault(note, []).append(key)
+
+    def _fail(self, error: UserError) -> None:
+        self.failures.append(error)
+        if len(self.stems) > 1:  # else it ends the program
+            _tell(f"left out: {error}")
+
+
+def _range_text(prediction: Prediction) -> str:
+    found = describe_depth(prediction.depth)
+    if found["median"] is None:
+        return "no depth"
+    return f"{found['min']:.3g} to {found['max']:.3g} m, median {found['median']:.3g} m"
+
+
+def _describe_video(report: VideoReport, name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    camera = report.last.intrinsics
+    return {
+        **facts,
+        "video": name,
+        "frames": report.num_frames,
+        "fps": report.fps,
+        "flicker": {"mean": report.flicker, "percentile_95": report.flicker_95},
+        "caption": report.last.caption,
+        "intrinsics": None if camera is None else camera.to_plain(),
+        "focal_factor": report.last.focal_factor,
+        "notes": list(report.last.notes),
+    }
+
+
+def _captions(arguments: argparse.Namespace, model: DepthModel) -> CaptionSource:
+    """Raises the `UserError` of missing words before anything is read."""
+    if arguments.captioner:
+        folder = resolve_path(arguments.captioner, True)
+        name = str(folder) if folder.is_dir() else arguments.captioner
+        model.words.captioner = CaptionSettings(name)
+    file = resolve_path(arguments.captions, True) if arguments.captions else None
+    if model.words.needs_caption and not (file and arguments.caption is None):
+        given(arguments.caption)
+    return CaptionSource(arguments.caption, file)
+
+
+def _output_folder(arguments: argparse.Namespace, model: DepthModel) -> Path:
+    """`predictions` in the run's folder, of a model of the hub in the current one."""
+    if arguments.output:
+        return output_path(arguments.output)
+    if arguments.checkpoint.startswith(HUB):
+        return output_path("predictions")
+    place = model.trained.path.parent
+    return (place.parent if place.name == "checkpoints" else place) / "predictions"
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
+
+
+def _parse() -> tuple[argparse.Namespace, list[str]]:
+    """The options, and the `key=value` overrides wherever they stand."""
+    overrides = [item for item in sys.argv[1:] if item.startswith(CHANGEABLE) and "=" in item]
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="predict.py --checkpoint RUN PICTURES ... [options] [key=value ...]",
+    )
+    add = parser.add_argument
+    add("pictures", nargs="+", metavar="PICTURES", help="files, folders, globs, videos, a webcam")
+    add("--checkpoint", required=True, metavar="RUN",
+        help="a run folder, a .pt file, a folder of save_pretrained, hf://USER/NAME")  # fmt: skip
+    add(
+        "--caption", metavar="TEXT", help=f"what they show; {AUTO}: a model says it; none: no words"
+    )
+    add("--captions", metavar="FILE", help="captions.jsonl with a caption of each picture")
+    add("--captioner", metavar="MODEL", help=f"of --caption {AUTO} (default: {CAPTIONER})")
+    add("--focal", type=float, metavar="PX", help="focal length in pixels of the pictures")
+    add("--focal-rule", choices=("none", "scale"), default="none",
+        help="scale: depth grows with the focal length against the training camera's")  # fmt: skip
+    add("--samples", type=int, default=0, metavar="N", help="also draw N scenes: mean and spread")
+    add("--seed", type=int, default=0, help="of their noise (default: 0)")
+    add("--ply", action="store_true", help="also write points")
+    add("--glb", action="store_true", help="the same as glTF")
+    add("--output", metavar="DIR", help="default: predictions/ in the run's folder")
+    add("--batch", type=positive, default=4, metavar="N", help="pictures at once (default: 4)")
+    add("--frames", type=positive, metavar="N", help="of a video or webcam, the first N alone")
+    add("--device", metavar="NAME", help="cuda, cpu, ... (default: a GPU if there is one)")
+    arguments = [item for item in sys.argv[1:] if item not in overrides]
+    return parser.parse_intermixed_args(arguments), overrides
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,50 @@
+"""What a prediction is, and how it is asked for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from scripts.prediction.cameras import FocalRule, Intrinsics
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Depth of one picture [H, W] of its own size, float32.
+
+    depth: meters; nan where there is none. sampled_depth (meters) and log_depth_std (of ln depth):
+    geometric mean and spread over sampled scenes; None: none were asked for. intrinsics: pixels of
+    the picture; None: no camera is known. focal_factor: what depth was multiplied by. caption: what
+    was read ("": no words), and caption_origin where it comes from. notes: one line each.
+    """
+
+    depth: np.ndarray
+    log_depth_std: np.ndarray | None
+    intrinsics: Intrinsics | None
+    notes: tuple[str, ...] = ()
+    caption: str = ""
+    caption_origin: str = ""
+    focal_factor: float = 1.0
+    sampled_depth: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How pictures are predicted.
+
+    focal_rule: see `cameras.py`. samples: scenes to draw from what the words say; 0: none. seed: of
+    their noise.
+    """
+
+    focal_rule: FocalRule = "none"
+    samples: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.focal_rule not in ("none", "scale"):
+            raise UserError(f"focal_rule must be none or scale, not {self.focal_rule!r}")
+        if self.samples < 0 or self.samples == 1:
+            raise UserError(f"samples: {self.samples} has no spread; ask for 2 or more, or for 0")
+
+
+PLAIN = Asked()

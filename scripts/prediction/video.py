@@ -1,0 +1,180 @@
+"""A video beside its depth, and how much the depth flickers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common.errors import UserError
+from common.evaluation.canvas import DEPTH_COLORS, draw_color_bar, fit
+from common.evaluation.panels import depth_range, depth_tile
+from common.files import whole_file
+from common.progress import progress_bar
+from common.text_files import utf8_name
+from scripts.prediction.model import DepthModel
+from scripts.prediction.pictures import Picture
+from scripts.prediction.result import Asked, Prediction
+
+_MAX_WIDTH = 960  # px, of each half
+_USUAL_FPS = 25.0  # where the file does not say
+_MOST_COMPARED = 100_000  # pixels of a frame, for the flicker
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """An opened video or webcam: fps, and its number of frames, None where it is not known."""
+
+    capture: cv2.VideoCapture
+    name: str
+    fps: float
+    count: int | None
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """uint8 RGB [H, W, 3]; a webcam's until it is interrupted (Ctrl-C)."""
+        try:
+            while True:
+                is_there, frame = self.capture.read()
+                if not is_there:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        except KeyboardInterrupt:
+            if self.count is not None:
+                raise
+
+
+@contextmanager
+def open_video(source: Path | int) -> Iterator[VideoSource]:
+    """A file, or the number of a webcam; a `UserError` where it cannot be opened."""
+    if isinstance(source, int):
+        with _opened(cv2.VideoCapture(source), f"webcam {source}", "is it plugged in?") as video:
+            yield video
+        return
+    with utf8_name(source) as name:
+        capture = cv2.VideoCapture(str(name))
+        with _opened(capture, str(source), "convert it (ffmpeg -i IN OUT.mp4)") as video:
+            yield video
+
+
+@contextmanager
+def _opened(capture: cv2.VideoCapture, name: str, remedy: str) -> Iterator[VideoSource]:
+    try:
+        if not capture.isOpened():
+            raise UserError(f"{name}: cannot be opened as a video; {remedy}")
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        known = fps if 0 < fps <= 1000 else _USUAL_FPS
+        yield VideoSource(capture, name, known, count if count > 0 else None)
+    finally:
+        capture.release()
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """flicker: mean |ln ratio| of the depth of a pixel in consecutive frames, motion included; 0.01
+    is 1 %. flicker_95: of the frames, the 95th percentile. last: one prediction, with its notes.
+    """
+
+    num_frames: int
+    fps: float
+    flicker: float | None
+    flicker_95: float | None
+    last: Prediction
+
+
+@dataclass(frozen=True)
+class VideoAsked:
+    """How a video is predicted; most: frames to take, None: all."""
+
+    caption: str | None
+    focal: float | None
+    asked: Asked
+    batch_size: int
+    most: int | None
+
+
+def predict_video(
+    model: DepthModel, video: VideoSource, target: Path, how: VideoAsked
+) -> VideoReport:
+    """Write frames and depth side by side as mp4, whole or not at all.
+
+    All frames have the words of the first one, and the range of colors of the first batch.
+    """
+    frames = islice(video.frames(), how.most)
+    total = min(filter(None, (video.count, how.most)), default=None)
+    moves: list[float] = []
+    drawing = last = caption = None
+    with (
+        whole_file(target) as temporary,
+        utf8_name(temporary) as name,
+        progress_bar("predict", total, unit="frame") as bar,
+    ):
+        while part := list(islice(frames, how.batch_size)):
+            caption = caption or _words_of_first(model, how.caption, part[0])
+            found = model.predict_all(
+                [Picture(frame, name=video.name) for frame in part],
+                [caption] * len(part),
+                [how.focal] * len(part),
+                how.asked,
+            )
+            depths = [one.depth for one in found]
+            if drawing is None:
+                drawing = Drawing(name, video.fps, part[0].shape[:2], depths)
+            for frame, depth in zip(part, depths, strict=True):
+                drawing.add(frame, depth)
+            before = [] if last is None else [last.depth]
+            moves += [log_move(*pair) for pair in pairwise([*before, *depths])]
+            last = found[-1]
+            bar.update(len(part))
+        if drawing is None or last is None:
+            raise UserError(f"{video.name}: no frame of it can be read; convert it first")
+        drawing.close()
+    flicker = (float(np.mean(moves)), float(np.percentile(moves, 95))) if moves else (None, None)
+    return VideoReport(len(moves) + 1, video.fps, *flicker, last)
+
+
+def _words_of_first(model: DepthModel, caption: str | None, frame: np.ndarray) -> str | None:
+    """The caption with `auto` made a sentence about the first frame."""
+    if caption != "auto" or not model.words.needs_caption:
+        return caption
+    return model.words.choose([caption], [frame], model.device)[0].text
+
+
+def log_move(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean |ln after - ln before| of two depth maps [H, W], meters; evenly spaced pixels."""
+    step = max(int((before.size / _MOST_COMPARED) ** 0.5), 1)
+    ratio = after[::step, ::step] / before[::step, ::step]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        moves = np.abs(np.log(ratio))
+    return float(moves[np.isfinite(moves)].mean()) if np.isfinite(moves).any() else 0.0
+
+
+class Drawing:
+    """Frames beside their depth, with a bar in meters below; see `predict_video`."""
+
+    def __init__(
+        self, path: Path, fps: float, size: tuple[int, int], first: Sequence[np.ndarray]
+    ) -> None:
+        """size: (H, W) of a frame. first: depth maps that give the range of the colors."""
+        values = np.concatenate([depth.ravel() for depth in first])
+        self.low, self.high = depth_range(values, np.isfinite(values))
+        width = max(min(size[1], _MAX_WIDTH) // 2 * 2, 2)  # mp4 has even sizes
+        self.half = width, max(round(size[0] * width / size[1]) // 2 * 2, 2)
+        self.bar = draw_color_bar(2 * width, self.low, self.high, DEPTH_COLORS, " m")
+        whole = 2 * width, self.half[1] + len(self.bar)
+        self.writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, whole)
+        if not self.writer.isOpened():
+            raise UserError(f"cannot write {path}: this OpenCV writes no mp4")
+
+    def add(self, frame: np.ndarray, depth: np.ndarray) -> None:
+        """frame: uint8 RGB [H, W, 3]; depth: [H, W]."""
+        colors = depth_tile(depth, self.low, self.high, self.half)
+        row = np.hstack([fit(frame, self.half, cv2.INTER_CUBIC), colors])
+        self.writer.write(cv2.cvtColor(np.vstack([row, self.bar]), cv2.COLOR_RGB2BGR))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self.writer.release()
