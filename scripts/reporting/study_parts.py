@@ -284,7 +284,8 @@ def count_text(numbers: StudyNumbers) -> str:
     num_scores = sum(len(row.scores) for row in numbers.rows)
     seeds = {score.seed for row in numbers.rows for score in row.scores}
     found = [row.estimates["abs_rel"] for row in numbers.rows if row.estimates]
-    parts = [f"{len(numbers.rows)} rows", f"{len(seeds)} seeds", f"{num_scores} scores"]
+    counts = {"row": len(numbers.rows), "seed": len(seeds), "score": num_scores}
+    parts = [f"{count} {what}{'s' if count != 1 else ''}" for what, count in counts.items()]
     if found:
         most = max(found, key=lambda each: each.num_images)
         parts.append(f"up to {most.num_images} test images of {most.num_scenes} scenes")
