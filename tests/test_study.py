@@ -297,3 +297,25 @@ def test_a_study_that_runs_is_not_run_twice(study):
     subprocess.Popen = start_twice
     assert study.run().code == 0
     assert "name another --output" in second[1].refusal
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content"),
+    [
+        (".json", '{"metrics": {}, "num_images": 4}'),
+        (".json", '{"metrics": [1], "num_images": 4}'),
+        (".json", '{"metrics": {"abs_rel": 0.1'),
+        (".csv", "abs_rel,rmse\n0.1,0.2\n"),
+        (".csv", None),  # its last line is lost
+    ],
+)
+def test_a_damaged_score_is_made_again(study, suffix, content):
+    study.write(recipes={"words": "stage1"}, train_control=["caption"])
+    assert study.run().code == 0
+    rows = study.results()
+    (file,) = (study.folder / "scores").glob(f"*{suffix}")
+    file.write_text(content or "".join(file.read_text().splitlines(keepends=True)[:-1]))
+    outcome = study.run()
+    assert outcome.code == 0, outcome.err
+    assert study.started == ["eval stage1 caption 0"]
+    assert study.results() == rows

@@ -83,7 +83,9 @@ class StudyFolder:
         images = read_images(self.folder / SCORES / f"{stem}.csv")
         predictions = self.folder / PREDICTIONS / stem
         has_predictions = predictions.is_dir()
-        if result is None or images is None or self._keeps_predictions(run) > has_predictions:
+        if result is None or images is None or len(images) != result["num_images"]:
+            return
+        if self._keeps_predictions(run) and not has_predictions:
             return
         self.scores[scoring] = Score(
             cell=scoring.cell,

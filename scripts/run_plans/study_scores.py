@@ -56,20 +56,26 @@ class StudyInfo:
 
 
 def read_result(path: Path) -> dict[str, Any] | None:
-    """What eval.py wrote; None: nothing yet, nothing readable, or not all images."""
+    """What eval.py wrote; None: nothing yet, nothing of that form, or not all images."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    is_whole = isinstance(result, dict) and "metrics" in result and result.get("complete", True)
-    return result if is_whole else None
+    if not isinstance(result, dict) or not result.get("complete", True):
+        return None
+    metrics = result.get("metrics")
+    values = [metrics.get(name) for name in METRIC_NAMES] if isinstance(metrics, dict) else [None]
+    is_number = all(type(value) in (int, float) for value in [*values, result.get("num_images")])
+    return result if is_number else None
 
 
 def read_images(path: Path) -> list[dict[str, Any]] | None:
-    """The lines of `eval.py --csv`, numbers as numbers; None: there is no such file."""
+    """The lines of `eval.py --csv`, numbers as numbers; None: there is no file of that form."""
     try:
         lines = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
     except (OSError, ValueError, csv.Error):
+        return None
+    if not all(line.get("image_path") for line in lines):
         return None
     return [{name: _number(text) for name, text in line.items()} for line in lines] or None
 
