@@ -54,6 +54,17 @@ class _PlainLoader(yaml.SafeLoader):
         super().__init__(text)
         self.comments: list[tuple[int, str, str]] = []  # line, the text before, the comment
 
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """A key that is there twice is an error: YAML says so, PyYAML takes the later one."""
+        node = super().compose_mapping_node(anchor)
+        before: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in before:
+                reason = f"the key {key.value!r} is there twice"
+                raise yaml.composer.ComposerError(None, None, reason, key.start_mark)
+            before.add(key.value)
+        return node
+
     def construct_text(self, node: yaml.ScalarNode) -> str:
         if node.style is not None:  # in quotes, or a block
             return node.value

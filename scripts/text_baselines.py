@@ -11,7 +11,8 @@ training images of log depth - log median depth; the log scale is
     linear      a ridge regression on the caption's feature (lambda 2, features centered)
 
 and its distribution a Gaussian about it, as wide as leave-one-out errors on the training images.
-The config is one of stage 1: it names data, captions, encoder, control and protocol.
+The config is one of stage 1: it names data, captions, encoder, control and protocol. With
+--score-control, other words are read than were fitted.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from common.evaluation.results import EvalResult
 from common.evaluation.ridge import fit_ridge
 from common.evaluation.scoring import median_at, scored_points
 from common.images.crops import bottom_window
+from common.language.controls import Control
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
 from common.programs.draws import with_calibration
@@ -63,12 +65,14 @@ def main() -> None:
     set_hub_timeout(config.hub_timeout)
     alone = Processes(0, 1, torch.device("cpu"))
     needs = Needs(config.model.text_dim) if arguments.what == "linear" else Needs()
-    train, test = (load_split(config, name, needs, alone) for name in ("train", arguments.split))
+    scored = scored_config(config, arguments.score_control)
+    train = load_split(config, "train", needs, alone)
+    test = load_split(scored, arguments.split, needs, alone)
     for note in dict.fromkeys((*train.notes, *test.notes)):
         print(note, file=sys.stderr)
     frames = measure_training(train, config, alone)
-    result = score_baseline(arguments.what, frames, test, config, alone)
-    control = config.text.control
+    result = score_baseline(arguments.what, frames, test, scored, alone)
+    control = scored.text.control
     labels = {
         "recipe": arguments.what,
         "stage": "text_baseline",
@@ -77,6 +81,13 @@ def main() -> None:
         **({} if control == "caption" else {"control": control}),
     }
     hand_out(result, labels, arguments.json, arguments.csv)
+
+
+def scored_config(config: RunConfig, control: Control | None) -> RunConfig:
+    """With the words that are read in scoring; None: as in training."""
+    return (
+        config if control is None else replace(config, text=replace(config.text, control=control))
+    )
 
 
 @dataclass(frozen=True)
@@ -193,6 +204,8 @@ def _parse() -> argparse.Namespace:
     add = parser.add_argument
     add("--what", choices=get_args(What), required=True)
     add("--split", choices=("val", "test"), default="test", help="what is scored")
+    words = "scored with the words of this control (default: text.control, as fitted)"
+    add("--score-control", choices=get_args(Control), metavar="CONTROL", help=words)
     add("--json", metavar="OUT.json", help="write the result, as eval.py does")
     add("--csv", metavar="OUT.csv", help="write one line per image, as eval.py does")
     add("settings", nargs="*", metavar="CONFIG.yaml key=value", help="as for stage1_vae/train.sh")

@@ -11,6 +11,7 @@ from conftest import train
 
 from common import config_values
 from common.config import load_config, to_dict
+from common.config_values import read_yaml
 from common.errors import UserError
 from common.programs.run import choose_folder
 from common.programs.train import read_command_line
@@ -209,3 +210,13 @@ def test_nothing_where_text_is_wanted_says_what_empty_text_is(workspace, tmp_pat
             continue
         with pytest.raises(UserError, match=f"data.{key} must be text, not None; '' is empty"):
             read_command_line([str(file)], STAGE)
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x:\n  a: {k: 1, k: 2}\n"])
+def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match="config.yaml: not valid YAML: the key '.' is there twice"):
+        read_yaml(file)
+    file.write_text("a: &a {k: 1}\nb: &b {<<: *a, k: 2}\nc: {<<: *b, m: 3, k: 4}\n")
+    assert read_yaml(file)["b"] == {"k": "2"} and read_yaml(file)["c"] == {"k": "4", "m": "3"}

@@ -184,7 +184,7 @@ def test_a_row_may_be_made_without_training(study, tmp_path, monkeypatch):
     program = tmp_path / "baseline.py"
     program.write_text(
         "import json, pathlib, sys\n"
-        "kind, config, *words = sys.argv[1:]\n"
+        "kind, *words = sys.argv[1:]\n"
         "place = pathlib.Path(words[words.index('--json') + 1]).parent\n"
         "place.mkdir(exist_ok=True)\n"
         "put = lambda option: open(words[words.index(option) + 1], 'w')\n"
@@ -210,8 +210,18 @@ def test_a_row_may_be_made_without_training(study, tmp_path, monkeypatch):
         for path in (study.folder / "scores").glob("*.json")
     }
     assert {"train.lr=0.5", "text.control=caption", "seed=0"} <= set(written["line"]["words"])
+    assert "--score-control" not in written["line"]["words"]
     assert written["joint"]["flip"] is True
     assert study.run().code == 0 and study.started == []
+
+    study.write(
+        recipes={"line": "linear"}, train_control=["caption"], eval_control=["wrong"], seeds=[1]
+    )
+    assert study.run().code == 0
+    (score,) = (study.folder / "scores").glob("line_*_seed-1_*.json")
+    words = json.loads(score.read_text())["words"]
+    assert "text.control=caption" in words and "text.control=wrong" not in words
+    assert words[:2] == ["--score-control", "wrong"]
 
 
 def test_predictions_are_kept_if_asked_for(study):

@@ -145,6 +145,17 @@ def test_what_decides_a_training_decides_its_folder(read):
         ({"train_control": []}, "study.yaml: train_control: is empty"),
         ({"seeds": [-1]}, "study.yaml: seeds: must be at least 0"),
         ({"folds": 0}, "study.yaml: folds: 0 is not at least 1"),
+        ({"name": "a\0b"}, "study.yaml: name: 'a\\x00b' must be a plain folder name"),
+        ({"name": "x" * 300}, "must be a plain folder name of at most 200 bytes"),
+        ({"recipes": {"": "joint"}}, "study.yaml: recipes: '' is no name"),
+        ({"captions": {"a, b": []}}, "study.yaml: captions: 'a, b' is no name"),
+        ({"encoders": {"a\nb": []}}, "study.yaml: encoders: 'a\\nb' is no name"),
+        (
+            {"recipes": {"a": "joint stage1:train.lr=1"}},
+            "recipes.a: stage1:train.lr=1: this recipe",
+        ),
+        ({"recipes": {"a": "staged joint+llm_mde:seed=1"}}, "has no joint+llm_mde; it has stage1"),
+        ({"grids": ["joint"]}, "block 1 of grids: must hold keys, not 'joint'"),
         (
             {"captions": {"short": "a.jsonl"}},
             "study.yaml: captions must be names, each with a list",
@@ -163,6 +174,15 @@ def test_mistakes_are_told_in_one_line(read, keys, message):
     with pytest.raises(UserError) as caught:
         plan(read(**keys))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("a/b", "a b"), ("..", "."), ("a" * 130, "a" * 131)])
+def test_folds_of_two_data_names_are_in_two_folders(read, tmp_path, names):
+    study = read(data=dict.fromkeys(names, "demo"), recipes={"a": "stage1"}, folds=2)
+    lists = {run.point.data: Path(run.config.data.test_list) for run in plan(study, tmp_path)}
+    folders = [lists[name].parent for name in names]
+    assert len(set(folders)) == 2
+    assert {folder.resolve().parent for folder in folders} == {tmp_path / "folds"}
 
 
 def pairs_of(*sizes):
@@ -207,8 +227,9 @@ def test_time_is_estimated_from_jobs_of_the_same_kind(tmp_path):
     assert again.estimate(["new"]) == 200.0
     assert again.minutes(["x", "y"]) == pytest.approx(400 / 60)
     assert again.minutes(["x", "z"]) is None
-    (tmp_path / "durations.json").write_text("{")
-    assert Durations.read(tmp_path / "durations.json").jobs == {}
+    for damaged in ("{", "[]", '{"x": {"kind": "a", "seconds": "long"}}', '{"x": {"kind": [1]}}'):
+        (tmp_path / "durations.json").write_text(damaged)
+        assert Durations.read(tmp_path / "durations.json").jobs == {}
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,15 @@ def test_a_baseline_says_which_words_it_had(workspace, tmp_path):
 
 def test_a_baseline_refuses_what_a_training_refuses(workspace):
     assert "data.root" in baseline("constant", workspace, "data.root=nowhere")().refusal
+
+
+def test_a_baseline_is_fitted_to_its_own_words_whatever_it_is_scored_with(workspace, tmp_path):
+    none, shuffled = ("--score-control", "none"), ("--score-control", "shuffled")
+    result, rows, _ = scored(tmp_path, baseline("linear", workspace, *none))
+    assert result["control"] == "none"
+    assert len({row["draw_mean"] for row in rows}) == 1
+    _, own, _ = scored(tmp_path, baseline("linear", workspace))
+    _, others, _ = scored(tmp_path, baseline("linear", workspace, *shuffled))
+    means = [{round(float(row["draw_mean"]), 9) for row in found} for found in (own, others)]
+    assert means[0] == means[1]  # the same regression, asked about the same sentences
+    assert own[0]["draw_mean"] != others[0]["draw_mean"]

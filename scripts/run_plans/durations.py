@@ -17,6 +17,12 @@ class Duration:
     is_done: bool = False
     data: str = ""
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether all values are of their types, as those of a damaged file may not be."""
+        types = (type(self.kind), type(self.is_done), type(self.data))
+        return types == (str, bool, str) and type(self.seconds) in (int, float)
+
 
 @dataclass
 class Durations:
@@ -30,9 +36,10 @@ class Durations:
         """Nothing is known where there is no such file, or none that can be read."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, {key: Duration(**entry) for key, entry in content.items()})
+            jobs = {key: Duration(**entry) for key, entry in content.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return cls(path)
+        return cls(path, jobs if all(job.is_sound for job in jobs.values()) else {})
 
     def add(self, key: str, kind: str, seconds: float, data: str | None) -> None:
         """A job has run for so long. data: what it has read, if it is done; None: it is not."""

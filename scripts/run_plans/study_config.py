@@ -19,6 +19,7 @@ from scripts.run_plans.recipes import split_words
 Words = tuple[str, ...]
 EvalControl = Literal["same"] | Control
 DEFAULT = "default"  # name of the captions and the encoder where a study names none
+MAX_NAME = 200  # bytes; a folder's name has at most 255
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,16 @@ class StudyConfig:
     save_predictions: bool = False
 
     def __post_init__(self) -> None:
-        if self.name in ("", ".", "..") or self.name != Path(self.name).name:
-            raise ValueError(f"name: '{self.name}' must be a plain folder name")
+        is_plain = self.name == Path(self.name).name and self.name.isprintable()
+        if self.name in ("", ".", "..") or not is_plain or len(self.name.encode()) > MAX_NAME:
+            raise ValueError(
+                f"name: {self.name!r} must be a plain folder name of at most {MAX_NAME} bytes"
+            )
         for axis in ("data", "recipes", "captions", "encoders", "train_control", "eval_control"):
             if not getattr(self, axis):
                 raise ValueError(f"{axis}: is empty; it has to name at least one")
+        for axis in ("data", "recipes", "captions", "encoders"):
+            check_names(axis, getattr(self, axis))
         if not self.seeds:
             raise ValueError("seeds: is empty; it has to name at least one")
         check_numbers(self.seeds, self.folds)
@@ -107,6 +113,16 @@ class GridPoint:
     def title(self) -> str:
         """`staged, caption, short, minilm, nyu, seed 0`."""
         return ", ".join(self.labels)
+
+
+def check_names(axis: str, names: Iterable[str]) -> None:
+    """ValueError, with the axis first, for names that no table or --only could show apart."""
+    for name in names:
+        if not name.strip() or name != name.strip() or not name.isprintable() or "," in name:
+            raise ValueError(
+                f"{axis}: {name!r} is no name; it needs a letter or more, no comma, no line break "
+                "and no spaces around it"
+            )
 
 
 def check_numbers(seeds: Iterable[int], folds: int | None) -> None:

@@ -94,15 +94,21 @@ class StudyRun:
         """Of the program that scores it, but for the names of its outputs."""
         row, run = self.row, self.scored.run
         program = str(REPO_ROOT / (row.program or f"{run.stage.folder}/eval.py"))
-        control = f"text.control={scoring.cell.eval_control}"
         head = [sys.executable, program, *row.arguments]
         if not row.is_trained:
-            return [*head, str(run.config_file), *run.overrides, control]
+            return [*head, *_other_words(row, scoring.cell), str(run.config_file), *run.overrides]
         words = [word for word in self.scored.words if word.startswith(("data.", "text."))]
         place = f"output_root={self.config.output_root}"
         how = evaluation_words(self.config)
         file = checkpoint_file(run, checkpoint)
+        control = f"text.control={scoring.cell.eval_control}"
         return [*head, "--checkpoint", str(file), place, *words, *how, control]
+
+
+def _other_words(row: RowKind, cell: Cell) -> Words:
+    """Of a row without training: the option for words that it was not fitted to."""
+    is_other = not row.is_trained and cell.eval_control != cell.train_control
+    return ("--score-control", cell.eval_control) if is_other else ()
 
 
 def evaluation_words(config: RunConfig) -> list[str]:
@@ -119,7 +125,10 @@ def plan_study(study: StudyConfig, output: Path) -> list[StudyRun]:
 
 def fold_list(output: Path, point: GridPoint, split: str) -> Path:
     """The list file of one split of a fold."""
-    return output / "folds" / file_label([point.data]) / f"fold{point.fold}_{split}.txt"
+    label = file_label([point.data])
+    if label != point.data or not label.strip("."):  # another name may have this label, too
+        label = f"{label.strip('.')}_{hashlib.sha256(point.data.encode()).hexdigest()[:6]}"
+    return output / "folds" / label / f"fold{point.fold}_{split}.txt"
 
 
 def file_label(labels: Sequence[str]) -> str:
@@ -143,6 +152,7 @@ class Planner:
                 f"recipes.{point.recipe}: no recipe {name!r}; there are {', '.join(ROW_KINDS)}"
             )
         row = ROW_KINDS[name]
+        _check_stages(point.recipe, own, row)
         chain: list[Training] = []
         for number, recipe_stage in enumerate(row.stages, 1):
             is_scored = number == len(row.stages)
@@ -196,7 +206,7 @@ class Planner:
             *study.encoders[point.encoder], *study.captions[point.captions], *own,
         )  # fmt: skip
         words = words_for(said, stage, STAGE_NAMES)
-        check_overrides(words, SET_HERE, "study.py")
+        check_overrides(words, SET_HERE, "study.py", f"recipe {point.recipe}, {stage}: ")
         seeds = [f"{key}={point.seed}" for key in ("seed", "data.subset_seed", "text.control_seed")]
         fold = [
             f"data.{split}_list={fold_list(self.output, point, split)}"
@@ -211,7 +221,8 @@ class Planner:
         scored_with = trained if control == "same" else control
         cell = Cell(point.recipe, trained, scored_with, point.captions, point.encoder, point.data)
         changed = [] if scored_with == trained else [f"scored with {scored_with}"]
-        how = [row.program, row.arguments, scored_with, self.study.checkpoint]
+        options = [*row.arguments, *_other_words(row, cell)]
+        how = [row.program, options, scored_with, self.study.checkpoint]
         digest = self.digest([scored.digest, *how, evaluation_settings(scored.run.config.eval)])
         labels = [*point.labels, *changed]
         return Scoring(cell, file_label(labels), digest, f"score {', '.join(labels)}")
@@ -226,6 +237,17 @@ class Planner:
         """Digest -> the experiment that has it already, by whatever name of its recipe."""
         names = [path.name for path in (self.output / RUNS).glob("*_*")]
         return {name.rpartition("_")[2]: name for name in sorted(names)}
+
+
+def _check_stages(recipe: str, words: Words, row: RowKind) -> None:
+    """A `UserError` for a recipe's word about a stage that it has not: it would change nothing."""
+    own = [name for name, _ in row.stages]
+    for word in words:
+        named = word.partition("=")[0].rpartition(":")[0]
+        if named and set(named.split("+")) <= set(STAGE_NAMES) - set(own):
+            raise UserError(
+                f"recipes.{recipe}: {word}: this recipe has no {named}; it has {', '.join(own)}"
+            )
 
 
 @contextmanager

@@ -12,7 +12,8 @@ class RowKind:
     stages: in their order; the last one is scored. program: what scores it, a file of this
     repository that takes the options of `eval.py`; None: the `eval.py` of the last stage.
     arguments: its first ones. is_trained: False: nothing is trained; the program gets the YAML file
-    of the last stage and all overrides, as a training would, with `--json` and `--csv`.
+    of the last stage and all overrides, as a training would, with `--json` and `--csv`, and with
+    `--score-control` where it is scored with other words than trained with.
     """
 
     stages: tuple[RecipeStage, ...]
