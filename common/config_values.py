@@ -269,6 +269,13 @@ def describe_type(kind: Any) -> str:
     return names.get(kind, str(kind))
 
 
+def natural(text: str) -> int:
+    """A whole number of at least 0, as `type` of an argument of argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
+    return int(text)
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1, as `type` of an argument of argparse."""
     if not text.isdecimal() or int(text) < 1:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from common.config_values import output_path, positive, resolve_path
+from common.config_values import natural, output_path, positive, resolve_path
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.images.reading import read_image
@@ -223,7 +223,7 @@ def _parse() -> argparse.Namespace:
     add("--num-captions", type=positive, default=1, help="for each image (needs --temperature)")
     add("--num-beams", type=positive, default=1, help="width of the search without --temperature")
     add("--max-new-tokens", type=positive, default=CaptionSettings.max_new_tokens)
-    add("--seed", type=int, default=0)
+    add("--seed", type=natural, default=0)
     add("--batch-size", type=positive, default=16, help="images per process (default %(default)s)")
     add("--precision", choices=("auto", "bf16", "fp32"), default="auto")
     add("--skip-unreadable", action="store_true", help="leave out and count damaged images")

@@ -18,13 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import output_path, positive
+from common.config_values import natural, output_path, positive
 from common.errors import UserError, run_program
 from common.evaluation.panels import write_png
 from common.files import check_output
 from common.runtime.processes import join_processes
 from common.text_files import write_json
-from scripts.prediction.trained import open_network
+from scripts.prediction.trained import open_network, tell_wordless
 from scripts.probes.pictures import draw_samples
 from scripts.probes.sampled_scenes import (
     describe_scenes,
@@ -42,6 +42,7 @@ def main() -> None:
         raise UserError("a sentence is empty; give at least one word")
     with join_processes() as processes:
         network = network_of_words(open_network(arguments.checkpoint, overrides, processes))
+        tell_wordless(network)
         folder = output_path(arguments.output) if arguments.output else _own_folder(network.path)
         for name in ("prior.json", "prior.png"):
             check_output(folder / name)
@@ -72,7 +73,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("sentences", nargs="+", metavar="SENTENCE")
     add("--checkpoint", required=True, metavar="RUN", help="a .pt file or a run folder")
     add("--samples", type=positive, default=64, help="scenes per sentence (default: 64)")
-    add("--seed", type=int, default=0, help="of the noise (default: 0)")
+    add("--seed", type=natural, default=0, help="of the noise (default: 0)")
     add("--output", metavar="DIR", help="for the two files (default: prior/ in the run's folder)")
     words = [item for item in sys.argv[1:] if item not in overrides]
     return parser.parse_intermixed_args(words), overrides

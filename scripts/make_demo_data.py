@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from common.config_values import positive
+from common.config_values import natural, positive
 from common.errors import UserError, run_program
 from common.runtime.claims import claim_path
 from scripts.demo_renderer.room_files import (
@@ -113,10 +113,10 @@ def _parse() -> argparse.Namespace:
         ("--val-scenes", "validation", rooms.val_scenes),
         ("--test-scenes", "test", rooms.test_scenes),
     ):
-        add(option, type=_count, default=default, help=f"{split} rooms (default {default})")
+        add(option, type=natural, default=default, help=f"{split} rooms (default {default})")
     add("--height", type=positive, help=f"pixels (rooms {rooms.height}, streets {streets.height})")
     add("--width", type=positive, help=f"pixels (rooms {rooms.width}, streets {streets.width})")
-    add("--seed", type=_count, default=0)
+    add("--seed", type=natural, default=0)
     add(
         "--miniature-share",
         type=float,
@@ -126,7 +126,7 @@ def _parse() -> argparse.Namespace:
     frames = (streets.train_frames, streets.val_frames, streets.test_frames)
     add(
         "--street-frames",
-        type=_count,
+        type=natural,
         nargs=3,
         default=frames,
         metavar=("TRAIN", "VAL", "TEST"),
@@ -140,13 +140,6 @@ def _parse() -> argparse.Namespace:
     )
     add("--force", action="store_true", help="replace data made with other settings")
     return parser.parse_args()
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return number
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import output_path, positive, resolve_path
+from common.config_values import natural, output_path, positive, resolve_path
 from common.errors import UserError, run_program
 from common.files import make_folder
 from common.images.depth_files import describe_changed
@@ -243,7 +243,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--focal-rule", choices=("none", "scale"), default="none",
         help="scale: depth grows with the focal length against the training camera's")  # fmt: skip
     add("--samples", type=int, default=0, metavar="N", help="also draw N scenes: mean and spread")
-    add("--seed", type=int, default=0, help="of their noise (default: 0)")
+    add("--seed", type=natural, default=0, help="of their noise (default: 0)")
     add("--ply", action="store_true", help="also write points")
     add("--glb", action="store_true", help="the same as glTF")
     add("--output", metavar="DIR", help="default: predictions/ in the run's folder")

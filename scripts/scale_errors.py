@@ -36,7 +36,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("scores", nargs="+", metavar="NAME=FILE.csv")
-    found = dict(map(read_argument, parser.parse_args().scores))
+    named = list(map(read_argument, parser.parse_args().scores))
+    found = dict(named)
+    if len(found) < len(named):
+        raise UserError("two NAMEs are the same; give each its own, and the seeds of one together")
     images, errors = align_errors(found)
     scenes = scene_labels(images)
     print(f"{len(images)} images of {len(set(scenes))} scenes")
@@ -58,7 +61,7 @@ def read_argument(text: str) -> tuple[str, list[dict[str, float]]]:
 def read_errors(path: Path) -> dict[str, float]:
     """Image -> `log_ratio`, of the images that have a finite one."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
         errors = {row["image_path"]: float(row[COLUMN]) for row in rows}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error

@@ -32,7 +32,7 @@ from common.programs.remedies import evaluation_remedies
 from common.runtime.processes import join_processes
 from common.shortages import shortages_told
 from common.text_files import write_json
-from scripts.prediction.trained import open_network
+from scripts.prediction.trained import open_network, tell_wordless
 from scripts.probes.answers import Interview
 from scripts.probes.caption_spread import ask_captions
 from scripts.probes.false_sentences import ask_sentences
@@ -54,6 +54,7 @@ def main() -> None:
                 f"{network.path} reads no words (language.mode=none or prompt.caption=false), so "
                 "other ones change nothing; name a run that reads them"
             )
+        tell_wordless(network)
         needs_own = bool(arguments.change) or arguments.after_caption
         interview = Interview(network, network.load_data(arguments.split, needs_own))
         with shortages_told(evaluation_remedies(network.config.eval)):
@@ -139,6 +140,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UserError("nothing to ask: give --captions, --sentences, --change or --image")
     if bool(arguments.image) != bool(arguments.say):
         raise UserError("--image KEY and --say SENTENCE ... go together; give both")
+    if any(not word.strip() for pair in arguments.change or () for word in pair):
+        raise UserError("--change: a word is empty; give at least one word, and one in its place")
     if arguments.after_caption and not arguments.sentences:
         raise UserError("--after-caption: only with --sentences")
     if arguments.png and not arguments.image:

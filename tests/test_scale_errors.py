@@ -71,6 +71,7 @@ def test_the_tables_are_those_of_the_files(tmp_path):
     ("arguments", "message"),
     [
         (["picture"], "not of the form NAME=FILE.csv"),
+        (["a={tmp}/a.csv", "a={tmp}/a.csv"], "two NAMEs are the same"),
         (["picture=nowhere.csv"], "cannot read nowhere.csv"),
         (["picture={tmp}/other.csv"], "has no columns image_path and log_ratio"),
         (["a={tmp}/a.csv {tmp}/a.csv", "b={tmp}/a.csv {tmp}/a.csv {tmp}/a.csv"], "2 and 3 files"),
@@ -81,3 +82,11 @@ def test_mistakes_end_in_one_line(tmp_path, arguments, message):
     (tmp_path / "other.csv").write_text("image_path,abs_rel\nx,1\n")
     outcome = run(*(text.format(tmp=tmp_path) for text in arguments))
     assert message in outcome.refusal
+
+
+def test_a_table_that_another_program_has_saved_is_read(tmp_path):
+    write(tmp_path / "a.csv", independent(1)[0])
+    text = (tmp_path / "a.csv").read_text().replace("\n", "\r\n")
+    (tmp_path / "b.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    outcome = run(f"a={tmp_path}/a.csv", f"b={tmp_path}/b.csv")
+    assert outcome.code == 0, outcome.err

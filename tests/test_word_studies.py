@@ -185,3 +185,9 @@ def test_scenes_are_described_by_the_median_depth_of_each():
     assert (found["mean"], found["p5"], found["p50"], found["p95"]) == (51.0, 6.0, 51.0, 96.0)
     assert sum(found["histogram"]) == 101 and len(found["edges"]) == len(found["histogram"]) + 1
     assert found["medians"] == list(map(float, range(1, 102)))
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_sentence_file(tmp_path):
+    path = tmp_path / "sentences.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(LINE).encode() + b"\r\n")
+    assert [one.image for one in read_sentences(path)] == ["a.jpg"]

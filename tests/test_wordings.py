@@ -175,6 +175,8 @@ def test_an_image_that_cannot_be_read_stops_no_other(workspace, runs, files, enc
         ("stage1", ("--captions", "LONG", "train.lr=1"), "train.lr=1 cannot be changed here"),
         ("stage1", ("--captions", "LONG", "text.encoder=untrained:0"), "gives 1024 numbers"),
         ("control", ("--captions", "LONG"), "reads no words"),
+        ("stage1", ("--change", "", "hall"), "--change: a word is empty"),
+        ("stage1", ("--change", "room", " "), "--change: a word is empty"),
     ],
 )
 def test_refusals(workspace, runs, files, encoder, stage, words, message):
@@ -233,3 +235,38 @@ def test_who_has_no_scenes(runs, encoder, tmp_path):
     )
     empty = run_script("explore_prior.py", " ", "--checkpoint", runs["stage1"], encoder)
     assert "a sentence is empty" in empty.refusal
+
+
+def test_sentences_of_any_length_and_a_seed_that_is_none(runs, encoder, tmp_path):
+    words = ["--checkpoint", runs["stage1"], encoder, "--output", tmp_path, "--samples", "2"]
+    long = "room " * 5000
+    outcome = run_script("explore_prior.py", long, *words)
+    assert outcome.code == 0, outcome.err
+    assert max(map(len, outcome.out.splitlines())) < 200
+    (found,) = json.loads((tmp_path / "prior.json").read_text())["captions"]
+    assert found["caption"] == long.strip()
+    refused = run_script("explore_prior.py", "a room", *words, "--seed=-1")
+    assert refused.code == 2 and "-1 is not a whole number of at least 0" in refused.err
+
+
+def test_a_long_sentence_about_a_picture_is_told_in_brief(workspace, runs, encoder, tmp_path):
+    about = ["--image", keys_of(workspace)[0], "--png", tmp_path / "strip.png", "--say"]
+    words = ["wordings.py", "--checkpoint", runs["stage1"], encoder]
+    outcome = run_script(*words, *about, "a room", "room " * 5000)
+    assert outcome.code == 0, outcome.err
+    assert max(map(len, outcome.out.splitlines())) < 300
+    refused = run_script("wordings.py", "--checkpoint", runs["llm_mde"], *about, "room " * 5000)
+    assert "sentence 1, 'room room" in refused.refusal and len(refused.refusal) < 500
+
+
+def test_a_network_that_never_had_words_says_so(workspace, runs, encoder, tmp_path):
+    trained = train("stage1", *workspace.arguments("stage1", tmp_path, "text.control=none"))
+    assert trained.code == 0, trained.err
+    note = "was trained with text.control=none: it never learned from sentences"
+    for run, is_told in ((tmp_path / "tiny/stage1", True), (runs["stage1"], False)):
+        words = ["--checkpoint", run, encoder]
+        place = ["--output", tmp_path, "--samples", "2"]
+        explored = run_script("explore_prior.py", "a room", *words, *place)
+        asked = run_script("wordings.py", *words, "--change", "room", "hall")
+        assert (explored.code, asked.code) == (0, 0), explored.err + asked.err
+        assert [note in outcome.err for outcome in (explored, asked)] == [is_told] * 2

@@ -33,6 +33,7 @@ from stage1_vae.stage import STAGE as STAGE1
 from stage2_sampler.stage import STAGE as STAGE2
 from stage3_depth.stage import STAGES as STAGES3
 
+_ROOM = 80  # characters of a sentence
 STAGES = (STAGE1, STAGE2, *STAGES3, LLM_MDE)
 
 
@@ -111,7 +112,10 @@ class TrainedNetwork:
 
     def check_words(self, sentences: Sequence[str], size: tuple[int, int]) -> None:
         """Raise a `UserError` for sentences that the network cannot read; size: of its images."""
-        named = Captions.of((f"'{sentence}'", sentence) for sentence in sentences)
+        named = Captions.of(
+            (f"sentence {number}, '{brief(sentence)}'", sentence)
+            for number, sentence in enumerate(sentences, 1)
+        )
         self.stage.check_words(self.model, Language(named), size)
 
     def _check_dim(self, store: FeatureStore) -> None:
@@ -155,6 +159,21 @@ def stage_of(content: dict[str, Any], path: Path) -> Stage:
     if not stages:
         raise UserError(f"{path} is a checkpoint of {content.get('stage')}, which no stage here is")
     return choose_stage(stages, str(content.get("recipe")), f"{path}: ")
+
+
+def tell_wordless(network: TrainedNetwork) -> None:
+    """Say so if no training image had words of its own: what it makes of sentences is chance."""
+    control = network.config.text.control
+    if control in ("none", "empty", "constant"):
+        tell(
+            f"note: {network.path} was trained with text.control={control}: it never learned from "
+            "sentences, so what it makes of these means nothing"
+        )
+
+
+def brief(sentence: str) -> str:
+    """Of a long sentence what a table or a message has room for."""
+    return sentence if len(sentence) <= _ROOM else f"{sentence[: _ROOM - 4]} ..."
 
 
 def tell(*notes: str) -> None:

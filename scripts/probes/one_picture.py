@@ -7,6 +7,7 @@ from typing import Any
 from common.evaluation.canvas import Rgb
 from common.evaluation.panels import denormalize
 from common.evaluation.results import align_columns
+from scripts.prediction.trained import brief
 from scripts.probes.answers import Interview
 from scripts.probes.pictures import draw_strip
 from scripts.probes.reports import WordReport, answer_row, cells
@@ -24,7 +25,8 @@ def ask_about(interview: Interview, key: str, sentences: Sequence[str]) -> tuple
         ratio, abs_rel = reply.median / first.median, reply.row["abs_rel"]
         content.append({"caption": reply.sentence, "change": change, "median": reply.median,
                         "ratio": ratio, "abs_rel": abs_rel})  # fmt: skip
-        lines.append([reply.sentence, *cells(reply.median, ratio, abs_rel), change])
+        numbers = cells(reply.median, ratio, abs_rel)
+        lines.append([brief(reply.sentence), *numbers, brief(change)])
     truth = first.row["gt_median"]
     table = f"{key}: true median {truth:.3f} m\n{align_columns(lines)}"
     rows = [answer_row("picture", "", reply) for reply in replies]

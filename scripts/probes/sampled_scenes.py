@@ -14,7 +14,7 @@ from common.evaluation.results import align_columns
 from common.programs.stage import WordsAlone
 from common.runtime.checkpoints import checkpoint_in
 from common.runtime.randomness import DrawRandom
-from scripts.prediction.trained import TrainedNetwork, open_network, tell
+from scripts.prediction.trained import TrainedNetwork, brief, open_network, tell
 from scripts.probes.reports import cells
 from stage2_sampler.model import SampledVAE
 
@@ -125,5 +125,7 @@ def scenes_table(described: Sequence[dict[str, Any]]) -> str:
     lines = [HEADER.split("|")]
     for own in described:
         quantiles = [own[f"p{q}"] for q in QUANTILES]
-        lines.append([own["caption"], *cells(own["mean"], *quantiles, quantiles[2] / quantiles[0])])
+        lines.append(
+            [brief(own["caption"]), *cells(own["mean"], *quantiles, quantiles[2] / quantiles[0])]
+        )
     return align_columns(lines)

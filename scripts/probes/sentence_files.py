@@ -10,6 +10,7 @@ hold true sentences, too. Where it does not, the two false ones are put together
 "A is S B" and "B is R A" with the opposite S of R, "B is S A" is as true as the first.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class SentenceSet:
 def read_sentences(path: Path) -> list[SentenceSet]:
     """All sets of a file; a `UserError` names a bad line."""
     try:
-        text = to_text(read_bytes(path))
+        text = to_text(read_bytes(path).removeprefix(codecs.BOM_UTF8))
     except OSError as error:
         raise UserError(f"cannot read sentences {path}: {error.strerror}") from error
     numbered = enumerate(text.split("\n"), 1)
