@@ -254,8 +254,8 @@ def _build(
 ) -> T:
     where = _where(prefix.rstrip("."), sources)
     if not isinstance(tree, dict):
-        section = f"{prefix.rstrip('.')} " if prefix else ""
-        raise UserError(f"{where}: {section}must hold keys, not {tree!r}")
+        named = f"{prefix.rstrip('.')} " if prefix else ""
+        raise UserError(f"{where}: {named}must hold keys, not {tree!r}")
     kinds = _field_types(config_type)
     for name in tree:
         if name not in kinds:

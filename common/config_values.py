@@ -54,7 +54,7 @@ class _PlainLoader(yaml.SafeLoader):
         super().__init__(text)
         self.comments: list[tuple[int, str, str]] = []  # line, the text before, the comment
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """A key that is there twice is an error: YAML says so, PyYAML takes the later one."""
         node = super().compose_mapping_node(anchor)
         before: set[str] = set()
