@@ -26,7 +26,8 @@ def langdepth(
 ) -> "DepthModel":
     """A trained model, ready for `predict`.
 
-    checkpoint: a run folder, a checkpoint file, a folder of `save_pretrained`, or hf://USER/NAME.
+    checkpoint: a run folder, a checkpoint file, a folder of `save_pretrained`, hf://USER/NAME, or a
+    file of `scripts/export.py` (ONNX).
     device: None: a GPU if there is one. overrides: of the run's config, `**{"eval.flip": True}`.
     """
     if str(_ROOT) not in sys.path:  # for good: encoders are imported when they are needed

@@ -233,7 +233,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURES", help="files, folders, globs, videos, a webcam")
     add("--checkpoint", required=True, metavar="RUN",
-        help="a run folder, a .pt file, a folder of save_pretrained, hf://USER/NAME")  # fmt: skip
+        help="a run folder, .pt or .onnx file, saved model's folder, hf://USER/NAME")  # fmt: skip
     add(
         "--caption", metavar="TEXT", help=f"what they show; {AUTO}: a model says it; none: no words"
     )

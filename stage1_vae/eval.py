@@ -20,7 +20,7 @@ from common.runtime.randomness import DrawRandom
 def predict(model: nn.Module, batch: Batch) -> Tensor:
     """The mean scene's depth [B, 1, H, W] in meters; of the image only its size is used."""
     assert batch.text_feature is not None
-    eps = batch.text_feature.new_zeros(len(batch), model.config.latent_dim)
+    eps = batch.text_feature.new_zeros(batch.text_feature.shape[0], model.config.latent_dim)
     return model(batch.text_feature, eps, batch.size).depth
 
 

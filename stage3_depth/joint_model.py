@@ -181,7 +181,7 @@ class JointDepth(nn.Module):
         """Zeros in place of x, x3 and x2; of the image only the size matters."""
         c2, c3 = self.encoder.channels[:2]
         channels = (self.config.decoder_channels[0], c3, c2)
-        batch, height, width = len(image), *image.shape[-2:]
+        batch, _, height, width = image.shape
         x, x3, x2 = (
             in_gpu_order(image.new_zeros(batch, c, height // s, width // s))
             for c, s in zip(channels, LEVEL_SCALES, strict=True)

@@ -23,6 +23,7 @@ from common.evaluation.results import EvalResult
 from common.images.depth_files import DepthWriter, describe_changed, write_scale
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
+from common.programs.exported import exported_stage
 from common.programs.inference import Predict, evaluate_dataset
 from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.programs.run_config import RunConfig
@@ -30,6 +31,7 @@ from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
 from common.runtime.claims import claim_folder, claim_path, claim_together
+from common.runtime.exported_files import is_exported
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 
@@ -51,9 +53,10 @@ def evaluate(doc: str, *stages: Stage) -> None:
         resolve_path(arguments.checkpoint, True),
     )
     recipes = tuple(stage.recipe for stage in stages)
-    recipe = load_checkpoint(path, stage=stages[0].name, recipes=recipes)["recipe"]
+    saved = load_checkpoint(path, stage=stages[0].name, recipes=recipes, takes_exported=True)
+    stage = choose_stage(stages, saved["recipe"])
     opened = Checkpoint(
-        choose_stage(stages, recipe),
+        exported_stage(stage, path) if is_exported(path) else stage,
         path,
         find_yaml(arguments.config) if arguments.config else None,
         tuple(_overrides(arguments)),
@@ -116,7 +119,10 @@ class Checkpoint:
     overrides: tuple[str, ...] = ()
 
     def _read(self) -> dict[str, Any]:
-        return load_checkpoint(self.path, stage=self.stage.name, recipes=(self.stage.recipe,))
+        recipes = (self.stage.recipe,)
+        return load_checkpoint(
+            self.path, stage=self.stage.name, recipes=recipes, takes_exported=True
+        )
 
     def open(self, processes: Processes) -> tuple[RunConfig, nn.Module]:
         """The config to score it with, and its network."""
@@ -211,7 +217,7 @@ def _parse(doc: str) -> argparse.Namespace:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="PATH", help="a .pt file or a run folder")
+    add("--checkpoint", required=True, metavar="PATH", help="a .pt or .onnx file, or a run folder")
     add("--config", metavar="CONFIG.yaml", help="overrides the checkpoint's own config")
     add("--split", choices=("train", "val", "test", BENCHMARK), default="test")
     add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")

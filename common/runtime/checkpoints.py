@@ -14,6 +14,7 @@ import torch
 
 from common.errors import UserError
 from common.files import retried, whole_file
+from common.runtime.exported_files import is_exported, read_exported_facts
 from common.runtime.saved_models import WEIGHTS, is_saved_model, read_saved_model
 
 FORMAT_VERSION = 1
@@ -26,10 +27,21 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(
-    path: Path, *, stage: str, recipes: tuple[str, ...] = ("staged",)
+    path: Path,
+    *,
+    stage: str,
+    recipes: tuple[str, ...] = ("staged",),
+    takes_exported: bool = False,
 ) -> dict[str, Any]:
-    """Read a checkpoint of `stage` and one of `recipes`; see `read_checkpoint`."""
+    """Read a checkpoint of `stage` and one of `recipes`; see `read_checkpoint`.
+
+    takes_exported: the weights are not needed, so an exported file will do.
+    """
     content = read_checkpoint(path)
+    if is_exported(path) and not takes_exported:
+        raise UserError(
+            f"{path} is an exported network, which only predicts; name the run it was made from"
+        )
     if content.get("stage") != stage or content.get("recipe") not in recipes:
         raise UserError(
             f"{path} is a checkpoint of {content.get('stage')} ({content.get('recipe')} "
@@ -41,8 +53,11 @@ def load_checkpoint(
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of any stage, or a saved model's weights file; no pickled code runs.
 
-    The weights are mapped from the file: nothing is read before it is used.
+    The weights are mapped from the file: nothing is read before it is used. Of an exported file
+    there is all but the weights.
     """
+    if is_exported(path):
+        return _checked(read_exported_facts(path), path)
     if path.name == WEIGHTS:
         return _checked(read_saved_model(path.parent), path)
     try:

@@ -25,6 +25,7 @@ from common.images.transforms import normalize
 from common.language.captions import Captions
 from common.language.language import Language
 from common.programs.run_config import RunConfig
+from common.runtime.exported_files import is_exported
 from common.runtime.randomness import DrawRandom
 from common.runtime.saved_models import write_saved_model
 from llm_mde.model import complete_checkpoint
@@ -65,7 +66,8 @@ class DepthModel(
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        own = next(self.parameters(), None)  # an exported network has none
+        return self.trained.processes.device if own is None else own.device
 
     def forward(self, batch: Batch) -> Tensor:
         """Depth [B, 1, h, w] in meters, of the size of the batch's images."""
@@ -199,6 +201,10 @@ class DepthModel(
         return tuple(notes)
 
     def _save_pretrained(self, save_directory: Path) -> None:
+        if is_exported(self.trained.path):
+            raise UserError(
+                f"{self.trained.path} has no weights to save; open the run it was exported from"
+            )
         content = {**self.trained.facts, "model": self.network.state_dict()}
         if self.trained.stage is LLM_MDE and "complete" not in content["model_config"]:
             content |= complete_checkpoint(content)  # with the frozen weights in it

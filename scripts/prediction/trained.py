@@ -22,9 +22,11 @@ from common.language.language import Language, Needs
 from common.language.provenance import describe_provenance
 from common.programs.assembly import load_split
 from common.programs.evaluate import Checkpoint, check_changeable
+from common.programs.exported import exported_stage
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.runtime.checkpoints import checkpoint_in, read_checkpoint
+from common.runtime.exported_files import is_exported
 from common.runtime.processes import Processes
 from common.runtime.saved_models import facts_of
 from llm_mde.model import LLMDepth
@@ -130,11 +132,16 @@ class TrainedNetwork:
 def open_network(
     place: str | Path, overrides: Sequence[str], processes: Processes
 ) -> TrainedNetwork:
-    """The network of a checkpoint file or run folder. overrides: `key=value`, as for eval.py."""
+    """The network of a checkpoint file, exported file or run folder.
+
+    overrides: `key=value`, as for eval.py.
+    """
     check_changeable(overrides)
     path = find_any_checkpoint(resolve_path(str(place), True))
     content = read_checkpoint(path)
     stage = stage_of(content, path)
+    if is_exported(path):
+        stage = exported_stage(stage, path)
     config, model = Checkpoint(stage, path, overrides=tuple(overrides)).open(processes)
     return TrainedNetwork(stage, path, config, model.eval(), processes, facts_of(content))
 

@@ -3,7 +3,8 @@
     with plain("folded-head"):
         ...  # networks take the plain form here; plain() alone: of everything
 
-The switch is for benchmarks and tests. It is read when a network runs, not when it is built.
+The switch is for benchmarks, tests, and exports, whose sizes are not known. It is read when a
+network runs, not when it is built.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ FAST_FORMS = (
     "attention-in-blocks",  # window_attention.py
     "cells-only",  # window_attention.py
     "fast-linear",  # linear.py
+    "kept-tables",  # below
 )
 _plain_forms: frozenset[str] = frozenset()
 F = TypeVar("F", bound=Callable)
@@ -74,6 +76,8 @@ def kept(count: int) -> Callable[[F], F]:
 
         @wraps(function)
         def table(*arguments: Any) -> Any:
+            if takes_plain("kept-tables"):
+                return function(*arguments)
             if torch.compiler.is_compiling():
                 return getattr(_tables, name_of(*arguments))
             return cached(*arguments)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.networks.fast import kept, takes_plain
-from common.networks.fast.upsampling import interpolation_matrix, upsample
+from common.networks.fast.upsampling import interpolation_matrix, upsample, upsample_plainly
 
 Maps = tuple[Tensor, ...]
 
@@ -71,11 +71,21 @@ def upsample_taps(taps: Tensor, size: tuple[int, int]) -> Tensor:
     taps: [B, 9, h, w]. Tap 3i + j at (y + i - 1, x + j - 1) of the up-sampled map belongs to
     output (y, x); outside the map taps are zero.
     """
+    if takes_plain("matrix-upsampling"):
+        return upsample_taps_plainly(taps, size)
     rows = shifted_matrices(taps.shape[2], size[0], taps.device)  # [H, 3h]
     columns = shifted_matrices(taps.shape[3], size[1], taps.device)  # [W, 3w]
     x = taps.unflatten(1, (3, 3)).transpose(2, 3).flatten(3)  # [B, 3, h, 3w]
     x = (x @ columns.T).flatten(1, 2)  # [B, 3h, W]
     return (rows @ x)[:, None]
+
+
+def upsample_taps_plainly(taps: Tensor, size: tuple[int, int]) -> Tensor:
+    """`upsample_taps` as it is described, with nine maps of full resolution."""
+    full = F.pad(upsample_plainly(taps, size), (1, 1, 1, 1))  # [B, 9, H + 2, W + 2]
+    places = [(tap, *divmod(tap, 3)) for tap in range(9)]
+    shifted = [full[:, tap, y : y + size[0], x : x + size[1]] for tap, y, x in places]
+    return torch.stack(shifted).sum(0)[:, None]
 
 
 @kept(128)

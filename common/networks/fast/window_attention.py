@@ -96,7 +96,7 @@ def attend_plainly(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Ten
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [W, A, N, D] each
     scores = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1) + bias
     if mask is not None:
-        scores = scores + mask.repeat(len(qkv) // len(mask), 1, 1)[:, None]
+        scores = (scores.unflatten(0, (-1, len(mask))) + mask[:, None]).flatten(0, 1)
     return (scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
 
 
