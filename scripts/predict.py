@@ -21,6 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config_values import natural, output_path, positive, resolve_path
 from common.errors import UserError, run_program
+from common.evaluation.known_distance import (
+    KnownDistance,
+    read_calibration,
+    read_known_distance,
+)
 from common.files import make_folder
 from common.images.depth_files import describe_changed
 from common.language.captioner import CaptionSettings
@@ -30,6 +35,7 @@ from common.runtime.claims import claim_folder
 from common.shortages import GPU_MEMORY, HOST_MEMORY, ShortageError, shortages_told
 from common.text_files import write_json
 from scripts.prediction.inputs import CaptionSource, Inputs, find_inputs
+from scripts.prediction.known import calibrated_by
 from scripts.prediction.load import HUB, load
 from scripts.prediction.model import DepthModel
 from scripts.prediction.outputs import PictureWriter, check_names, describe_depth, output_stems
@@ -48,17 +54,24 @@ REMEDIES = {
 def main() -> None:
     """Open the model, find the pictures, predict and write each; code 2 if one has no depth."""
     arguments, overrides = _parse()
-    asked = Asked(arguments.focal_rule, arguments.samples, arguments.seed)
+    known = [read_known_distance(text) for text in arguments.calibrate]
+    calibration = read_calibration(arguments.calibration) if arguments.calibration else None
+    asked = Asked(arguments.focal_rule, arguments.samples, arguments.seed, calibration)
     model = load(arguments.checkpoint, arguments.device, overrides)
     captions = _captions(arguments, model)
     folder = _output_folder(arguments, model)
     inputs = find_inputs(arguments.pictures, folder)
     _tell(*inputs.notes)
+    if known and (calibration or len(inputs.keys) != 1 or not inputs.pictures):
+        raise UserError(
+            "--calibrate: its places are in one picture: give that alone, and no --calibration; "
+            "scripts/calibrate.py makes a --calibration FILE for others"
+        )
     stems = output_stems(inputs.keys)
     check_names(folder, stems.values(), [*inputs.pictures.values(), *inputs.videos.values()])
     make_folder(folder)
     with claim_folder(folder, "name another --output"), shortages_told(REMEDIES):
-        program = Program(model, arguments, asked, captions, folder, stems)
+        program = Program(model, arguments, asked, captions, folder, stems, known)
         program.run(inputs)
     program.finish()
 
@@ -74,9 +87,11 @@ class Program:
         captions: CaptionSource,
         folder: Path,
         stems: dict[str, str],
+        known: Sequence[KnownDistance] = (),
     ) -> None:
         self.model, self.arguments, self.asked, self.captions = model, arguments, asked, captions
         self.folder, self.stems = folder, stems  # of all inputs
+        self.known = known  # in the one picture
         config, labels = model.config, model.trained.labels
         scale = config.eval.saved_depth_scale or config.data.data_set.depth_scale
         self.facts = {**labels, "focal_rule": asked.focal_rule, "samples": asked.samples}
@@ -144,6 +159,7 @@ class Program:
             self._write(key, picture, prediction)
 
     def _write(self, key: str, picture: Picture, prediction: Prediction) -> None:
+        prediction = calibrated_by(prediction, self.known)
         self.writer.write(self.stems[key], picture, prediction)
         self._remember(key, prediction)
         self.lines.append(f"{key}: {_range_text(prediction)}")
@@ -242,6 +258,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--focal", type=float, metavar="PX", help="focal length in pixels of the pictures")
     add("--focal-rule", choices=("none", "scale"), default="none",
         help="scale: depth grows with the focal length against the training camera's")  # fmt: skip
+    add("--calibrate", action="append", default=[], metavar="x,y=METERS",
+        help="a known distance in the picture, or x0,y0,x1,y1=METERS; repeatable")  # fmt: skip
+    add("--calibration", type=Path, metavar="FILE.json", help="what scripts/calibrate.py wrote")
     add("--samples", type=int, default=0, metavar="N", help="also draw N scenes: mean and spread")
     add("--seed", type=natural, default=0, help="of their noise (default: 0)")
     add("--ply", action="store_true", help="also write points")

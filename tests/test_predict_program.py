@@ -297,3 +297,26 @@ def test_points_of_a_large_picture_are_thinned_and_holes_left_out():
     cloud = make_cloud(depth, rgb, Intrinsics(100, 100, 0, 0, "given"))
     assert cloud.step == 2 and len(cloud.points) == 1500 * 250
     assert cloud.points[1] == pytest.approx((0.02, 0, 1))
+
+
+def test_a_known_distance_makes_it_metric(predict, tmp_path):
+    room = save(tmp_path / "room.png", picture())
+    assert predict(room).code == 0
+    plain = np.load(tmp_path / "out/room.npy")
+    assert predict(room, "--calibrate", "20,10=7.5").code == 0
+    depth = np.load(tmp_path / "out/room.npy")
+    assert depth[10, 20] == pytest.approx(7.5, rel=1e-5)
+    np.testing.assert_allclose(depth, plain * 7.5 / plain[10, 20], rtol=1e-5)
+    notes = json.loads((tmp_path / "out/room.json").read_text())["notes"]
+    assert any(note.startswith("calibrated:") and "1 known distance" in note for note in notes)
+    file = tmp_path / "calibration.json"
+    words = (tmp_path / "out/room.npy", "20,10=15", "--output", file)
+    assert run_script("calibrate.py", *words).code == 0
+    assert predict(room, "--calibration", file).code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "out/room.npy"), plain * 2, rtol=1e-4)
+    both = ("--calibrate", "20,10=7.5", "--calibration", file)
+    assert "and no --calibration" in predict(room, *both).refusal
+    other = save(tmp_path / "other.png", picture())
+    assert "give that alone" in predict(room, other, "--calibrate", "20,10=7.5").refusal
+    assert "not inside the picture" in predict(room, "--calibrate", "900,10=7.5").refusal
+    assert "is no known distance" in predict(room, "--calibrate", "7.5").refusal

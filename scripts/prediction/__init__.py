@@ -8,6 +8,7 @@ pictures  files, arrays, tensors as RGB pixels
 frames    what the network reads of a picture, and depth back to the picture's size
 words     captions given, made or left out, and their features
 cameras   focal length given, from EXIF or of the training camera, and what it does to depth
+known     depth made metric by known distances
 cards     the model card of a saved model
 inputs    files, folders, globs, videos, webcams; captions of many pictures
 outputs   what is written for a picture, and under which names

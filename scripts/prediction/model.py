@@ -33,6 +33,7 @@ from llm_mde.stage import STAGE as LLM_MDE
 from scripts.prediction.cameras import check_focal, find_intrinsics, focal_factor
 from scripts.prediction.cards import write_card
 from scripts.prediction.frames import Frame, describe_frame, make_frame
+from scripts.prediction.known import calibrated
 from scripts.prediction.pictures import Picture, PictureSource, as_picture
 from scripts.prediction.result import PLAIN, Asked, Prediction
 from scripts.prediction.trained import TrainedNetwork
@@ -178,7 +179,7 @@ class DepthModel(
             *self._notes,
             _count_bad(own, frame),
         )
-        return Prediction(
+        prediction = Prediction(
             (own * factor).numpy(),
             spread,
             intrinsics,
@@ -188,6 +189,7 @@ class DepthModel(
             factor,
             sampled,
         )
+        return calibrated(prediction, asked.calibration)
 
     @property
     def _notes(self) -> tuple[str, ...]:

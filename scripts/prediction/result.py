@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UserError
+from common.evaluation.known_distance import DistanceCalibration
 from scripts.prediction.cameras import FocalRule, Intrinsics
 
 
@@ -33,12 +34,13 @@ class Asked:
     """How pictures are predicted.
 
     focal_rule: see `cameras.py`. samples: scenes to draw from what the words say; 0: none. seed: of
-    their noise.
+    their noise. calibration: by known distances, of all depth.
     """
 
     focal_rule: FocalRule = "none"
     samples: int = 0
     seed: int = 0
+    calibration: DistanceCalibration | None = None
 
     def __post_init__(self) -> None:
         if self.focal_rule not in ("none", "scale"):
