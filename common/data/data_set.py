@@ -43,7 +43,7 @@ class DepthRange:
 
 
 @dataclass(frozen=True)
-class Camera:
+class TrainingCamera:
     """The pinhole camera that took a data set's pictures; pixels of one of `size` (H, W)."""
 
     name: str
@@ -69,7 +69,7 @@ class DataSet:
     depth_scale: float
     mean_log_depth: float  # of its training ground truth: where a depth head starts from
     depth_range: DepthRange | None = None  # None: anybody's images
-    camera: Camera | None = None  # None: several, or not known
+    camera: TrainingCamera | None = None  # None: several, or not known
     depth_dirs: tuple[str, ...] = ("",)
     rotated_bits: bool = False
     float_depth_scale: float = 1.0

@@ -31,7 +31,7 @@ from common.progress import progress_bar
 from common.runtime.processes import Processes
 from common.runtime.randomness import DrawRandom
 
-Sample = Callable[[nn.Module, Batch, DrawRandom], Tensor]
+DrawScene = Callable[[nn.Module, Batch, DrawRandom], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class WordsAlone:
     """
 
     predict: Predict
-    sample: Sample
+    sample: DrawScene
 
 
 @dataclass(frozen=True)

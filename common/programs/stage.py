@@ -13,7 +13,7 @@ from common.errors import UserError
 from common.language.language import Language, Needs
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.assembly import Data
-from common.programs.draws import Sample, WordsAlone
+from common.programs.draws import DrawScene, WordsAlone
 from common.programs.inference import Predict
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
@@ -128,7 +128,7 @@ class Stage:
     predict: Predict
     parameters: Callable[[Any, Any], list]
     words_alone: WordsAlone | None = None
-    sample: Sample | None = None
+    sample: DrawScene | None = None
     totals_fn: Callable[..., dict[str, Tensor]] | None = None
     prepare: Callable[[Any, Any, Data], None] = _nothing
     check_words: Callable[[Any, Language, tuple[int, int]], None] = _any_words

@@ -14,7 +14,7 @@ from scripts.exporting.network import STRIDE, Interface, Predictor
 from scripts.prediction.trained import TrainedNetwork
 
 TOLERANCE = 1e-3  # of depth
-Run = Callable[..., Tensor]  # image, text_feature, image_feature -> depth
+RunExported = Callable[..., Tensor]  # image, text_feature, image_feature -> depth
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def verify(trained: TrainedNetwork, interface: Interface, path: Path) -> list[Co
     return found
 
 
-def open_exported(path: Path) -> Run:
+def open_exported(path: Path) -> RunExported:
     """What the file computes; it must be one of ours."""
     if path.suffix == ONNX:
         return ExportedNetwork(path)

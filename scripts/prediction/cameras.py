@@ -8,9 +8,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from common.data.data_set import Camera, DataSet
+from common.data.data_set import DataSet, TrainingCamera
 from common.errors import UserError
-from scripts.prediction.frames import Frame
+from scripts.prediction.frames import SeenFrame
 
 FocalRule = Literal["none", "scale"]
 FILM_DIAGONAL = math.hypot(36, 24)  # mm, of 35 mm film
@@ -48,7 +48,7 @@ def focal_of_film(millimeters: float, size: tuple[int, int]) -> float:
 
 
 def find_intrinsics(
-    frame: Frame, data_set: DataSet, given: float | None, film: float | None
+    frame: SeenFrame, data_set: DataSet, given: float | None, film: float | None
 ) -> Intrinsics | None:
     """From the given focal length, else from EXIF's, else the training camera's; None: no camera.
 
@@ -75,18 +75,18 @@ def find_intrinsics(
     )
 
 
-def focal_ratio(intrinsics: Intrinsics, camera: Camera, frame: Frame) -> float:
+def focal_ratio(intrinsics: Intrinsics, camera: TrainingCamera, frame: SeenFrame) -> float:
     """How many times the training camera's the focal length is that the network sees."""
     return intrinsics.fx * frame.scale / _training_focal(camera, frame)
 
 
-def _training_focal(camera: Camera, frame: Frame) -> float:
+def _training_focal(camera: TrainingCamera, frame: SeenFrame) -> float:
     """Pixels of what the network reads: training's pictures are resized, or cut as they are."""
     return camera.fx if frame.is_crop_set else camera.fx * frame.image.shape[1] / camera.size[1]
 
 
 def focal_factor(
-    rule: FocalRule, intrinsics: Intrinsics | None, data_set: DataSet, frame: Frame
+    rule: FocalRule, intrinsics: Intrinsics | None, data_set: DataSet, frame: SeenFrame
 ) -> tuple[float, str | None]:
     """What depth is to be multiplied by, and a note for the user."""
     camera = data_set.camera
@@ -114,6 +114,6 @@ def focal_factor(
     )
 
 
-def _field_of_view(camera: Camera) -> str:
+def _field_of_view(camera: TrainingCamera) -> str:
     degrees = 2 * math.degrees(math.atan(camera.size[1] / 2 / camera.fx))
     return f"{camera.fx:.0f} px at a width of {camera.size[1]}, a view of {degrees:.0f} degrees"

@@ -18,7 +18,7 @@ _NEARLY = 1.1  # a frame of the crop's camera is at most so many times as high a
 
 
 @dataclass(frozen=True)
-class Frame:
+class SeenFrame:
     """A picture as the network reads it.
 
     image: uint8 [h, w, 3]. size: (H, W) of the picture. window: the rows and columns of it that the
@@ -45,7 +45,7 @@ class Frame:
         return whole
 
 
-def make_frame(picture: np.ndarray, data_set: DataSet, size: tuple[int, int]) -> Frame:
+def make_frame(picture: np.ndarray, data_set: DataSet, size: tuple[int, int]) -> SeenFrame:
     """What the network reads of a picture [H, W, 3]; size: (height, width) of its data.
 
     Pictures are resized, whatever their shape. Those of KITTI's frame are cut as KITTI's are, at
@@ -54,15 +54,15 @@ def make_frame(picture: np.ndarray, data_set: DataSet, size: tuple[int, int]) ->
     own = picture.shape[0], picture.shape[1]
     crop = data_set.crop_size
     if crop is None:
-        return Frame(transforms.resize_image(picture, *size), own)
+        return SeenFrame(transforms.resize_image(picture, *size), own)
     window = bottom_window(*own, crop)
     is_near = all(whole <= _NEARLY * part for whole, part in zip(own, crop, strict=True))
     if window is not None and is_near:
-        return Frame(np.ascontiguousarray(picture[window]), own, window, is_crop_set=True)
-    return Frame(transforms.resize_image(picture, *crop), own, is_crop_set=True)
+        return SeenFrame(np.ascontiguousarray(picture[window]), own, window, is_crop_set=True)
+    return SeenFrame(transforms.resize_image(picture, *crop), own, is_crop_set=True)
 
 
-def describe_frame(frame: Frame) -> str | None:
+def describe_frame(frame: SeenFrame) -> str | None:
     """A note where the network sees another picture than the user."""
     height, width = frame.image.shape[:2]
     if frame.window is not None:

@@ -32,12 +32,12 @@ from llm_mde.model import complete_checkpoint
 from llm_mde.stage import STAGE as LLM_MDE
 from scripts.prediction.cameras import check_focal, find_intrinsics, focal_factor
 from scripts.prediction.cards import write_card
-from scripts.prediction.frames import Frame, describe_frame, make_frame
+from scripts.prediction.frames import SeenFrame, describe_frame, make_frame
 from scripts.prediction.known import calibrated
 from scripts.prediction.pictures import Picture, PictureSource, as_picture
 from scripts.prediction.result import PLAIN, Asked, Prediction
 from scripts.prediction.trained import TrainedNetwork
-from scripts.prediction.words import WordReader, Words
+from scripts.prediction.words import PictureWords, WordReader
 
 
 class DepthModel(
@@ -117,7 +117,10 @@ class DepthModel(
         ]
 
     def _batch(
-        self, pictures: Sequence[Picture], frames: Sequence[Frame], words: Sequence[Words]
+        self,
+        pictures: Sequence[Picture],
+        frames: Sequence[SeenFrame],
+        words: Sequence[PictureWords],
     ) -> Batch:
         """All frames of a model have one size."""
         image = torch.from_numpy(np.stack([normalize(frame.image) for frame in frames]))
@@ -160,8 +163,8 @@ class DepthModel(
         depth: Tensor,
         samples: Tensor,
         picture: Picture,
-        frame: Frame,
-        words: Words,
+        frame: SeenFrame,
+        words: PictureWords,
         focal: float | None,
         asked: Asked,
     ) -> Prediction:
@@ -238,14 +241,14 @@ class DepthModel(
         return write_card(self.trained, self._hub_mixin_info.model_card_data, **facts)
 
 
-def _summarize(samples: Tensor, frame: Frame, factor: float) -> tuple[np.ndarray, np.ndarray]:
+def _summarize(samples: Tensor, frame: SeenFrame, factor: float) -> tuple[np.ndarray, np.ndarray]:
     """Geometric mean (meters) and standard deviation of ln depth [H, W] of samples [N, h, w]."""
     logs = samples.log()
     spread, mean = torch.std_mean(logs, dim=0, correction=0)
     return (frame.to_picture(mean.exp()) * factor).numpy(), frame.to_picture(spread).numpy()
 
 
-def _count_bad(depth: Tensor, frame: Frame) -> str | None:
+def _count_bad(depth: Tensor, frame: SeenFrame) -> str | None:
     seen = depth if frame.window is None else depth[frame.window]
     count = int((~torch.isfinite(seen)).sum())
     return f"{count} pixels of the depth are not finite" if count else None

@@ -25,7 +25,7 @@ _FIXED = {"none": None, "empty": "", "constant": CONSTANT_SENTENCE}
 
 
 @dataclass(frozen=True)
-class Words:
+class PictureWords:
     """What is read beside a picture: `caption` None: no words at all. origin: where it is from."""
 
     caption: str | None
@@ -58,19 +58,23 @@ class WordReader:
         captions: Sequence[str | None],
         pictures: Sequence[np.ndarray],
         device: torch.device,
-    ) -> list[Words]:
+    ) -> list[PictureWords]:
         """The words of each picture, uint8 [H, W, 3]; a `UserError` where there are none."""
         if not self.reads_words:
-            unused = Words(None, "the model reads no words")
-            told = Words(None, unused.origin, "the model reads no words: the caption is not used")
+            unused = PictureWords(None, "the model reads no words")
+            told = PictureWords(
+                None, unused.origin, "the model reads no words: the caption is not used"
+            )
             return [unused if text is None else told for text in captions]
         control = self.config.control
         if control in _FIXED:
             note = f"trained with text.control={control}: the same words for every picture"
-            return [Words(_FIXED[control], f"text.control={control}", note)] * len(captions)
+            return [PictureWords(_FIXED[control], f"text.control={control}", note)] * len(captions)
         made = self._make([p for t, p in zip(captions, pictures, strict=True) if t == AUTO], device)
         return [
-            Words(next(made), f"made by {self.captioner.model}") if text == AUTO else given(text)
+            PictureWords(next(made), f"made by {self.captioner.model}")
+            if text == AUTO
+            else given(text)
             for text in captions
         ]
 
@@ -85,7 +89,7 @@ class WordReader:
             raise UserError(f"{self.captioner.model} said nothing; give a caption of your own")
         return iter([several[0] for several in sentences])
 
-    def text_features(self, words: Sequence[Words], device: torch.device) -> Tensor | None:
+    def text_features(self, words: Sequence[PictureWords], device: torch.device) -> Tensor | None:
         """float32 [B, D], as feature files hold them, zeros for no words; None: not read."""
         dim = self.needs.text_dim
         if dim is None:
@@ -124,7 +128,7 @@ class WordReader:
                 "with text.encoder=NAME"
             )
 
-    def describe_cut(self, words: Words) -> str | None:
+    def describe_cut(self, words: PictureWords) -> str | None:
         """What of a caption the encoder does not read; None: it reads all of it, or nothing."""
         if self._text is None or not words.caption:
             return None
@@ -134,7 +138,7 @@ class WordReader:
         return describe_cut(cut, self.config.encoder) or None
 
 
-def given(text: str | None) -> Words:
+def given(text: str | None) -> PictureWords:
     """A caption as the user gave it; a `UserError` where it is none."""
     if text is None:
         raise UserError(
@@ -142,14 +146,14 @@ def given(text: str | None) -> Words:
             f"(--caption {AUTO}), or go without words (--caption {NONE})"
         )
     if text == NONE:
-        return Words(None, "no words, as asked for")
+        return PictureWords(None, "no words, as asked for")
     if not text.strip():
         raise UserError(
             f"the caption is empty; say what the picture shows, or {NONE} to go without words"
         )
     if not is_whole_text(text):
         raise UserError(f"the caption {ascii(text)[:80]} has half a character; correct it")
-    return Words(text.strip(), "given")
+    return PictureWords(text.strip(), "given")
 
 
 def stored(features: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def write_results_csv(path: Path, scores: Iterable[tuple[Score, float | None]]) 
                 "fold": "" if score.fold is None else score.fold,
                 **{name: score.result["metrics"][name] for name in METRIC_NAMES},
                 "num_images": score.result["num_images"],
-                "minutes": "" if minutes is None else f"{minutes:.2f}",
+                "minutes": "" if minutes is None else f"{minutes:.3f}",
                 "run_folder": score.run_folder,
             }
         )

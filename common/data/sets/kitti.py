@@ -7,7 +7,7 @@ Depth is a 16-bit PNG in meters * 256, 0 = no measurement; KITTI's archive unzip
 folders, `train` and `val`, and the lists name neither. Images are cut to the "KB crop".
 """
 
-from common.data.data_set import Camera, DataSet, DepthRange, ListFile, PublishedSplit
+from common.data.data_set import DataSet, DepthRange, ListFile, PublishedSplit, TrainingCamera
 from common.images.crops import KB_SIZE
 
 _EIGEN_TRAIN = ListFile("eigen_train_files_with_gt.txt", 23158, 23158, "3655308ee4a0")
@@ -26,7 +26,7 @@ DATA_SET = DataSet(
     mean_log_depth=2.54,  # as WorDepth's released code has it
     depth_range=DepthRange(10.0, 6.0, 28.0, 2.0, 65.0, "streets"),
     # P_rect_02 of most drives (2011_09_26); those of other days differ by at most 2 %.
-    camera=Camera("KITTI", (375, 1242), 721.5377, 721.5377, 609.5593, 172.854),
+    camera=TrainingCamera("KITTI", (375, 1242), 721.5377, 721.5377, 609.5593, 172.854),
     depth_dirs=("", "train", "val"),
     splits=(
         PublishedSplit(

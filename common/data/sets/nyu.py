@@ -7,7 +7,7 @@ Depth is a 16-bit PNG in millimeters, 0 = no measurement. The projected depth is
 image border, so training ignores it outside rows 45:472 and columns 43:608 (BTS).
 """
 
-from common.data.data_set import Camera, DataSet, DepthRange, ListFile, PublishedSplit
+from common.data.data_set import DataSet, DepthRange, ListFile, PublishedSplit, TrainingCamera
 
 _TEST = ListFile("nyudepthv2_test_files_with_gt.txt", 654, 654, "e92c191d5835")
 
@@ -20,7 +20,7 @@ DATA_SET = DataSet(
     depth_range=DepthRange(2.6, 1.0, 7.0, 0.25, 9.9, "rooms"),
     # The Kinect's color camera, by the data set's toolbox (camera_params.m); the demo's rooms are
     # rendered with its focal length.
-    camera=Camera("NYU", (480, 640), 518.8579, 519.4696, 325.5824, 253.7362),
+    camera=TrainingCamera("NYU", (480, 640), 518.8579, 519.4696, 325.5824, 253.7362),
     splits=(
         PublishedSplit(
             "nyu_bts24k",
