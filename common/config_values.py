@@ -14,6 +14,7 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -25,6 +26,7 @@ from common.text_files import to_bytes
 REPO_ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "package:"
 _NULL = ("", "~", "null", "Null", "NULL")
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.+:]*=")  # of a study: stage1+joint:model.text_dim=384
 _COMMENT = re.compile(r"[ \t]+#[^\r\n\0]*")
 
 
@@ -267,6 +269,19 @@ def describe_type(kind: Any) -> str:
     if parts:
         return " or ".join(describe_type(p) for p in parts)
     return names.get(kind, str(kind))
+
+
+def split_overrides(
+    arguments: Sequence[str], starts: tuple[str, ...] = ()
+) -> tuple[list[str], list[str]]:
+    """What argparse is to read, and the `key=value` overrides, wherever they stand.
+
+    starts: those of the keys, where other arguments may have a form like theirs.
+    """
+    overrides = [
+        text for text in arguments if _OVERRIDE.match(text) and text.startswith(starts or "")
+    ]
+    return [text for text in arguments if text not in overrides], overrides
 
 
 def natural(text: str) -> int:

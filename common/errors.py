@@ -8,6 +8,8 @@ first, and a process that only loses contact with the others finds the reason in
 import io
 import multiprocessing
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -45,6 +47,11 @@ def _run(main: Callable[[], None]) -> int:
     """Run `main` and return the exit code."""
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -62,6 +69,16 @@ def _run(main: Callable[[], None]) -> int:
             _print_error(line)
         return 2
     return 0
+
+
+def _reader_has_left() -> bool:
+    """Whether what is printed has no reader any more (`... | head`); what is left is dropped."""
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in asked.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _describe(error: Exception) -> str | None:

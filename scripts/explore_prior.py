@@ -12,13 +12,12 @@ histogram. The sentences are encoded by the run's own encoder. docs/wordings.md 
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import natural, output_path, positive
+from common.config_values import natural, output_path, positive, split_overrides
 from common.errors import UserError, run_program
 from common.evaluation.panels import write_png
 from common.files import check_output
@@ -62,8 +61,8 @@ def _own_folder(checkpoint: Path) -> Path:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` overrides wherever they stand."""
-    overrides = [item for item in sys.argv[1:] if re.match(r"[a-z_][\w.]*=", item)]
+    """The options, and the `key=value` overrides."""
+    arguments, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -75,8 +74,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--samples", type=positive, default=64, help="scenes per sentence (default: 64)")
     add("--seed", type=natural, default=0, help="of the noise (default: 0)")
     add("--output", metavar="DIR", help="for the two files (default: prior/ in the run's folder)")
-    words = [item for item in sys.argv[1:] if item not in overrides]
-    return parser.parse_intermixed_args(words), overrides
+    return parser.parse_intermixed_args(arguments), overrides
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from common.config_values import output_path
+from common.config_values import output_path, split_overrides
 from common.errors import UserError, run_program
 from common.files import check_output, whole_file
 from common.programs.evaluate import CHANGEABLE
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    overrides = [item for item in sys.argv[1:] if item.startswith(CHANGEABLE) and "=" in item]
+    arguments, overrides = split_overrides(sys.argv[1:], CHANGEABLE)
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +73,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--fixed-size", action="store_true", help="pictures of the training size alone")
     add("--verify", action=argparse.BooleanOptionalAction, default=True,
         help="compare with PyTorch on two sizes; a file that differs is not kept")  # fmt: skip
-    return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
+    return parser.parse_args(arguments), overrides
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ finished is not trained again. docs/few_shot.md tells more.
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import output_path
+from common.config_values import output_path, split_overrides
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.runtime.claims import claim_folder
@@ -95,8 +94,8 @@ def _reason(error: SystemExit | UserError) -> str:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` overrides wherever they stand."""
-    overrides = [item for item in sys.argv[1:] if re.match(r"[A-Za-z_][\w.]*=", item)]
+    """The options, and the `key=value` overrides."""
+    arguments, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -133,7 +132,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
         help="last: nothing was chosen (default); best: by the validation split, which may hold "
         "more images than the training",
     )
-    return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
+    return parser.parse_args(arguments), overrides
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import natural, output_path, positive, resolve_path
+from common.config_values import natural, output_path, positive, resolve_path, split_overrides
 from common.errors import UserError, run_program
 from common.evaluation.known_distance import (
     KnownDistance,
@@ -239,8 +239,8 @@ def _tell(*lines: str) -> None:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` overrides wherever they stand."""
-    overrides = [item for item in sys.argv[1:] if item.startswith(CHANGEABLE) and "=" in item]
+    """The options, and the `key=value` overrides."""
+    arguments, overrides = split_overrides(sys.argv[1:], CHANGEABLE)
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -269,7 +269,6 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--batch", type=positive, default=4, metavar="N", help="pictures at once (default: 4)")
     add("--frames", type=positive, metavar="N", help="of a video or webcam, the first N alone")
     add("--device", metavar="NAME", help="cuda, cpu, ... (default: a GPU if there is one)")
-    arguments = [item for item in sys.argv[1:] if item not in overrides]
     return parser.parse_intermixed_args(arguments), overrides
 
 

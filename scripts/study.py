@@ -17,7 +17,6 @@ Writes results.csv (one line per score) and the report, anew after each score.
 
 import argparse
 import fnmatch
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config import REPO_ROOT, find_yaml
-from common.config_values import output_path, positive
+from common.config_values import output_path, positive, split_overrides
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.runtime.claims import claim_folder
@@ -97,8 +96,8 @@ def matches(run: StudyRun, text: str) -> bool:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` overrides wherever they stand."""
-    overrides = [item for item in sys.argv[1:] if re.match(r"[A-Za-z_][\w.+:]*=", item)]
+    """The options, and the `key=value` overrides."""
+    arguments, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -116,7 +115,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
         help="only runs with these labels, as joint, 'llm*' or 'staged, seed 0'",
     )
     add("--list", action="store_true", help="print the runs and the time they take; run nothing")
-    return parser.parse_args([item for item in sys.argv[1:] if item not in overrides]), overrides
+    return parser.parse_args(arguments), overrides
 
 
 if __name__ == "__main__":

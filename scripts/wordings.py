@@ -15,13 +15,12 @@ of depth maps with one color bar. docs/wordings.md tells more.
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import output_path
+from common.config_values import output_path, split_overrides
 from common.data.lists import find_file
 from common.errors import UserError, run_program
 from common.evaluation.panels import write_png
@@ -110,8 +109,8 @@ def _check_outputs(arguments: argparse.Namespace) -> dict[str, Path]:
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:
-    """The options, and the `key=value` overrides wherever they stand."""
-    overrides = [item for item in sys.argv[1:] if re.match(r"[a-z_][\w.]*=", item)]
+    """The options, and the `key=value` overrides."""
+    given, overrides = split_overrides(sys.argv[1:])
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,7 +129,7 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--json", metavar="OUT.json", help="write the numbers")
     add("--csv", metavar="OUT.csv", help="write one line per answer")
     add("--png", metavar="OUT.png", help=f"where the strip goes (default: {DEFAULT_PNG})")
-    arguments = parser.parse_args([item for item in sys.argv[1:] if item not in overrides])
+    arguments = parser.parse_args(given)
     _check_options(arguments)
     return arguments, overrides
 

@@ -3,9 +3,11 @@
 import csv
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 from typing import IO
 
+import pytest
 import yaml
 from conftest import EVAL_MAINS, MAINS, Outcome, Workspace, call
 
@@ -86,3 +88,14 @@ class StudyProgram:
         """The lines of results.csv."""
         with (self.folder / "results.csv").open() as file:
             return list(csv.DictReader(file))
+
+
+def study_in_process(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> StudyProgram:
+    """A program whose trainings and scorings also run in this process, without waiting."""
+    program = StudyProgram(workspace, folder)
+    monkeypatch.setattr(subprocess, "Popen", program.start)
+    monkeypatch.setattr("scripts.run_plans.jobs.POLL_SECONDS", 0)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return program

@@ -11,7 +11,7 @@ from conftest import train
 
 from common import config_values
 from common.config import load_config, to_dict
-from common.config_values import read_yaml
+from common.config_values import read_yaml, split_overrides
 from common.errors import UserError
 from common.programs.run import choose_folder
 from common.programs.train import read_command_line
@@ -220,3 +220,11 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path, text):
         read_yaml(file)
     file.write_text("a: &a {k: 1}\nb: &b {<<: *a, k: 2}\nc: {<<: *b, m: 3, k: 4}\n")
     assert read_yaml(file)["b"] == {"k": "2"} and read_yaml(file)["c"] == {"k": "4", "m": "3"}
+
+
+def test_overrides_are_taken_from_wherever_they_stand():
+    given = ["a.yaml", "data.root=x y", "--say", "a=1", "320,240=2.0", "s1+s2:train.lr=1", "no =1"]
+    rest, overrides = split_overrides(given)
+    assert overrides == ["data.root=x y", "a=1", "s1+s2:train.lr=1"]
+    assert rest == ["a.yaml", "--say", "320,240=2.0", "no =1"]
+    assert split_overrides(given, ("data.",)) == ([*given[:1], *given[2:]], given[1:2])
