@@ -256,3 +256,24 @@ def test_where_pixels_have_a_limit_rows_are_told_as_shares_of_it(made_up):
         assert "shuffled" not in line, "another row is lower"
     other = replace(STUDY, bounds={"demo": 0.375})
     assert "Pixels alone" not in text_table(other, numbers)
+
+
+def test_a_baseline_that_trains_nothing_is_compared_with_every_seed(made_up):
+    linear, trained = made_up.row(cell("linear"), 0.0, [0]), made_up.row(cell("stage1"), -0.02)
+    assert numbers_of(linear, trained).differences[0].estimates["abs_rel"].num_seeds == 1
+    for score in linear:
+        score.result["stage"] = "text_baseline"
+    numbers = numbers_of(linear, trained)
+    (found,) = numbers.differences
+    assert found.estimates["abs_rel"].num_seeds == 3
+    assert numbers.rows[0].estimates["abs_rel"].num_seeds == 1, "alone it is as it was scored"
+    alone = [score for score in trained if score.seed == 2]
+    assert numbers_of(linear, alone).differences[0].estimates["abs_rel"].num_seeds == 1
+
+
+def test_words_that_a_seed_lends_are_of_that_seed_alone(made_up):
+    lent = made_up.row(cell("linear", "shuffled", "shuffled"), 0.0, [0])
+    for score in lent:
+        score.result["stage"] = "text_baseline"
+    numbers = numbers_of(lent, made_up.row(cell("stage1", "shuffled", "shuffled"), -0.02))
+    assert numbers.differences[0].estimates["abs_rel"].num_seeds == 1

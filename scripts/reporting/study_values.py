@@ -15,6 +15,7 @@ import numpy as np
 from common.data.scenes import scene_labels
 from common.evaluation.comparison import Estimate, Floats, estimate_all
 from common.evaluation.metrics import METRIC_NAMES
+from common.language.controls import LENDING
 from scripts.run_plans.study_scores import Cell, Score
 
 Fold = dict[str, Floats]  # image -> its nine metrics
@@ -76,6 +77,19 @@ class StudyRow:
         for score in self.scores:
             found[score.seed][score.fold] = read_fold(score.images)
         return dict(found)
+
+    @property
+    def is_of_any_seed(self) -> bool:
+        """Nothing was trained and no words were lent: other seeds would give the same scores."""
+        controls = {self.cell.train_control, self.cell.eval_control}
+        stages = {score.result.get("stage") for score in self.scores}
+        return stages == {"text_baseline"} and controls.isdisjoint(LENDING)
+
+    def folds_of(self, seed: int) -> dict[int | None, Fold]:
+        """Fold -> image -> metrics [9]; empty: that seed was not scored."""
+        if self.is_of_any_seed:
+            return next(iter(self.folds.values()))
+        return self.folds.get(seed, {})
 
     @cached_property
     def aligned(self) -> "Aligned":
@@ -153,16 +167,16 @@ def align(*rows: StudyRow) -> Aligned:
 
     Seeds that lack folds which another seed has are left out, until they are scored too.
     """
+    trained = [row for row in rows if not row.is_of_any_seed] or rows
     shared = {
-        seed: set.intersection(*(set(row.folds[seed]) for row in rows))
-        for seed in rows[0].folds
-        if all(seed in row.folds for row in rows)
+        seed: set.intersection(*(set(row.folds_of(seed)) for row in rows))
+        for seed in trained[0].folds
     }
     most = max(map(len, shared.values()), default=0)
     seeds = sorted(seed for seed, folds in shared.items() if len(folds) == most > 0)
     if not seeds:
         return Aligned([], [], np.zeros((len(rows), 0, 0, len(METRIC_NAMES))))
-    merged = [[_merge(row.folds[seed], shared[seed]) for seed in seeds] for row in rows]
+    merged = [[_merge(row.folds_of(seed), shared[seed]) for seed in seeds] for row in rows]
     parts = [part for of_row in merged for part in of_row]
     images = [image for image in parts[0] if all(image in part for part in parts)]
     values = [[[part[image] for image in images] for part in of_row] for of_row in merged]
