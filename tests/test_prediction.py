@@ -226,7 +226,7 @@ def test_kitti_frames_are_cut_as_in_evaluation_and_others_resized():
     other = make_frame(picture(1000, 1500), kitti, (352, 704))
     assert other.image.shape == (352, 1216, 3) and other.window is None
     assert other.to_picture(torch.ones(352, 1216)).isfinite().all()
-    assert "no frame of KITTI's shape" in describe_frame(other)
+    assert "not of the training frames' shape" in describe_frame(other)
 
 
 def test_a_kitti_frame_gets_the_depth_of_evaluation(kitti, runs, encoder, tmp_path):

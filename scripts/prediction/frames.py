@@ -48,8 +48,8 @@ class SeenFrame:
 def make_frame(picture: np.ndarray, data_set: DataSet, size: tuple[int, int]) -> SeenFrame:
     """What the network reads of a picture [H, W, 3]; size: (height, width) of its data.
 
-    Pictures are resized, whatever their shape. Those of KITTI's frame are cut as KITTI's are, at
-    the bottom; any other is resized to the cut's size.
+    Pictures are resized, whatever their shape. Where training cuts frames (KITTI), pictures of
+    their shape are cut, too, at the bottom; any other is resized to the cut's size.
     """
     own = picture.shape[0], picture.shape[1]
     crop = data_set.crop_size
@@ -70,7 +70,9 @@ def describe_frame(frame: SeenFrame) -> str | None:
             f"the network sees the lower {height}x{width} of the picture; above there is no depth"
         )
     if frame.is_crop_set:
-        return f"no frame of KITTI's shape: the whole picture is resized to {height}x{width}"
+        return (
+            f"not of the training frames' shape: the whole picture is resized to {height}x{width}"
+        )
     squeeze = (frame.size[1] / frame.size[0]) / (width / height)
     if max(squeeze, 1 / squeeze) > 1.5:
         return f"of another shape than {height}x{width}, to which the picture is resized"
