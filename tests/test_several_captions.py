@@ -215,6 +215,24 @@ def test_training_draws_by_seed_and_position(nyu, language_of):
     assert dataset[3].caption == WORDS[KEYS[3]][0]
 
 
+def test_word_dropout_leaves_its_share_without_words(nyu, language_of):
+    split = SplitFinder(nyu).find("train")
+    half, plain = (
+        build_dataset(nyu, split, language_of(), 5, augment=True, word_dropout=share)
+        for share in (0.5, 0.0)
+    )
+    dropped = [half.draw_words(KEYS[3], position)["caption"] == "" for position in range(200)]
+    assert 70 < sum(dropped) < 130
+    assert dropped[50:60] == [not half[3, position].caption for position in range(50, 60)]
+    for position, is_dropped in enumerate(dropped[:8]):  # all else stays as it is
+        item, other = half[3, position], plain[3, position]
+        assert torch.equal(item.image, other.image) and item.gt_depth.equal(other.gt_depth)
+        assert item.caption == ("" if is_dropped else other.caption)
+        expected = torch.zeros(item.text_feature.shape) if is_dropped else other.text_feature
+        assert torch.equal(item.text_feature, expected)
+    assert half[3].caption == WORDS[KEYS[3]][0]  # in scoring every image has its words
+
+
 def test_workers_and_processes_draw_the_same(nyu, language_of):
     dataset = build_dataset(nyu, SplitFinder(nyu).find("train"), language_of(), augment=True)
 

@@ -19,15 +19,17 @@ from common.data.splits import Split
 from common.images import transforms
 from common.language.language import NO_LANGUAGE, Language
 
-_WORDS = 1  # the random stream of the words, apart from that of the augmentation
+_WORDS, _DROPPED = 1, 2  # the random streams of the words, apart from that of the augmentation
 
 
 class DepthDataset(Dataset):
     """`dataset[index]` is an item for evaluation, `dataset[index, position]` one for training.
 
     `position` counts the samples of the whole run; with `seed` it decides the augmentation, and
-    which of an image's captions it has. Both therefore depend neither on the number of workers nor
-    on the number of processes.
+    which of an image's captions it has, if any. Both therefore depend neither on the number of
+    workers nor on the number of processes.
+
+    word_dropout: share of the training items that have no words.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class DepthDataset(Dataset):
         language: Language = NO_LANGUAGE,
         augmentation: transforms.Augmentation | None = None,
         seed: int = 0,
+        word_dropout: float = 0.0,
     ) -> None:
         self.split, self.reader, self.language = split, reader, language
-        self.augmentation, self.seed = augmentation, seed
+        self.augmentation, self.seed, self.word_dropout = augmentation, seed, word_dropout
         self.samples, self.data_set, self.cache = split.samples, reader.data_set, reader.cache
         self.notes = (*split.notes, *language.notes)
         language.check(split.samples.keys)
@@ -90,8 +93,15 @@ class DepthDataset(Dataset):
             image, depth = self._crop(image, depth, rng)
         if self.augmentation is not None:
             image, depth, jitter = transforms.augment(image, depth, self.augmentation, rng)
-        words = self.language.words_of(sample.key, self.draw_caption(sample.key, position))
+        words = self.draw_words(sample.key, position)
         return self._item(sample, transforms.normalize(image, jitter), depth, position, words)
+
+    def draw_words(self, key: str, position: int) -> dict[str, Any]:
+        """An image's words as sample `position` of the run: of one of its captions, or none."""
+        rng = np.random.default_rng([self.seed, position, _DROPPED])
+        if self.word_dropout and rng.random() < self.word_dropout:
+            return self.language.no_words_of(key)
+        return self.language.words_of(key, self.draw_caption(key, position))
 
     def draw_caption(self, key: str, position: int) -> int:
         """Which of its captions an image has as sample `position` of the run, counted from 0."""
@@ -145,6 +155,7 @@ def build_dataset(
     language: Language = NO_LANGUAGE,
     seed: int = 0,
     augment: bool = False,
+    word_dropout: float = 0.0,
 ) -> DepthDataset:
     """The data set of one split, with every feature and caption checked to be there.
 
@@ -156,6 +167,7 @@ def build_dataset(
         data.rotate_degrees, data.zoom, data.flip, data.jitter, data_set.brightness
     )
     reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
-    dataset = DepthDataset(split, reader, language, augmentation if augment else None, seed)
+    augmentation = augmentation if augment else None
+    dataset = DepthDataset(split, reader, language, augmentation, seed, word_dropout)
     dataset.notes += describe_turned(split.samples, data.exif_orientation)
     return dataset

@@ -37,9 +37,12 @@ class TextConfig:
     join_captions: bool = False  # an image has the captions of all files; else a later file wins
     # In training, of several captions of an image: one is drawn for each sample, or the first.
     caption_choice: Literal["draw", "first"] = "draw"
+    dropout: float = 0.0  # share of the training samples that have no words, as with control none
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "control_seed")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout: {self.dropout} is not in [0, 1]")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,12 @@ class Language:
             "image_feature": None if image is None else image[key],
         }
 
+    def no_words_of(self, key: str) -> dict[str, Any]:
+        """As `words_of`, with the words that the control `none` gives: "" and zeros."""
+        words = self.words_of(key)
+        text = words["text_feature"]
+        return {**words, "caption": "", "text_feature": None if text is None else text * 0}
+
     def all_words_of(self, key: str) -> dict[str, Any]:
         """As `words_of` its first caption; and other_captions, other_features [K - 1, D]."""
         if self.count_of(key) == 1:

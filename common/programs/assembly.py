@@ -155,7 +155,8 @@ def _dataset(
     config: RunConfig, split: Split, language: LanguageReader, first_only: bool
 ) -> DepthDataset:
     words = language.read(split.name, split.files, first_only)
-    return build_dataset(config.data, split, words, config.seed, augment=split.name == "train")
+    is_trained = split.name == "train"
+    return build_dataset(config.data, split, words, config.seed, is_trained, config.text.dropout)
 
 
 def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
