@@ -167,7 +167,7 @@ def build_dataset(
         data.rotate_degrees, data.zoom, data.flip, data.jitter, data_set.brightness
     )
     reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
-    augmentation = augmentation if augment else None
-    dataset = DepthDataset(split, reader, language, augmentation, seed, word_dropout)
+    varied = augmentation if augment else None
+    dataset = DepthDataset(split, reader, language, varied, seed, word_dropout)
     dataset.notes += describe_turned(split.samples, data.exif_orientation)
     return dataset
