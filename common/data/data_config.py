@@ -19,14 +19,14 @@ class DataConfig:
 
     name: str  # of a data set: a file of common/data/sets
     root: Path = field(metadata=MAY_CHANGE)  # folder of the images
-    height: int
-    width: int
-    max_depth: float  # meters
+    height: int  # of training images, a multiple of 32; NYU's are resized, KITTI's cut out
+    width: int  # the same
+    max_depth: float  # meters; deeper ground truth is neither trained on nor scored
     gt_root: Path | None = may_change(None)  # folder of the ground truth; None: the same as root
     split: str | None = None  # a published one, which names the lists that are not given below
     train_list: str | None = None  # looked up under root, then as given
     val_list: str | None = None  # None: carved by scene from the training list
-    test_list: str | None = None
+    test_list: str | None = None  # looked up likewise
     allow_missing: bool = False  # go on when more than 1 % of a split is not there
     allow_changed: bool = may_change(False)  # go on with a run whose images or lists are others now
     train_dir: str = ""  # folder below both roots where training and validation paths start
@@ -43,9 +43,9 @@ class DataConfig:
     rotated_bits: bool | None = None  # stored values are turned by 3 bits; None: the data set's own
     # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
     mean_log_depth: float | None = may_change(None)
-    rotate_degrees: float = 2.5
-    zoom: float = 1.0  # magnified up to so many times, and depth divided by it; 1: never
-    flip: bool = True
+    rotate_degrees: float = 2.5  # training images are turned by up to so many, 0 to 45
+    zoom: float = 1.0  # magnified up to so many times (4), and depth divided by it; 1: never
+    flip: bool = True  # half of the training images are mirrored
     jitter: bool = True  # gamma, brightness and color
     exif_orientation: bool = True  # images are turned as it says; false: taken as stored
     mask_border: bool = True  # NYU: no training ground truth near the image border
