@@ -27,7 +27,7 @@ class RunConfig:
     """The sections that all stages share."""
 
     data: DataConfig
-    experiment: str = "nyu"  # the run writes to <output_root>/<experiment>/<stage>
+    experiment: str = "nyu"  # a folder name; runs write to output_root/experiment/stage
     output_root: Path = may_change(REPO_ROOT / "runs")  # folder of all runs
     hub_timeout: float = may_change(HUB_TIMEOUT)  # seconds that a silent model hub is waited for
     seed: int = 0  # of first weights, order of images, augmentation and noise; at most 2^32 - 1
