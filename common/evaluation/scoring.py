@@ -43,13 +43,14 @@ GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, 
 class EvalConfig:
     """When and how a run is evaluated."""
 
-    every: int = 1000  # steps
-    protocol: str = "nyu_eigen"
-    flip: bool = False
-    batch_size: int = 8
-    max_images: int | None = None
-    saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
-    captions: Literal["first", "all"] = "first"  # of an image's several: see all_captions.py
+    every: int = 1000  # steps between two validations
+    protocol: str = "nyu_eigen"  # crop and frame that are scored
+    flip: bool = False  # average with the prediction of the mirrored image
+    batch_size: int = 8  # images that are predicted at once
+    max_images: int | None = None  # the first so many, in validations while training; None: all
+    saved_depth_scale: float | None = None  # units of a meter in saved maps; None: the data set's
+    # Of an image's several: the first, or the geometric mean of its predictions with each.
+    captions: Literal["first", "all"] = "first"
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
