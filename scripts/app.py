@@ -11,6 +11,7 @@ docs/app.md says what one sees.
 """
 
 import argparse
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -22,7 +23,7 @@ from common.config_values import positive, split_overrides
 from common.errors import UserError, run_program
 from common.programs.evaluate import CHANGEABLE
 from scripts.page.desk import Desk
-from scripts.page.examples import find_examples
+from scripts.page.examples import copy_examples
 from scripts.page.serving import LOCAL, check_gradio, private_gradio, serve
 from scripts.page.uploads import MEGA, Limits
 from scripts.prediction.load import load
@@ -36,12 +37,13 @@ def main() -> None:
     """Open the model, show the page until Ctrl-C."""
     arguments, overrides = _parse()
     limits = Limits(arguments.max_upload * MEGA, arguments.max_pixels * MEGA)
+    signal.signal(signal.SIGTERM, _end_on)
     with private_gradio() as folder:
         check_gradio()
         from scripts.page.layout import build_page
 
         model = _open(arguments, overrides)
-        page = build_page(Desk(model, folder, limits), find_examples(arguments.examples))
+        page = build_page(Desk(model, folder, limits), copy_examples(arguments.examples, folder))
         address = serve(page, arguments.host, arguments.port, limits.max_bytes)
         print(f"LangDepth: {address} (Ctrl-C ends it)", flush=True)
         if arguments.host not in LOCAL:
@@ -54,6 +56,11 @@ def main() -> None:
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+
+
+def _end_on(number: int, frame: object) -> None:
+    """End as Ctrl-C does, so that the files of visitors go."""
+    sys.exit(128 + number)
 
 
 def _open(arguments: argparse.Namespace, overrides: list[str]) -> DepthModel:

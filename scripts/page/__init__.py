@@ -6,6 +6,7 @@ desk       what the page can do with them, each a function from state to state; 
 lengths    known depths and known lengths between points
 drawings   states as pictures
 texts      states as words
+viewer     points in the browser
 examples   rooms of the demo to begin with
 attempts   a mistake or an error becomes a line, and the page goes on
 layout     Gradio's components, and which of the desk's functions they call

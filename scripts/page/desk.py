@@ -22,8 +22,9 @@ from scripts.page.drawings import draw_picture, to_picture
 from scripts.page.lengths import KnownPlace, check_meters, depth_at, fit_places
 from scripts.page.state import PageState, Scored
 from scripts.page.uploads import Limits, read_uploaded_depth, read_uploaded_picture
+from scripts.page.viewer import draw_cloud
 from scripts.prediction.cameras import FocalRule
-from scripts.prediction.clouds import make_cloud, write_glb
+from scripts.prediction.clouds import make_cloud
 from scripts.prediction.frames import make_frame
 from scripts.prediction.model import DepthModel
 from scripts.prediction.outputs import PictureWriter
@@ -31,7 +32,7 @@ from scripts.prediction.pictures import Picture
 from scripts.prediction.result import Asked, Prediction
 from scripts.prediction.words import AUTO
 
-CLOUD_POINTS = 200_000  # that a browser turns smoothly
+CLOUD_POINTS = 100_000  # that are sent to the browser; files have all
 KEPT_FOLDERS = 64  # of files for visitors; older ones are removed
 SHAPE_TOLERANCE = 0.02  # of width / height, between a picture and its ground truth
 MOST_SCENES = 32
@@ -135,17 +136,15 @@ class Desk:
         gt = read_uploaded_depth(path, scale, self.limits)
         return replace(state, scored=self._scored(state, prediction, gt))
 
-    def write_cloud(self, state: PageState) -> Path | None:
-        """A .glb file of the depth that is shown; None: no camera is known."""
+    def draw_points(self, state: PageState) -> str:
+        """HTML that shows the depth as points."""
         prediction = state.shown(self._own(state))
         assert prediction is not None
         if prediction.intrinsics is None:
-            return None
+            raise UserError("no camera is known for this picture: give its focal length (Camera)")
         rgb = self._picture(state).rgb
         cloud = make_cloud(prediction.depth, rgb, prediction.intrinsics, CLOUD_POINTS)
-        path = self._new_folder() / "points.glb"
-        write_glb(path, cloud)
-        return path
+        return draw_cloud(cloud, prediction.intrinsics, rgb.shape[1])
 
     def write_files(self, state: PageState) -> PageState:
         """All that predict.py writes of a picture, and the calibration."""

@@ -1,7 +1,8 @@
 """Rooms of the demo to begin with: each picture twice, with the words of both scales."""
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,17 @@ class Example:
     other: str
     depth: Path
     depth_scale: float
+
+
+def copy_examples(folder: Path, target: Path) -> list[Example]:
+    """Those of `folder` with their files copied, so that the page need not read there."""
+    copied = []
+    for number, one in enumerate(find_examples(folder)):
+        own = target / f"example_{number}"
+        own.mkdir(parents=True)
+        picture, depth = (shutil.copy(file, own) for file in (one.picture, one.depth))
+        copied.append(replace(one, picture=Path(picture), depth=Path(depth)))
+    return copied
 
 
 def find_examples(folder: Path) -> list[Example]:

@@ -32,15 +32,18 @@ footer {display: none !important}
 DEPTH_IMAGE = {"interactive": False, "format": "png", "buttons": ["fullscreen"]}
 
 
-class UploadedFile(gr.File):
-    """A file that a visitor hands in; an address on the web is not fetched."""
+def make_upload(label: str, name: str) -> gr.File:
+    """Where visitors hand in a file of their own; an address on the web is not fetched."""
+    upload = gr.File(label=label, height=150, elem_id=name)
+    move = upload.async_move_resource_to_block_cache
 
-    is_template = True  # looks like gr.File in the browser
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> str | None:
-        if str(url_or_file_path).lower().startswith(("http:", "https:")):
+    async def move_own(place: Any) -> str | None:
+        if str(place).lower().startswith(("http:", "https:")):
             raise gr.Error("addresses are not fetched; upload the file")
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
+        return await move(place)
+
+    upload.async_move_resource_to_block_cache = move_own  # type: ignore[method-assign]
+    return upload
 
 
 @dataclass
@@ -57,8 +60,7 @@ class Parts:
     focal_rule: gr.Radio
     depth: gr.Image
     facts: gr.HTML
-    cloud: gr.Model3D
-    about_cloud: gr.HTML
+    cloud: gr.HTML
     comparison: gr.Image
     about_words: gr.HTML
     count: gr.Slider
@@ -86,7 +88,7 @@ class Parts:
         """All that shows a state, in the order of `show`."""
         return [
             self.state, self.mistake, self.picture, self.depth, self.facts, self.cloud,
-            self.about_cloud, self.comparison, self.about_words, self.scene_number, self.scene,
+            self.comparison, self.about_words, self.scene_number, self.scene,
             self.spread, self.about_scenes, self.points, self.panel, self.scores, self.files,
         ]  # fmt: skip
 
@@ -111,11 +113,11 @@ def _lay_out(
 ) -> tuple[Parts, dict[str, gr.Button], gr.Gallery | None]:
     made: dict[str, Any] = {"state": gr.State(PageState(), time_to_live=IDLE)}
     buttons: dict[str, gr.Button] = {}
+    made["mistake"] = gr.HTML(elem_id="mistake")
     with gr.Row():
         with gr.Column(scale=2, min_width=360):
             gallery = _lay_out_question(desk, examples, made, buttons)
         with gr.Column(scale=3, min_width=420):
-            made["mistake"] = gr.HTML(elem_id="mistake")
             _lay_out_answers(desk, made, buttons)
     return Parts(**made), buttons, gallery
 
@@ -123,9 +125,7 @@ def _lay_out(
 def _lay_out_question(
     desk: Desk, examples: Sequence[Example], made: dict[str, Any], buttons: dict[str, gr.Button]
 ) -> gr.Gallery | None:
-    made["upload"] = UploadedFile(
-        label=f"Picture: {desk.limits.describe()}", height=110, elem_id="upload"
-    )
+    made["upload"] = make_upload(f"Picture: {desk.limits.describe()}", "upload")
     made["picture"] = gr.Image(
         label="Click it to choose points", interactive=False, buttons=[], elem_id="picture",
         show_label=True, height=300,
@@ -146,10 +146,10 @@ def _lay_out_question(
     if not examples:
         gr.HTML("No examples: <code>python scripts/make_demo_data.py</code> makes them.")
         return None
+    gr.Markdown("Examples: rooms of the demo, the same pixels twice, with other words")
     return gr.Gallery(
-        [(str(one.picture), one.caption) for one in examples],
-        label="Examples: rooms of the demo. The same pixels twice, with other words",
-        columns=4, height=300, allow_preview=False, elem_id="examples", buttons=[],
+        [(str(one.picture), one.caption) for one in examples], show_label=False, columns=4,
+        height=230, allow_preview=False, elem_id="examples", buttons=[],
     )  # fmt: skip
 
 
@@ -158,13 +158,11 @@ def _lay_out_answers(desk: Desk, made: dict[str, Any], buttons: dict[str, gr.But
         made["depth"] = gr.Image(label="Depth", elem_id="depth", **DEPTH_IMAGE)
         made["facts"] = gr.HTML(elem_id="facts", elem_classes="told")
         buttons["files"] = gr.Button("Make files to download", size="sm", elem_id="make-files")
-        made["files"] = gr.Files(label="Files, as predict.py writes them", elem_id="files")
+        made["files"] = gr.Files(
+            label="Files, as predict.py writes them", elem_id="files", visible=False
+        )
     with gr.Tab("Points", elem_id="points-tab"):
-        made["cloud"] = gr.Model3D(
-            label="Drag to turn, scroll to come nearer", height=460, elem_id="cloud",
-            clear_color=(0.12, 0.12, 0.14, 1.0), camera_position=(90, 80, None),
-        )  # fmt: skip
-        made["about_cloud"] = gr.HTML(elem_classes="told")
+        made["cloud"] = gr.HTML(elem_id="cloud")
     with gr.Tab("Other words", elem_id="words-tab"):
         _explain(texts.wordless_reason(desk))
         made["other"] = gr.Textbox(
@@ -199,10 +197,9 @@ def _lay_out_answers(desk: Desk, made: dict[str, Any], buttons: dict[str, gr.But
         made["points"] = gr.HTML(elem_id="points", elem_classes="told")
     with gr.Tab("Ground truth", elem_id="truth-tab"):
         with gr.Row():
-            made["truth"] = UploadedFile(
-                label="Depth of this picture: .npy in meters, or 16-bit PNG", height=110,
-                elem_id="truth",
-            )  # fmt: skip
+            made["truth"] = make_upload(
+                "Depth of this picture: .npy in meters, or 16-bit PNG", "truth"
+            )
             made["depth_scale"] = gr.Number(
                 desk.depth_scale, label="Scale of a PNG: stored units of a meter", elem_id="scale"
             )
@@ -277,9 +274,8 @@ def _connect(desk: Desk, parts: Parts, buttons: dict[str, gr.Button]) -> None:
 def _connect_picture(desk: Desk, parts: Parts) -> None:
     def opened(file: str | None) -> list[Any]:
         if file is None:  # removed
-            return show(desk, PageState(), None, "")
-        new, message = attempt(lambda: desk.open_picture(as_path(file)))
-        return show(desk, new or PageState(), None, message)
+            return show(desk, PageState(), None)
+        return respond_anew(desk, lambda: desk.open_picture(as_path(file)))
 
     def clicked(own: PageState, event: gr.SelectData) -> list[Any]:
         return respond(desk, own, lambda: desk.click(own, *map(float, event.index[:2])))
@@ -300,37 +296,39 @@ def _connect_examples(
     desk: Desk, parts: Parts, gallery: gr.Gallery, examples: Sequence[Example]
 ) -> None:
     def chosen(event: gr.SelectData) -> list[Any]:
-        found, message = attempt(lambda: examples[int(event.index)])
-        if found is None:
-            return [*show(desk, PageState(), None, message), *[gr.skip()] * 4]
-
-        def work() -> PageState:
-            return desk.predict(desk.open_picture(found.picture), View(found.caption))
-
-        answered, message = attempt(work)
-        typed = [found.caption, found.other, str(found.depth), found.depth_scale]
-        return [*show(desk, answered or PageState(), None, message), *typed]
+        one = examples[int(event.index)]
+        typed = [one.caption, one.other, str(one.depth), one.depth_scale]
+        view = View(one.caption)
+        work = lambda: desk.predict(desk.open_picture(one.picture), view)  # noqa: E731
+        return [*respond_anew(desk, work), *typed]
 
     filled = [parts.caption, parts.other, parts.truth, parts.depth_scale]
     gallery.select(chosen, None, [*parts.found, *filled], **PRIVATE)
 
 
+NUM_FOUND = 16  # of `Parts.found`
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "api_name": None}
 
 
 def respond(desk: Desk, own: PageState, work: Callable[[], PageState]) -> list[Any]:
     """What the page shows after some work; after a mistake, that alone is new."""
-    new, message = attempt(work)
-    if new is None:
-        return [own, texts.describe_error(message), *[gr.skip()] * 15]
-    return show(desk, new, own, message)
+    shown, message = attempt(lambda: show(desk, work(), own))
+    if shown is None:
+        return [own, texts.describe_error(message), *[gr.skip()] * (NUM_FOUND - 2)]
+    return shown
 
 
-def show(desk: Desk, state: PageState, before: PageState | None, message: str) -> list[Any]:
+def respond_anew(desk: Desk, work: Callable[[], PageState]) -> list[Any]:
+    """What the page shows of another picture; after a mistake, nothing else."""
+    shown, message = attempt(lambda: show(desk, work(), None))
+    return shown or show(desk, PageState(), None, message)
+
+
+def show(desk: Desk, state: PageState, before: PageState | None, message: str = "") -> list[Any]:
     """A state, for `Parts.found`; what shows the same as before is left as it is."""
     own, other, drawn = (state.shown(p) for p in (state.own, state.other, state.drawn))
-    is_new = before is None or (before.own, before.fitted) != (state.own, state.fitted)
-    cloud, about_cloud = _cloud(desk, state) if is_new else (gr.skip(), gr.skip())
+    is_new = before is None or not (before.own is state.own and before.fitted is state.fitted)
+    cloud = _cloud(desk, state) if is_new else gr.skip()
     picture = state.picture and draw_picture(state.picture.rgb, state.points)
     count = 1 if drawn is None or drawn.scenes is None else len(drawn.scenes)
     scenes = gr.Slider(maximum=max(count, 2), value=1, visible=drawn is not None)
@@ -341,7 +339,6 @@ def show(desk: Desk, state: PageState, before: PageState | None, message: str) -
         own and draw_depth(own.depth, own.caption),
         texts.describe_prediction(own),
         cloud,
-        about_cloud,
         draw_comparison(own, other) if own and other else None,
         texts.describe_comparison(state),
         scenes,
@@ -351,19 +348,15 @@ def show(desk: Desk, state: PageState, before: PageState | None, message: str) -
         texts.describe_points(state),
         state.scored and state.scored.panel,
         texts.describe_scores(state),
-        [str(file) for file in state.files] or None,
+        gr.Files([str(file) for file in state.files] or None, visible=bool(state.files)),
     ]
 
 
-def _cloud(desk: Desk, state: PageState) -> tuple[str | None, str]:
+def _cloud(desk: Desk, state: PageState) -> str:
     if state.own is None:
-        return None, ""
-    path, message = attempt(lambda: desk.write_cloud(state))
-    if path is None:
-        return None, texts.describe_error(
-            message or "no camera is known for this picture: give its focal length (Camera)"
-        )
-    return str(path), ""
+        return ""
+    drawn, message = attempt(lambda: desk.draw_points(state))
+    return drawn or texts.describe_error(message)
 
 
 def as_view(caption: str | None, focal: float | None, focal_rule: Any) -> View:
