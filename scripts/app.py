@@ -43,7 +43,8 @@ def main() -> None:
         from scripts.page.layout import build_page
 
         model = _open(arguments, overrides)
-        page = build_page(Desk(model, folder, limits), copy_examples(arguments.examples, folder))
+        examples = copy_examples(arguments.examples, folder / "examples")
+        page = build_page(Desk(model, folder / "made", limits), examples)
         address = serve(page, arguments.host, arguments.port, limits.max_bytes)
         print(f"LangDepth: {address} (Ctrl-C ends it)", flush=True)
         if arguments.host not in LOCAL:

@@ -77,7 +77,7 @@ def running(model: DepthModel, limits: Limits, examples: list[Example]) -> Itera
     with private_gradio() as folder:
         from scripts.page.layout import build_page
 
-        page = build_page(Desk(model, folder, limits), examples)
+        page = build_page(Desk(model, folder / "made", limits), examples)
         try:
             yield RunningPage(page, serve(page, "127.0.0.1", free_port(), limits.max_bytes), folder)
         finally:

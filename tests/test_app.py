@@ -22,7 +22,7 @@ from scripts.page.attempts import UNEXPECTED, attempt
 from scripts.page.desk import KEPT_FOLDERS, Desk, View
 from scripts.page.drawings import draw_picture, draw_scene, shown_size, to_picture
 from scripts.page.examples import copy_examples
-from scripts.page.lengths import KnownPlace
+from scripts.page.lengths import KnownSpan
 from scripts.page.state import PageState
 from scripts.page.uploads import Limits
 from scripts.prediction.result import Asked
@@ -135,7 +135,7 @@ def test_a_length_between_two_points_fits_the_scale(desk, predicted):
     dx = (x0 - camera.cx) / camera.fx * z0 - (x1 - camera.cx) / camera.fx * z1
     dy = (y0 - camera.cy) / camera.fy * z0 - (y1 - camera.cy) / camera.fy * z1
     length = math.sqrt(dx**2 + dy**2 + (z0 - z1) ** 2)
-    assert KnownPlace(1.0, *ends).predicted(predicted.own) == pytest.approx(length)
+    assert KnownSpan(1.0, *ends).predicted(predicted.own) == pytest.approx(length)
     state = predicted
     for point in ends:
         state = desk.click(state, *((v + 0.5) * 480 / 80 - 0.5 for v in point))

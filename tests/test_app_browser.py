@@ -56,15 +56,27 @@ def run(rooms, tmp_path_factory) -> Path:
         "experiment": "browser",
         "recipe": "joint",
         "data": {
-            **{"name": "nyu", "root": str(rooms), "height": 64, "width": 96, "max_depth": 10.0},
-            **{"mean_log_depth": 0.47, "rotate_degrees": 0.0, "jitter": False},
-            **{"mask_border": False, **lists},
+            "name": "nyu",
+            "root": str(rooms),
+            "height": 64,
+            "width": 96,
+            "max_depth": 10.0,
+            "mean_log_depth": 0.47,
+            "rotate_degrees": 0.0,
+            "jitter": False,
+            "mask_border": False,
+            **lists,
         },
         "text": {"captions": "captions.jsonl", "encoder": "untrained:0"},
         "model": NETWORK,
         "train": {
-            **{"batch_size": 12, "max_steps": 150, "lr": 2e-3, "final_lr": 1e-5},
-            **{"warmup_steps": 10, "num_workers": 0, "precision": "fp32"},
+            "batch_size": 12,
+            "max_steps": 150,
+            "lr": 2e-3,
+            "final_lr": 1e-5,
+            "warmup_steps": 10,
+            "num_workers": 0,
+            "precision": "fp32",
         },
         "eval": {"every": 1000, "protocol": "none"},
     }
@@ -114,14 +126,9 @@ def upload(tab, *files: Path) -> None:
 
 def median_after(tab, caption: str) -> float:
     """Edit the caption, ask for depth; the median in meters that the page then shows."""
-    before = tab.locator("#facts").inner_text()
     tab.locator("#caption textarea").fill(caption)
     tab.locator("#predict").click()
-    tab.wait_for_function(
-        "before => { const now = document.querySelector('#facts').innerText;"
-        " return now.includes('median') && now !== before }",
-        arg=before,
-    )
+    tab.locator("#facts").get_by_text(f"“{caption}”").wait_for()
     return float(re.search(r"median (\S+) m", tab.locator("#facts").inner_text())[1])
 
 

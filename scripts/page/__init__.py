@@ -9,6 +9,9 @@ texts      states as words
 viewer     points in the browser
 examples   rooms of the demo to begin with
 attempts   a mistake or an error becomes a line, and the page goes on
-layout     Gradio's components, and which of the desk's functions they call
+answers    what the page shows after an event
+components what it is made of, by Gradio
+events     which of the desk's functions they call
+layout     the page of a model
 serving    a server that is local, private and sends nothing home
 """

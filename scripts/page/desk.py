@@ -19,7 +19,7 @@ from common.evaluation.metrics import METRIC_NAMES, score_image
 from common.evaluation.panels import panel
 from common.evaluation.protocols import find_protocol, valid_mask
 from scripts.page.drawings import draw_picture, to_picture
-from scripts.page.lengths import KnownPlace, check_meters, depth_at, fit_places
+from scripts.page.lengths import KnownSpan, check_meters, depth_at, fit_places
 from scripts.page.state import PageState, Scored
 from scripts.page.uploads import Limits, read_uploaded_depth, read_uploaded_picture
 from scripts.page.viewer import draw_cloud
@@ -115,7 +115,7 @@ class Desk:
         if len(state.points) < needed:
             raise UserError(f"click {('a point', 'two points')[is_length]} in the picture first")
         last = state.points[-1]
-        place = KnownPlace(found, state.points[-2], last) if is_length else KnownPlace(found, last)
+        place = KnownSpan(found, state.points[-2], last) if is_length else KnownSpan(found, last)
         if state.own is not None:
             place.predicted(state.own)
         return replace(state, known=(*state.known, place))
@@ -203,6 +203,7 @@ class Desk:
         note = (
             f"protocol none, {found['num_pixels']:,} pixels below {data.max_depth:g} m; "
             f"{found['num_clamped']} predictions clamped, {found['num_nonfinite']} not finite"
+            + (f"; {state.calibration.describe()}" if state.calibration else "")
         )
         drawn = panel(draw_picture(rgb), gt, prediction.depth, prediction.caption)
         return Scored(rows, drawn, note)

@@ -20,7 +20,7 @@ Point = tuple[int, int]  # column and row, pixels of the picture
 
 
 @dataclass(frozen=True)
-class KnownPlace:
+class KnownSpan:
     """The depth of `first` along the optical axis, or its distance to `second`; meters."""
 
     meters: float
@@ -73,7 +73,7 @@ def check_meters(meters: object) -> float:
     return float(meters)
 
 
-def fit_places(prediction: Prediction, places: Sequence[KnownPlace]) -> Fitted:
+def fit_places(prediction: Prediction, places: Sequence[KnownSpan]) -> Fitted:
     """The calibration of a prediction; with a length among the places it is a scale alone.
 
     A `UserError` where there are no places, or it would not help at those left out.

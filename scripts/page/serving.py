@@ -20,13 +20,13 @@ WAITING = 32  # questions in the queue
 
 @contextmanager
 def private_gradio() -> Iterator[Path]:
-    """Set Gradio up before it is imported; the folder of its files and ours."""
+    """Set Gradio up before it is imported; a folder for its files, in `gradio`, and for ours."""
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
         del os.environ[name]
     folder = Path(tempfile.mkdtemp(prefix="langdepth_page_")).resolve()
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_TEMP_DIR": str(folder),
+        "GRADIO_TEMP_DIR": str(folder / "gradio"),  # where it removes what is old
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), *LOCAL))),
     }

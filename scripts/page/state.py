@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common.evaluation.known_distance import DistanceCalibration, Fitted
-from scripts.page.lengths import KnownPlace, Point
+from scripts.page.lengths import KnownSpan, Point
 from scripts.prediction.known import calibrated
 from scripts.prediction.pictures import Picture
 from scripts.prediction.result import Prediction
@@ -38,7 +38,7 @@ class PageState:
     other: Prediction | None = None
     drawn: Prediction | None = None
     points: tuple[Point, ...] = ()
-    known: tuple[KnownPlace, ...] = ()
+    known: tuple[KnownSpan, ...] = ()
     fitted: Fitted | None = None
     scored: Scored | None = None
     files: tuple[Path, ...] = ()

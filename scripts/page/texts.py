@@ -14,6 +14,7 @@ from scripts.page.lengths import depth_at
 from scripts.page.state import PageState
 from scripts.prediction.outputs import describe_depth
 from scripts.prediction.result import Prediction
+from scripts.prediction.trained import brief
 
 
 def describe_model(desk: Desk) -> str:
@@ -64,7 +65,8 @@ def describe_prediction(prediction: Prediction | None) -> str:
         if camera is None
         else f"focal length {camera.fx:.0f} px ({camera.source})"
     )
-    lines = [f"<b>{escape(describe_range(prediction))}</b>", escape(writable(lens))]
+    words = f"for “{brief(prediction.caption)}”" if prediction.caption else "without words"
+    lines = [f"<b>{escape(describe_range(prediction))}</b>", escape(words), escape(writable(lens))]
     return _lines(lines, *prediction.notes, is_escaped=True)
 
 
