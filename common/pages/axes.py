@@ -38,8 +38,8 @@ class Axis:
             low, high, at = math.log(low), math.log(high), math.log(at)
         return self.start + (at - low) / (high - low) * (self.end - self.start)
 
-    def ticks(self) -> list[float]:
-        return log_ticks(self.low, self.high) if self.log else nice_ticks(self.low, self.high, 5)
+    def ticks(self, num: int = 5) -> list[float]:
+        return log_ticks(self.low, self.high) if self.log else nice_ticks(self.low, self.high, num)
 
 
 def nice_ticks(low: float, high: float, max_count: int) -> list[float]:
@@ -82,32 +82,48 @@ def shortened(text: str, max_length: int) -> str:
     return text if len(text) <= max_length else f"{text[: max_length - 1]}…"
 
 
-def frame(x_axis: Axis, y_axis: Axis, y_label: str, x_label: str = "step") -> str:
-    """Grid, ticks and names of two axes; the vertical one starts at the bottom."""
+def frame(
+    x_axis: Axis,
+    y_axis: Axis,
+    y_label: str,
+    x_label: str = "step",
+    *,
+    num_ticks: int = 5,
+    with_x: bool = True,
+) -> str:
+    """Grid, ticks and names of two axes; the vertical one starts at the bottom.
+
+    num_ticks: at most, of the vertical axis. with_x: the horizontal axis has ticks and its name.
+    """
     left, right, bottom, top = x_axis.start, x_axis.end, y_axis.start, y_axis.end
     parts = []
-    for tick in y_axis.ticks():
+    for tick in y_axis.ticks(num_ticks):
         y = y_axis.position(tick)
         parts.append(
             f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
             f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" class="tick">{tick:g}</text>'
         )
-    for tick in x_axis.ticks():
-        x = x_axis.position(tick)
-        text = f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}"
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" class="axis"/>'
-            f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle" class="tick">{text}</text>'
-        )
     x_note, y_note = (", log scale" if axis.log else "" for axis in (x_axis, y_axis))
     parts.append(
         f'<line x1="{left}" x2="{right}" y1="{bottom}" y2="{bottom}" class="axis"/>'
-        f'<text x="{(left + right) / 2}" y="{bottom + 35}" text-anchor="middle" class="tick">'
-        f"{escape(x_label)}{x_note}</text>"
         f'<text transform="translate(11 {(top + bottom) / 2}) rotate(-90)" text-anchor="middle"'
         f' class="tick">{escape(y_label)}{y_note}</text>'
     )
+    if with_x:
+        parts += [_x_tick(x_axis.position(tick), tick, bottom) for tick in x_axis.ticks()]
+        parts.append(
+            f'<text x="{(left + right) / 2}" y="{bottom + 35}" text-anchor="middle" class="tick">'
+            f"{escape(x_label)}{x_note}</text>"
+        )
     return "".join(parts)
+
+
+def _x_tick(x: float, tick: float, bottom: float) -> str:
+    text = f"{tick / 1000:g}k" if tick >= 1000 else f"{tick:g}"
+    return (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}" class="axis"/>'
+        f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle" class="tick">{text}</text>'
+    )
 
 
 def polyline(
