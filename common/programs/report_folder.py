@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 from common.config import REPO_ROOT
-from common.evaluation.report.document import Origin, write_report
+from common.evaluation.report.document import PAGE, Origin, write_report
 from common.evaluation.report.gathered import Gathered
 from common.evaluation.results import EvalResult
+from common.files import check_output
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
 
@@ -16,6 +17,8 @@ class ReportFolder:
     """gathered: what this process's images have added."""
 
     def __init__(self, folder: Path) -> None:
+        """A `UserError` now, before anything is scored, where nothing can be written."""
+        check_output(folder / PAGE)
         self.folder, self.gathered = folder, Gathered()
 
     def write(

@@ -132,7 +132,8 @@ def depth_section(pixels: PixelErrors) -> str:
     ]
     chart = binned_chart(bars, lines, "relative error", "true depth, m", "share")
     return (
-        f'<h2>By true depth</h2><div class="pair"><figure>{chart}{_legend([s.label for s in lines])}'
+        f'<h2>By true depth</h2><div class="pair"><figure>{chart}'
+        f"{_legend([one.label for one in lines])}"
         "<figcaption>AbsRel is the mean of |pred − gt| / gt, bias that of (pred − gt) / gt: above "
         "0 too far, below 0 too near. Bars: share of the scored pixels. Every pixel counts the "
         "same.</figcaption></figure>"
