@@ -60,6 +60,7 @@ def report_body(
         "<h2>Results</h2>",
         parts.results_table(rows),
         parts.bound_chart(rows),
+        parts.pages_line(results.get("pages") or {}),
     ]
     if results.get("caption_control"):
         sections.append(parts.control_section(results["caption_control"]))

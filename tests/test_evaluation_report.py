@@ -176,8 +176,8 @@ def test_the_most_extreme_images_are_kept_and_no_more():
 
 def test_pictures_are_of_different_scenes_where_there_are_enough():
     keys = [f"kitchen_{n // 3:04d}/rgb_{n}.jpg" for n in range(30)]
-    found = cases.Cases(1)
-    found.merge(cases.Case(1.0 - 0.01 * n, -n, key, b"") for n, key in enumerate(keys[:20]))
+    found = cases.Extremes(1)
+    found.merge(cases.ExtremeImage(1.0 - 0.01 * n, -n, key, b"") for n, key in enumerate(keys[:20]))
     shown = [case.key for case in found.shown(keys)]
     seven_scenes_and_one_more = [keys[n] for n in (0, 1, 3, 6, 9, 12, 15, 18)]
     assert shown == seven_scenes_and_one_more
@@ -384,3 +384,21 @@ def test_a_report_and_predictions_are_two_folders(trained, tmp_path):
     both = ["--report", str(tmp_path / "a"), "--save-predictions", str(tmp_path / "a")]
     outcome = evaluate("stage1", "--checkpoint", str(trained / "tiny/stage1"), *both)
     assert "--report and --save-predictions both name" in outcome.refusal
+
+
+def test_a_kitti_picture_lies_where_its_prediction_lies():
+    """The crop of 352x1216 is pasted into the frame at the bottom, centered."""
+    seen = []
+    gt = torch.full((1, 375, 1242), 20.0)
+    batch = make_batch(torch.ones(1, 3, 352, 1216), [gt])
+    evaluate_depth(
+        lambda _: torch.full((1, 1, 352, 1216), 21.0),
+        [batch],
+        ScoringRule("kitti_garg_full", 80.0, is_cropped=True),
+        watchers=Watchers(on_scored=seen.append),
+    )
+    image = seen[0].image_in_frame()
+    assert image.shape == (3, 375, 1242)
+    assert torch.equal(image[0] > 0, seen[0].pred_depth > 0)
+    assert image[:, 23:, 13:1229].min() == 1 and image[:, :23].max() == 0
+    assert cases.draw_case(seen[0]).startswith(b"\xff\xd8"), "a JPEG"

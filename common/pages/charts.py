@@ -99,12 +99,13 @@ def bar_chart(names: Sequence[str], values: Sequence[float], bound: float, bound
     for number, (name, value) in enumerate(zip(names, values, strict=True)):
         y = top + row_height * number
         parts.append(f'<text x="0" y="{y + 14}" class="name">{escape(shortened(name, 72))}</text>')
+        text = f"{value:.3f}" if math.isfinite(value) else "–"
         end = axis.position(value) if math.isfinite(value) else 0.0
         color = "good" if value < bound else "plain"
         parts.append(
             f'<rect x="0" y="{y + 20}" width="{max(end, 1):.1f}" height="16" rx="3"'
             f' class="bar {color}"><title>{escape(name)}: {value:.6g}</title></rect>'
-            f'<text x="{end + 6:.1f}" y="{y + 33}" class="value">{value:.3f}</text>'
+            f'<text x="{end + 6:.1f}" y="{y + 33}" class="value">{text}</text>'
         )
     parts.append(
         f'<line x1="{bound_x:.1f}" x2="{bound_x:.1f}" y1="18" y2="{height}" class="bound"/>'

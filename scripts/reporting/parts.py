@@ -76,6 +76,12 @@ def bound_chart(rows: Sequence[Mapping[str, Any]]) -> str:
     return f'<figure class="wide">{chart}<figcaption>AbsRel, lower is better.</figcaption></figure>'
 
 
+def pages_line(pages: Mapping[str, Any]) -> str:
+    """Links to other pages beside this one: name -> path from here; "" for none."""
+    links = [f'<a href="{escape(str(path))}">{escape(name)}</a>' for name, path in pages.items()]
+    return f"<p>More: {', '.join(links)}.</p>" if links else ""
+
+
 def control_section(ratios: Mapping[str, Any]) -> str:
     """Show what happens to the predicted meters when each image gets its twin's caption."""
     labels = [spoken(key).capitalize() for key in ratios]

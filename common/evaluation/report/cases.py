@@ -37,7 +37,7 @@ JPEG_QUALITY = 88
 
 
 @dataclass(frozen=True, order=True)
-class Case:
+class ExtremeImage:
     """A picture. rank: the larger the more extreme; position: in the list, negative,
     which breaks ties."""
 
@@ -47,12 +47,12 @@ class Case:
     jpeg: bytes
 
 
-class Cases:
+class Extremes:
     """The most extreme images so far by AbsRel. sign: 1 for the largest, -1 for the smallest."""
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
-        self.kept: list[Case] = []  # a heap, the least extreme first
+        self.kept: list[ExtremeImage] = []  # a heap, the least extreme first
 
     def wants(self, scored: ScoredImage) -> bool:
         """Whether the image is among the most extreme so far."""
@@ -64,18 +64,18 @@ class Cases:
 
     def add(self, scored: ScoredImage, jpeg: bytes) -> None:
         """Keep a wanted image's picture."""
-        self._keep(Case(*self._place(scored), scored.row["image_path"], jpeg))
+        self._keep(ExtremeImage(*self._place(scored), scored.row["image_path"], jpeg))
 
-    def merge(self, others: Iterable[Case]) -> None:
+    def merge(self, others: Iterable[ExtremeImage]) -> None:
         """Keep the most extreme of both."""
         for case in others:
             self._keep(case)
 
-    def shown(self, keys: Sequence[str]) -> list[Case]:
+    def shown(self, keys: Sequence[str]) -> list[ExtremeImage]:
         """The most extreme first, of different scenes before others. keys: of all images."""
         ordered = sorted(self.kept, reverse=True)
         scenes = dict(zip(keys, scene_labels(keys), strict=True))
-        first: dict[str, Case] = {}
+        first: dict[str, ExtremeImage] = {}
         for case in ordered:
             first.setdefault(scenes[case.key], case)
         different = list(first.values())
@@ -85,7 +85,7 @@ class Cases:
     def _place(self, scored: ScoredImage) -> tuple[float, int]:
         return self.sign * scored.row["abs_rel"], -scored.row["position"]
 
-    def _keep(self, case: Case) -> None:
+    def _keep(self, case: ExtremeImage) -> None:
         heapq.heappush(self.kept, case)
         if len(self.kept) > NUM_KEPT:
             heapq.heappop(self.kept)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from common.evaluation.report.cases import Cases, draw_case
+from common.evaluation.report.cases import Extremes, draw_case
 from common.evaluation.report.pixel_errors import PixelErrors
 from common.evaluation.watchers import ScoredImage
 
@@ -15,7 +15,7 @@ class Gathered:
 
     def __init__(self) -> None:
         self.pixels = PixelErrors()
-        self.worst, self.best = Cases(1), Cases(-1)
+        self.worst, self.best = Extremes(1), Extremes(-1)
         self.captions: dict[str, str] = {}
 
     def add(self, scored: ScoredImage) -> None:

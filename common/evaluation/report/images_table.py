@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from common.data.scenes import scene_type
-from common.evaluation.report.cases import Case
+from common.evaluation.report.cases import ExtremeImage
 from common.evaluation.report.columns import METRICS, metric_heads
 from common.evaluation.report.gathered import Gathered
 from common.pages.page import encoded_uri, short, table
@@ -65,7 +65,7 @@ class ImagesPart:
             f'true.</p><div class="tall">{shown}</div>'
         )
 
-    def _figure(self, case: Case) -> str:
+    def _figure(self, case: ExtremeImage) -> str:
         number = self.numbers[case.key]
         row = self.rows[number - 1]
         caption = self.captions.get(case.key)
