@@ -67,7 +67,7 @@ def histogram(values: Sequence[float], x_label: str, marks: dict[str, float]) ->
     for number, ((name, value), x) in enumerate(zip(marks.items(), places, strict=True)):
         parts.append(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" class="bound"/>'
-            f'<text x="{max(places) + 5:.1f}" y="{TOP + 10 + 14 * number}" class="bound-text halo">'
+            f'<text x="{max(places) + 5:.1f}" y="{TOP + 10 + 14 * number}" class="mark halo">'
             f"{escape(name)} {value:.3g}</text>"
         )
     return svg(WIDTH, HEIGHT, f"Histogram of {x_label}", parts)
@@ -89,7 +89,7 @@ def binned_chart(
     share_axis = Axis(0.0, max(each.share for each in bins) * 1.1, height - BOTTOM, split + 20)
     parts = [
         frame(x_axis, share_axis, bar_label, x_label, num_ticks=2),
-        frame(x_axis, y_axis, y_label, "", with_x=False),
+        frame(x_axis, y_axis, y_label, "", num_ticks=7, with_x=False),
         *(_bar(x_axis, share_axis, b.low, b.high, b.share, b.about) for b in bins),
     ]
     if low < 0:

@@ -47,11 +47,11 @@ class ImagesPart:
         """One row for each image, those with the largest AbsRel first."""
         ordered = sorted(self.rows, key=lambda row: -row["abs_rel"])
         lines = list(map(self._row, ordered[:MAX_ROWS]))
-        words = "<th>caption</th>" if self.captions else ""
+        words = '<th class="text">caption</th>' if self.captions else ""
         by, *others = METRICS
         abs_rel = metric_heads([by]).replace("<th", '<th aria-sort="descending"')
         heads = (
-            "<tr><th>image</th><th>no.</th><th>type</th>"
+            '<tr><th>image</th><th>no.</th><th class="text">type</th>'
             f"{abs_rel}{metric_heads(others)}<th>scale<small>→ 1</small></th>"
             f"<th>pixels</th>{words}</tr>"
         )
