@@ -63,7 +63,7 @@ def test_eval_predict_and_hub_give_one_depth(converted, encoder, workspace, tmp_
     lines = map(json.loads, captions.read_text().splitlines())
     caption = {line["image"]: line["caption"] for line in lines}[IMAGE]
     depth = model.predict(workspace.data / IMAGE, caption).depth
-    np.testing.assert_allclose(depth, predicted, rtol=1e-5)
+    np.testing.assert_allclose(depth, predicted, rtol=1e-3)  # of another batch
     assert not np.allclose(model.predict(workspace.data / IMAGE, "none").depth, depth)
 
 
