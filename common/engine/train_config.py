@@ -22,6 +22,9 @@ class TrainConfig:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
+    ema_decay: float | None = None  # use a moving average of the weights, see averaging.py
+    max_skipped_steps: int = may_change(0)  # steps with a loss or gradient that is not finite
+    spike_factor: float | None = may_change(10.0)  # of the gradient's norm, see watching.py
     precision: Precision = "auto"
     compile: bool = may_change(False)
     profile: bool = may_change(False)  # write a trace of a few steps, see profiling.py
@@ -35,6 +38,16 @@ class TrainConfig:
         require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
         require_at_least(1, self, "log_every", "save_every")
         require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
+        require_at_least(0, self, "max_skipped_steps")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(
+                f"ema_decay: must be between 0 and 1, both excluded, not {self.ema_decay}; null "
+                "keeps no average"
+            )
+        if self.spike_factor is not None and not self.spike_factor > 1:
+            raise ValueError(
+                f"spike_factor: must be above 1, not {self.spike_factor}; null tells no spikes"
+            )
         if not 0 <= self.drop_at <= 1:
             raise ValueError(f"drop_at: must be in [0, 1], not {self.drop_at}")
         for name in ("lr", "clip_norm"):
