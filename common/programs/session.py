@@ -151,7 +151,7 @@ class Session:
         self.scaler.load_state_dict(saved.get("scaler", {}))
         self.watch = NumberWatch(self.config.train, self.run.processes, saved.get("watch"))
         if self.average is not None:
-            self.average.restore(saved["average"]["num_updates"], saved["raw_weights"])
+            self._restore_average(self.average, saved)
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
@@ -159,6 +159,15 @@ class Session:
             self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
+
+    def _restore_average(self, average: WeightAverage, saved: dict[str, Any]) -> None:
+        try:
+            average.restore(saved["average"]["num_updates"], saved["raw_weights"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.run.last} lacks the raw weights beside their average (train.ema_decay), or "
+                "has those of another network; start over under another experiment=NAME"
+            ) from error
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Scalars of the training steps."""
