@@ -155,7 +155,7 @@ def test_checkpoints_hold_the_average_of_the_steps_and_the_raw_weights(
 
 def test_what_is_evaluated_is_the_average(words, tmp_path):
     """The log's numbers are those that eval.py gives of the checkpoint, and of no raw weights."""
-    assert train("stage1", *words("stage1", "train.max_steps=4", "train.lr=0.05")).code == 0
+    assert train("stage1", *words("stage1", "train.max_steps=4", "train.lr=0.005")).code == 0
     run = tmp_path / "tiny/stage1"
     logged = metrics_of(run, "val")[-1]
 
