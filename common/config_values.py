@@ -251,12 +251,12 @@ def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
     """
     if text.startswith(PACKAGE):
         return _in_package(text)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (as lexists, never raises)
     if path.is_absolute():
         return path
-    if typed_by_hand and (Path.cwd() / path).exists():
+    if typed_by_hand and os.path.lexists(Path.cwd() / path):
         return Path.cwd() / path
-    if typed_by_hand and not (REPO_ROOT / path).exists():
+    if typed_by_hand and not os.path.lexists(REPO_ROOT / path):
         return Path.cwd() / path
     return REPO_ROOT / path
 

@@ -8,27 +8,20 @@ bytes changed, taken out or put in.
 
 import io
 import json
-import os
-import struct
-import time
-import zipfile
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
-hypothesis = pytest.importorskip("hypothesis")
-import cv2  # noqa: E402
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+pytest.importorskip("hypothesis")
+from fuzzing import archive, clean, contents, fuzzed, leaves, put, trees, words  # noqa: E402
+from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from common.config import load_config  # noqa: E402
 from common.data.lists import read_noted_list  # noqa: E402
-from common.errors import UserError  # noqa: E402
 from common.evaluation.known_distance import read_calibration  # noqa: E402
-from common.images.reading import read_depth, read_image, read_orientation  # noqa: E402
 from common.language.captions import read_captions, sift_entries  # noqa: E402
 from common.language.feature_files import open_table, read_pictures, write_features  # noqa: E402
 from common.programs.step_dumps import StepDump  # noqa: E402
@@ -36,62 +29,10 @@ from common.runtime.checkpoints import FORMAT_VERSION, read_checkpoint  # noqa: 
 from common.runtime.saved_models import CONFIG, WEIGHTS  # noqa: E402
 from stage1_vae.config import Stage1Config  # noqa: E402
 
-fuzzed = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "60")),
-    deadline=timedelta(seconds=20),  # bounded time: a shared machine may be slow
-    derandomize="FUZZ_EXAMPLES" not in os.environ,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-words = st.text(st.characters(codec="utf-8"), max_size=12)
-numbers = st.one_of(
-    st.integers(-(2**70), 2**70), st.floats(), st.sampled_from([0, -1, 1e400, 10**400])
-)
-leaves = st.one_of(st.none(), st.booleans(), numbers, words)
-trees = st.recursive(
-    leaves,
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(words, inner, max_size=4)),
-    max_leaves=12,
-)
-
-
-@st.composite
-def changed(draw, whole: bytes):
-    """A whole file with a few places changed, cut out, repeated or put in."""
-    data = bytearray(whole)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(data) - 1)))
-        length = draw(st.integers(0, 40))
-        new = draw(st.binary(max_size=12))
-        data[at : at + length] = draw(st.sampled_from([new, b"", new * 3, bytes(length)]))
-    return bytes(data)
-
-
-def contents(*whole: bytes):
-    """Arbitrary bytes, or changes of one of the whole files."""
-    return st.one_of(st.binary(max_size=200), *map(changed, whole))
-
-
-def clean(read, *arguments):
-    """Call a reader; all it may raise is a `UserError` of one line."""
-    start = time.monotonic()
-    try:
-        return read(*arguments)
-    except UserError as error:
-        assert str(error).strip() and "\n" not in str(error), str(error)
-        return None
-    finally:
-        assert time.monotonic() - start < 20
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
-
-
-def put(path, content: bytes):
-    path.write_bytes(content)
-    return path
 
 
 def load_yaml(path):
@@ -207,12 +148,6 @@ def packed(folder):
     return (folder / "f.safetensors").read_bytes()
 
 
-def archive(**arrays):
-    data = io.BytesIO()
-    np.savez(data, **arrays)
-    return data.getvalue()
-
-
 NPZ = archive(image=np.array(["a", "b"]), feature=np.ones((2, 3), np.float16))
 
 
@@ -275,68 +210,6 @@ def test_calibrations(place, content):
     clean(read_calibration, put(place / "c.json", content))
 
 
-def npy(array):
-    data = io.BytesIO()
-    np.lib.format.write_array(data, array)
-    return data.getvalue()
-
-
-def npy_header(text):
-    """A .npy file whose header is this text."""
-    raw = text.encode("latin1", "replace") + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw)) + raw + bytes(64)
-
-
-headers = st.one_of(
-    words,
-    st.builds(
-        "{{'descr': {!r}, 'fortran_order': {!r}, 'shape': {!r}}}".format,
-        st.sampled_from(["<f4", "<u2", "|O", "<f8", "V8", "<U3", "x", "<M8[s]", [("a", "|O")]]),
-        st.booleans(),
-        st.one_of(st.lists(st.integers(-3, 10**13), max_size=3).map(tuple), leaves),
-    ),
-).map(npy_header)
-pfm_headers = st.builds(
-    "Pf\n{} {}\n{}\n".format,
-    *(st.one_of(st.integers(-3, 10**25), words) for _ in range(2)),
-    st.one_of(numbers, words),
-).map(lambda text: text.encode() + bytes(48))
-DEPTH = np.arange(12, dtype=np.uint16).reshape(3, 4)
-ENCODED = {suffix: cv2.imencode(suffix, DEPTH)[1].tobytes() for suffix in (".png", ".tiff")} | {
-    ".jpg": cv2.imencode(".jpg", DEPTH.astype(np.uint8))[1].tobytes()
-}
-DEPTH_CONTENTS = {
-    ".npy": st.one_of(contents(npy(DEPTH)), headers),
-    ".npz": st.one_of(contents(archive(depth=DEPTH)), headers.map(lambda raw: zipped(raw))),
-    ".pfm": st.one_of(contents(b"Pf\n4 3\n-1.0\n" + bytes(48)), pfm_headers),
-    ".png": contents(ENCODED[".png"]),
-    ".tiff": contents(ENCODED[".tiff"]),
-    ".exr": st.binary(max_size=60),
-}
-
-
-def zipped(raw):
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as bundle:
-        bundle.writestr("depth.npy", raw)
-    return data.getvalue()
-
-
-@pytest.mark.parametrize("suffix", DEPTH_CONTENTS)
-@fuzzed
-@given(data=st.data())
-def test_depth_maps(place, suffix, data):
-    clean(read_depth, put(place / f"depth{suffix}", data.draw(DEPTH_CONTENTS[suffix])))
-
-
-@fuzzed
-@given(content=contents(*ENCODED.values()))
-def test_pictures(place, content):
-    path = put(place / "picture.jpg", content)
-    clean(read_image, path)
-    clean(read_orientation, path)
-
-
 NESTED = 100_000
 
 
@@ -362,9 +235,3 @@ def test_yaml_that_grows_or_turns_in_a_circle(place):
     for text in ("train: &a {lr: *a}", "&a [*a]", "train: &a\n  <<: *a", "base: &a [*a]",
                  "model: &a {hidden_dims: [*a]}"):  # fmt: skip
         clean(load_yaml, put(place / "circle.yaml", text.encode()))
-
-
-def test_an_archive_that_grows(place):
-    """10 MB of zeros in 10 kB are read; a terabyte in a header is not tried."""
-    clean(read_depth, put(place / "bomb.npz", zipped(npy_header(
-        "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000)}"))))  # fmt: skip

@@ -7,7 +7,6 @@ write_scale(Path("predictions"), 1000.0)  # predictions/dataset.json, for whoeve
 """
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
