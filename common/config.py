@@ -31,9 +31,9 @@ from common.errors import UserError
 
 T = TypeVar("T")
 _MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
-_PASSING = "asked for each time"
 _NAMED = "replace or keep: "  # in `sources`: a key that a file names there
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
+PASSING = {**MAY_CHANGE, "asked for each time": True}  # the same: see `passing`
 
 
 def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[str]) -> T:
@@ -160,7 +160,7 @@ def may_change(default: Any) -> Any:
 
 def passing(default: Any) -> Any:
     """A field that is about one start of a program, and no part of the run: it is never stored."""
-    return dataclasses.field(default=default, metadata={**MAY_CHANGE, _PASSING: True})
+    return dataclasses.field(default=default, metadata=PASSING)
 
 
 def filled_in() -> Any:
@@ -184,7 +184,7 @@ def require_at_least(minimum: int, config: Any, *names: str) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The tree as plain dicts, lists, numbers and strings; paths in the repository are relative."""
-    fields = (f for f in dataclasses.fields(config) if _PASSING not in f.metadata)
+    fields = (f for f in dataclasses.fields(config) if f.metadata != PASSING)
     return {f.name: _plain(getattr(config, f.name)) for f in fields}
 
 

@@ -33,7 +33,7 @@ _BY_WORDS = (
     (HOST_MEMORY, ("DefaultCPUAllocator", "Insufficient memory", "bad_alloc", "Cannot allocate")),
 )
 # What helps everywhere; a program names its own keys.
-_REMEDIES = {
+REMEDIES = {
     GPU_MEMORY: "use a smaller batch",
     HOST_MEMORY: "use a smaller batch or a machine with more memory (Slurm: --mem)",
     SHARED_MEMORY: "make it larger (docker run --shm-size=8g)",
@@ -72,7 +72,7 @@ def as_shortage(error: Exception, remedies: Mapping[str, str]) -> Exception:
         return error
     reason = textwrap.shorten(str(error).partition("\n")[0], 160, placeholder=" ...")
     told = f" ({reason})" if reason else ""
-    return ShortageError(f"out of {what}{told}; {remedies.get(what, _REMEDIES[what])}")
+    return ShortageError(f"out of {what}{told}; {remedies.get(what, REMEDIES[what])}")
 
 
 @contextmanager

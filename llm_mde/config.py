@@ -18,7 +18,7 @@ from llm_mde.prompt import PromptConfig
 class LLMMDEConfig(RunConfig):
     """`configs/*/llm_mde.yaml`."""
 
-    recipe: Literal["llm-mde"] = "llm-mde"
+    recipe: Literal["llm-mde"] = "llm-mde"  # the only one
     model: LLMDepthConfig = field(default_factory=LLMDepthConfig)
     prompt: PromptConfig = field(default_factory=PromptConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)

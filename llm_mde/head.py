@@ -22,9 +22,9 @@ from common.networks.layers import conv3x3
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """channels: on the token grid, then after each doubling of it."""
+    """From tokens to depth."""
 
-    channels: tuple[int, ...] = (256, 128, 64, 32)
+    channels: tuple[int, ...] = (256, 128, 64, 32)  # on the token grid, after each doubling of it
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "channels")

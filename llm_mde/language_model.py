@@ -33,21 +33,18 @@ TINY_NAMES = ("tiny-gpt2", "tiny-bert", "tiny-llama")
 class LanguageModelConfig:
     """Which language model, how much of it, and its adapters.
 
-    name: GPT-2, BERT or LLaMA: a local folder, a model of the hub, or tiny-gpt2, tiny-bert,
-    tiny-llama (random weights from the run's seed). num_layers: so many of its first layers are
-    read; 0: none, so no prompt, and only its word embeddings are used. random_init: the named
-    architecture and tokenizer with random weights from the seed. hidden_size, num_heads: of the
-    tiny ones (null: 128 and 4). lora_rank, lora_alpha: of the adapters on queries, keys and values,
-    the only part that is trained; rank 0: none.
+    The adapters on queries, keys and values are the only part that is trained.
     """
 
+    # GPT-2, BERT or LLaMA: a local folder, a model of the hub, or tiny-gpt2, tiny-bert, tiny-llama
+    # (random weights from the run's seed).
     name: str = "gpt2"
-    num_layers: int = 4
-    random_init: bool = False
-    hidden_size: int | None = None
-    num_heads: int | None = None
-    lora_rank: int = 32
-    lora_alpha: int = 64
+    num_layers: int = 4  # its first so many; 0: none, so no prompt, only word embeddings are used
+    random_init: bool = False  # the named architecture and tokenizer, random weights from the seed
+    hidden_size: int | None = None  # of the tiny ones; None: 128
+    num_heads: int | None = None  # of the tiny ones; None: 4
+    lora_rank: int = 32  # of the adapters; 0: none
+    lora_alpha: int = 64  # their scale is lora_alpha / lora_rank
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "num_layers", "lora_rank", "lora_alpha")

@@ -42,24 +42,22 @@ from llm_mde.vision_encoder import VisionConfig, VisionEncoder, build_vision_bod
 class TokenEncoderConfig(EncoderConfig):
     """As for the other recipes, but it has to be named: without it the ViT gives the tokens."""
 
-    name: str = ""
+    name: str = ""  # swin or timm:NAME; must be given
 
 
 @dataclass(frozen=True)
 class LLMDepthConfig:
-    """The parts.
-
-    encoder: null: the vision transformer of `vision` gives the image tokens. Given: the map at
-    stride 16 of this encoder does, which sees images of `vision.image_size`; nothing else of
-    `vision` is read. image_dim: length of the CLIP image features that `prompt.depth_class` reads.
-    """
+    """The parts."""
 
     vision: VisionConfig = field(default_factory=VisionConfig)
+    # None: the vision transformer of `vision` gives the image tokens. Given: the map at stride 16
+    # of this encoder does, which sees images of `vision.image_size`; nothing else of `vision` is
+    # read.
     encoder: TokenEncoderConfig | None = None
     reprogramming: ReprogrammingConfig = field(default_factory=ReprogrammingConfig)
     language: LanguageModelConfig = field(default_factory=LanguageModelConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
-    image_dim: int = 1024
+    image_dim: int = 1024  # numbers in the CLIP image features that prompt.depth_class reads
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "image_dim")

@@ -42,24 +42,23 @@ POSITION_NAMES = ("darkest_x", "darkest_y", "brightest_x", "brightest_y", "media
 
 @dataclass(frozen=True)
 class PromptTemplates:
-    """The sentences. clip: what the class words are put into for CLIP, not for the LLM.
+    """The sentences."""
 
-    statistics may name {darkest_x} {darkest_y} {brightest_x} {brightest_y} {median_x} {median_y},
-    whole per cent of the image's width from the left and of its height from the top.
-    """
-
+    # What depth estimation is.
     dataset: str = (
         "Monocular depth estimation is the process of inferring the distance of objects in a "
         "scene from a single 2D image."
     )
-    task: str = "Task: estimate the photo's depth."
+    task: str = "Task: estimate the photo's depth."  # what is to be done
+    # May name {darkest_x} {darkest_y} {brightest_x} {brightest_y} {median_x} {median_y}, whole per
+    # cent of the image's width from the left and of its height from the top.
     statistics: str = (
         "The darkest pixel is at x {darkest_x}%, y {darkest_y}%, the brightest at x "
         "{brightest_x}%, y {brightest_y}%, the median at x {median_x}%, y {median_y}%."
     )
-    depth_class: str = "The photo's depth is {depth_class}."
-    caption: str = "{caption}"
-    clip: str = "This object is {depth_class}."
+    depth_class: str = "The photo's depth is {depth_class}."  # may name {depth_class}
+    caption: str = "{caption}"  # may name {caption}
+    clip: str = "This object is {depth_class}."  # what CLIP reads of a class word, not the LLM
 
     def __post_init__(self) -> None:
         words = {
@@ -83,11 +82,11 @@ class PromptTemplates:
 class PromptConfig:
     """Which parts the prompt has, in this order; all off: no prompt."""
 
-    dataset: bool = True
-    task: bool = True
-    statistics: bool = True
-    depth_class: bool = True
-    caption: bool = False
+    dataset: bool = True  # what depth estimation is
+    task: bool = True  # what is to be done
+    statistics: bool = True  # where the darkest, the brightest and the median pixel are
+    depth_class: bool = True  # the one of DepthCLIP's seven classes that CLIP finds nearest
+    caption: bool = False  # the image's caption (text.captions)
     templates: PromptTemplates = field(default_factory=PromptTemplates)
 
     @property

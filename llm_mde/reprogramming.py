@@ -20,14 +20,12 @@ from common.errors import UserError
 
 @dataclass(frozen=True)
 class ReprogrammingConfig:
-    """kind `linear`: the ablation, tokens are only projected to the language model's width.
+    """How image tokens become words."""
 
-    num_prototypes, num_heads: of `cross_attention`; the heads must divide the width of the tokens.
-    """
-
+    # `linear`, the ablation: tokens are only projected to the language model's width.
     kind: Literal["cross_attention", "linear"] = "cross_attention"
-    num_prototypes: int = 1000
-    num_heads: int = 24
+    num_prototypes: int = 1000  # of `cross_attention`: mixtures of the word embeddings
+    num_heads: int = 24  # of `cross_attention`; they must divide the width of the image tokens
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "num_prototypes", "num_heads")

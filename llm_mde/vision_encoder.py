@@ -41,23 +41,20 @@ class VisionConfig:
     """Which vision transformer, with which weights, and what of it is trained.
 
     Where `model.encoder` is given, that one takes its place, and only image_size is read.
-    weights: `pretrained` (downloaded by timm), a file, or null (random, from the seed).
-    train: `lora` (frozen, with adapters of `lora_rank`; 0: none) or `full`.
-    image_size: height and width the encoder sees, rounded to whole patches (`model.encoder`: to
-    multiples of 32); images of another size than the data set's get more or fewer in proportion.
-    embed_dim, depth, num_heads, patch_size: of a network with random weights; null: as named.
     """
 
-    name: str = "vit_base_patch16_224"
-    weights: str | None = "pretrained"
-    train: Literal["lora", "full"] = "lora"
-    lora_rank: int = 160
-    lora_alpha: int = 320
+    name: str = "vit_base_patch16_224"  # of timm
+    weights: str | None = "pretrained"  # downloaded by timm; or a file; None: random, from the seed
+    train: Literal["lora", "full"] = "lora"  # frozen, with adapters; or all of it is trained
+    lora_rank: int = 160  # of the adapters; 0: none
+    lora_alpha: int = 320  # their scale is lora_alpha / lora_rank
+    # Height and width that the encoder sees, rounded to whole patches (model.encoder: to multiples
+    # of 32); images of another size than the data set's get more or fewer tokens in proportion.
     image_size: tuple[int, ...] = (192, 256)
-    embed_dim: int | None = None
-    depth: int | None = None
-    num_heads: int | None = None
-    patch_size: int | None = None
+    embed_dim: int | None = None  # width of a network with random weights; None: as named
+    depth: int | None = None  # its layers
+    num_heads: int | None = None  # its heads of attention
+    patch_size: int | None = None  # pixels on a side of its patches
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "lora_rank", "lora_alpha")

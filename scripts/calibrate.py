@@ -30,6 +30,7 @@ from common.evaluation.known_distance import (
     Fitted,
     KnownDistance,
     calibrate,
+    describe_fit,
     is_known_distance,
     read_known_distance,
     save_calibration,
@@ -92,17 +93,7 @@ def describe(fitted: Fitted, places: list[KnownPlace], predicted: list[float]) -
         error = f"{100 * math.expm1(residual):+.1f} %"
         name = f"{path} {known.describe()}"
         lines.append([name, f"{known.meters:.3f}", f"{meters:.3f}", calibrated, error])
-    text = [
-        align_columns(lines),
-        f"{calibration.fit}: {calibration.describe()}; rms error of ln depth at these places "
-        f"{fitted.error_before:.4f} before, {fitted.error_after:.4f} after",
-    ]
-    if fitted.held_out:
-        parts = [f"{error:.4f} with {name}" for name, error in fitted.held_out.items()]
-        text.append(f"at places left out of the fit: {', '.join(parts)}")
-    else:
-        text.append("too few places to leave one out: whether it helps elsewhere is not known")
-    return "\n".join(text)
+    return "\n".join((align_columns(lines), *describe_fit(fitted)))
 
 
 def _parse() -> argparse.Namespace:

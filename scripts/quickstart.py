@@ -28,8 +28,9 @@ from common.evaluation.scoring import ScoringRule, evaluate_depth
 from common.files import check_output
 from common.language.language import Needs
 from common.programs.assembly import evaluation_batches, load_split
-from common.programs.evaluate import Checkpoint
+from common.programs.evaluate import Checkpoint, Wanted
 from common.programs.inference import draw_prediction_panel
+from common.programs.report_folder import ReportFolder
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from common.runtime.claims import claim_path
@@ -44,6 +45,7 @@ from stage3_depth.stage import STAGED as STAGE3
 
 # A rehearsal runs everything in a minute; its numbers mean nothing.
 REHEARSAL = ("train.max_steps=4", "train.batch_size=4", "train.num_workers=0", "eval.every=4")
+IMAGE_REPORT = "images"  # folder of the last row's evaluation report
 REHEARSAL_DATA = ("--scenes", "12", "--val-scenes", "2", "--test-scenes", "4")
 
 
@@ -153,11 +155,16 @@ def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict
     """Score every row on the test split, draw the report's panels, and return results.json."""
     print("\nScoring on the test split ...", flush=True)
     table: list[dict[str, Any]] = []
+    report = ReportFolder(run_dir / IMAGE_REPORT)
     for row in rows:
         checkpoint = Checkpoint(row.model.stage, row.checkpoint)
-        result, config = checkpoint.score("test", processes)
+        is_shown = row is rows[-1]
+        wanted = Wanted(has_medians=is_shown, on_scored=report.gathered.add if is_shown else None)
+        result, config = checkpoint.score("test", processes, wanted)
         named = replace(checkpoint, path=row.checkpoint.relative_to(ROOT))
         labels = named.labels(config, "test")
+        if is_shown:
+            report.write(result, labels, config.data.max_depth, processes)
         entry = {"name": row.model.name, **result_dict(result, **labels)}
         table.append({**entry, "mean_ratio": mean_ratio(result.per_image)})
     images = load_split(config, "test", Needs(), processes)
@@ -166,7 +173,8 @@ def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict
     result, _ = Checkpoint(STAGE3, rows[-1].checkpoint, overrides=swapped).score("test", processes)
     draw_twins(rows[-2:], run_dir / "report_panels", processes)
     control = wrong_caption_ratios(result, config.data.root)
-    return {"rows": table, "caption_control": control, "facts": facts(rows)}
+    pages = {f"{rows[-1].model.name}, image by image": f"{IMAGE_REPORT}/report.html"}
+    return {"rows": table, "caption_control": control, "pages": pages, "facts": facts(rows)}
 
 
 def mean_ratio(rows: list[dict[str, Any]]) -> float:

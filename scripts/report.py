@@ -2,38 +2,29 @@
 
 Reads `results.json`, and from each stage's folder `metrics.jsonl`, `config.yaml` and the latest
 picture of `panels/`; `report_panels/*.png` is added where it exists. All numbers come from these
-files. The page needs no network and no script.
+files. The page needs no network.
 """
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_program
-from common.text_files import write_text
+from common.pages.page import facts_section, image_figure, write_page
+from common.pages.training import (
+    ABOUT_CURVES,
+    StageRecord,
+    curves_section,
+    natural_order,
+    read_stage,
+)
 from scripts.reporting import parts as parts
 
-STYLE_FILE = Path(__file__).resolve().parent / "reporting" / "report.css"
 EXAMPLE = "example: python scripts/report.py runs/demo   writes runs/demo/report.html"
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """What one stage's run folder tells: logged records in order of step, picture, config."""
-
-    name: str
-    train: list[dict[str, Any]]
-    val: list[dict[str, Any]]
-    num_unreadable: int
-    latest_panel: Path | None
-    config: str
 
 
 def main() -> None:
@@ -52,9 +43,8 @@ def write_report(run_dir: Path) -> Path:
     stages = [read_stage(folder) for folder in stage_folders(run_dir)]
     report_panels = sorted((run_dir / "report_panels").glob("*.png"), key=natural_order)
     body = report_body(run_dir, results, stages, report_panels)
-    style = STYLE_FILE.read_text(encoding="utf-8")
     report_path = run_dir / "report.html"
-    write_text(report_path, parts.page("LangDepth: demo report", style, body))
+    write_page(report_path, "LangDepth: demo report", "demo report", body)
     return report_path
 
 
@@ -70,32 +60,32 @@ def report_body(
         "<h2>Results</h2>",
         parts.results_table(rows),
         parts.bound_chart(rows),
+        parts.pages_line(results.get("pages") or {}),
     ]
     if results.get("caption_control"):
         sections.append(parts.control_section(results["caption_control"]))
     if report_panels:
         sections.append("<h2>Pictures</h2>")
-        sections += [
-            parts.image_figure(path, path.stem.replace("_", " ")) for path in report_panels
-        ]
+        sections += [image_figure(path, path.stem.replace("_", " ")) for path in report_panels]
     curves = [stage for stage in stages if stage.train or stage.val]
     if curves:
-        sections.append(
-            "<h2>Training curves</h2><p>Bold: running mean. Faint: as logged. Dots: validation.</p>"
-        )
-        sections += [parts.curves_section(stage.name, stage.train, stage.val) for stage in curves]
+        sections.append(f"<h2>Training curves</h2>{ABOUT_CURVES}")
+        sections += [curves_section(stage.name, stage.train, stage.val) for stage in curves]
     with_panels = [(stage.name, stage.latest_panel) for stage in stages if stage.latest_panel]
     if with_panels:
         sections.append("<h2>Latest pictures of each stage</h2>")
-        sections += [parts.image_figure(path, f"{name}: {path.name}") for name, path in with_panels]
+        sections += [image_figure(path, f"{name}: {path.name}") for name, path in with_panels]
     notes = [
         f"{stage.name}/metrics.jsonl: {stage.num_unreadable} unreadable lines left out."
         for stage in stages
         if stage.num_unreadable
     ]
     configs = {stage.name: stage.config for stage in stages if stage.config}
-    command = f"python scripts/report.py {run_dir}"
-    sections.append(parts.facts_section(results.get("facts") or {}, command, configs, notes))
+    facts = dict(results.get("facts") or {})
+    listed = facts.pop("commands", [])
+    commands = [listed] if isinstance(listed, str) else [str(each) for each in listed]
+    commands.append(f"python scripts/report.py {run_dir}")
+    sections.append(facts_section(facts, commands, configs, notes))
     return "\n".join(sections)
 
 
@@ -122,51 +112,6 @@ def stage_folders(run_dir: Path) -> list[Path]:
     runs = {path.parent for path in run_dir.glob("*/metrics.jsonl")}
     runs |= {path.parent for path in run_dir.glob("*/panels")}
     return sorted(runs, key=natural_order)
-
-
-def read_stage(folder: Path) -> StageRecord:
-    """Read one stage's run folder; files that do not exist count as empty."""
-    metrics, config = folder / "metrics.jsonl", folder / "config.yaml"
-    records, num_unreadable = read_records(_lines(metrics))
-    panels = sorted((folder / "panels").glob("*.png"), key=natural_order)
-    return StageRecord(
-        name=folder.name,
-        train=records["train"],
-        val=records["val"],
-        num_unreadable=num_unreadable,
-        latest_panel=panels[-1] if panels else None,
-        config="\n".join(_lines(config)),
-    )
-
-
-def read_records(lines: Iterable[str]) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """Sort metrics.jsonl lines by kind and step; of a step logged twice (a resume) the last counts.
-
-    Returns {"train": [...], "val": [...]} and the number of lines that are no such record.
-    """
-    by_step: dict[str, dict[int, dict[str, Any]]] = {"train": {}, "val": {}}
-    num_unreadable = 0
-    for line in lines:
-        try:
-            record = json.loads(line)
-            by_step[record["kind"]][int(record["step"])] = record
-        except (ValueError, KeyError, TypeError):
-            num_unreadable += 1
-    return {kind: [found[step] for step in sorted(found)] for kind, found in by_step.items()}, (
-        num_unreadable
-    )
-
-
-def natural_order(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts step_200 before step_1000."""
-    return [
-        (int(piece), "") if piece.isdigit() else (-1, piece)
-        for piece in re.split(r"([0-9]+)", path.name)
-    ]
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
 
 if __name__ == "__main__":

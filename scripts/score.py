@@ -18,6 +18,7 @@ incomplete, with exit code 2. docs/scoring.md says more.
 import argparse
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -41,9 +42,13 @@ from common.evaluation.known_distance import DistanceCalibration, read_calibrati
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
+from common.evaluation.watchers import NOBODY, Watchers
 from common.programs.data_sections import read_data_sections
 from common.programs.inference import scoring_rule
+from common.programs.report_folder import ReportFolder
 from common.programs.result_files import check_result_files, hand_out, naming_options
+from common.runtime.claims import claim_folder
+from common.runtime.processes import Processes
 from scripts.scoring.predicted_maps import PredictedMaps, find_maps, positive_number
 
 ALIGNMENTS = get_args(Alignment)
@@ -59,9 +64,18 @@ class ScoreConfig:
 
 
 def main() -> None:
-    """Find the maps, score them, print and write the result."""
+    """Score the maps; a report's folder is held, so that two programs do not mix theirs."""
     arguments = _parse()
+    with ExitStack() as held:
+        if arguments.report:
+            held.enter_context(claim_folder(Path(arguments.report), "name another folder"))
+        score(arguments)
+
+
+def score(arguments: argparse.Namespace) -> None:
+    """Find the maps, score them, print and write the result."""
     check_result_files(arguments.json, arguments.csv)
+    report = ReportFolder(Path(arguments.report)) if arguments.report else None
     config = read_config(arguments)
     finder = SplitFinder(config.data)
     dataset = build_dataset(config.data, finder.find(arguments.split))
@@ -71,7 +85,9 @@ def main() -> None:
     maps = find_maps(Path(arguments.predictions), wanted, arguments.scale)
     calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
     try:
-        result, notes = score_maps(maps, wanted, dataset, config, arguments.align, calibration)
+        reader = MapReader(maps, dataset.data_set.crop_size, calibration)
+        watchers = Watchers(on_scored=report.gathered.add if report else None)
+        result, notes = score_maps(reader, wanted, dataset, config, arguments.align, watchers)
     except ProtocolMismatch as error:
         raise error.naming_option() from error
     for note in (*describe_maps(maps, len(wanted)), *notes):
@@ -88,6 +104,9 @@ def main() -> None:
     try:
         hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
     finally:
+        if report is not None:
+            alone = Processes(0, 1, torch.device("cpu"))
+            report.write(result, labels, config.data.max_depth, alone)
         if result.gt_use.is_loud:
             print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
@@ -111,16 +130,16 @@ def read_config(arguments: argparse.Namespace) -> ScoreConfig:
 
 
 def score_maps(
-    maps: PredictedMaps,
+    reader: "MapReader",
     wanted: list[str],
     dataset: DepthDataset,
     config: ScoreConfig,
     alignments: tuple[Alignment, ...] = (),
-    calibration: DistanceCalibration | None = None,
+    watchers: Watchers = NOBODY,
 ) -> tuple[EvalResult, list[str]]:
     """The result of the images `wanted`, those at the start of the data set; and notes about it."""
+    maps = reader.maps
     rows = [row for row, key in enumerate(wanted) if key in maps.files]
-    reader = MapReader(maps, dataset.data_set.crop_size, calibration)
     loader: Iterator[Batch | Failure] = chain(
         scored_alone(dataset, rows), map(maps.failure, maps.missing)
     )
@@ -132,6 +151,7 @@ def score_maps(
         num_images=len(wanted),
         num_skipped=dataset.split.num_without_gt,
         num_missing=dataset.split.num_missing,
+        watchers=watchers,
     )
     return naming_options(result), [*reader.notes(), *describe_inverse(result)]
 
@@ -252,6 +272,7 @@ def _parse() -> argparse.Namespace:
     add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result, as eval.py does")
     add("--csv", metavar="OUT.csv", help="write one line per image, as eval.py does")
+    add("--report", metavar="DIR", help="write a page of tables, charts and pictures (report.html)")
     add("words", nargs="*", metavar="CONFIG.yaml key=value", help="the data, and single settings")
     arguments = parser.parse_intermixed_args()
     return _sorted_words(arguments)

@@ -11,13 +11,10 @@ from stage1_vae.model import TextVAEConfig
 
 @dataclass(frozen=True)
 class TextLossConfig(VAELossConfig):
-    """score: `l1`, published, of one draw with a floor on std; or `crps`, of `num_draws` draws.
+    """With `crps` the std means something, and there is no floor: see `step_fn`."""
 
-    With `crps` the std means something, and there is no floor: see `step_fn`.
-    """
-
-    score: Literal["l1", "crps"] = "l1"
-    num_draws: int = 2
+    score: Literal["l1", "crps"] = "l1"  # of one draw, as published; or of several, calibrated
+    num_draws: int = 2  # of a scene, for `crps`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -26,11 +23,9 @@ class TextLossConfig(VAELossConfig):
 
 @dataclass(frozen=True)
 class Stage1Config(RunConfig):
-    """`configs/*/stage1.yaml`.
+    """`configs/*/stage1.yaml`."""
 
-    fit_temperature: at the end, on validation images, see `common/programs/temperature.py`.
-    """
-
+    # At the end all std are multiplied by the one number that fits the validation images.
     fit_temperature: bool = False
     model: TextVAEConfig = field(default_factory=TextVAEConfig)
     loss: TextLossConfig = field(default_factory=TextLossConfig)

@@ -35,22 +35,21 @@ from common.networks.scene_decoder import LEVEL_SCALES, SceneDecoder, SceneFeatu
 
 @dataclass(frozen=True)
 class TextVAEConfig:
-    """Sizes of the published network.
+    """Sizes of the published network."""
 
-    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
-    """
-
-    text_dim: int = 1024
-    hidden_dims: tuple[int, ...] = (512, 256)
-    latent_dim: int = 256
-    code_channels: int = 128
-    metric_hidden: int = 64
-    prior_mean: float | None = filled_in()
+    text_dim: int = 1024  # numbers in a feature of text.encoder
+    hidden_dims: tuple[int, ...] = (512, 256)  # hidden layers of the text MLPs
+    latent_dim: int = 256  # numbers in a scene, a multiple of 4
+    code_channels: int = 128  # of the scene decoder's maps
+    metric_hidden: int = 64  # hidden layer of the MLP that scales depth
+    prior_mean: float | None = filled_in()  # mean log-depth; None: data.mean_log_depth
+    # Features minus mean, divided by std, of the training captions: for encoders whose features
+    # differ little.
     standardize_text: bool = False
 
     def __post_init__(self) -> None:
-        sizes = ("text_dim", "hidden_dims", "latent_dim", "code_channels", "metric_hidden")
-        require_at_least(1, self, *sizes)
+        require_at_least(1, self, "text_dim", "hidden_dims", "latent_dim")
+        require_at_least(1, self, "code_channels", "metric_hidden")
         if self.latent_dim % 4:
             raise ValueError(f"latent_dim: {self.latent_dim} is not divisible by 4 (position code)")
 

@@ -10,13 +10,10 @@ from stage2_sampler.model import SamplerConfig
 
 @dataclass(frozen=True)
 class Stage2InitConfig:
-    """Earlier stages: a run folder or file; null: the run of the same experiment.
+    """Where stage 1 is."""
 
-    experiment: where to look when this experiment has no such run.
-    """
-
-    stage1: Path | None = None
-    experiment: str | None = None
+    stage1: Path | None = None  # run folder or file; None: the run of the same experiment
+    experiment: str | None = None  # where to look when this experiment has no such run
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """`image_dim`: size of a CLIP image feature; `encoder` takes it from the encoder."""
+    """What it sees of the image, and its sizes."""
 
+    # Of the image: CLIP's feature, or the mean of the last features of an encoder that is trained.
     evidence: Literal["clip", "encoder"] = renamed("clip", {"swin": "encoder"})
-    image_dim: int = 1024
-    hidden_dims: tuple[int, ...] = (512, 256)
-    standardize_image: bool = False
+    image_dim: int = 1024  # numbers in a CLIP image feature; `encoder` has its own
+    hidden_dims: tuple[int, ...] = (512, 256)  # hidden layers of the MLP that predicts eps
+    standardize_image: bool = False  # as model.standardize_text, for CLIP's image features
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
 
     def __post_init__(self) -> None:

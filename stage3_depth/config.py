@@ -13,27 +13,25 @@ from stage3_depth.model import EstimatorConfig
 
 @dataclass(frozen=True)
 class LanguageModeConfig:
-    """`caption`: the prior guides the estimator. `none`: the control, the same without it."""
+    """Whether there is a prior."""
 
+    # The prior guides the estimator, or (none, the control) zeros stand in its place.
     mode: Literal["caption", "none"] = "caption"
 
 
 @dataclass(frozen=True)
 class Stage3InitConfig:
-    """Stage 2: a run folder or file; null: the run of the same experiment.
+    """Where stage 2 is."""
 
-    experiment: where to look when this experiment has no such run.
-    """
-
-    stage2: Path | None = None
-    experiment: str | None = None
+    stage2: Path | None = None  # run folder or file; None: the run of the same experiment
+    experiment: str | None = None  # where to look when this experiment has no such run
 
 
 @dataclass(frozen=True)
 class Stage3Config(RunConfig):
     """`configs/*/stage3.yaml`: the staged recipe."""
 
-    recipe: Literal["staged"] = "staged"
+    recipe: Literal["staged"] = "staged"  # of the three stages
     model: EstimatorConfig = field(default_factory=EstimatorConfig)
     language: LanguageModeConfig = field(default_factory=LanguageModeConfig)
     loss: DepthLossConfig = field(default_factory=DepthLossConfig)
@@ -42,10 +40,10 @@ class Stage3Config(RunConfig):
 
 @dataclass(frozen=True)
 class JointLossConfig(DepthLossConfig):
-    """SILog + kl_weight * KL. text_step_probability: 0.5 in joint, 0.01 in the paper (legacy)."""
+    """SILog + kl_weight * KL."""
 
-    kl_weight: float = 1e-3
-    text_step_probability: float = 0.5
+    kl_weight: float = 1e-3  # of the KL term, in both steps
+    text_step_probability: float = 0.5  # 0.5 in joint, 0.01 in the paper (joint-legacy)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,16 +56,16 @@ class JointLossConfig(DepthLossConfig):
 
 @dataclass(frozen=True)
 class JointInitConfig:
-    """Optional warm start: the text branch takes what fits from this stage 1 run or file."""
+    """An optional warm start."""
 
-    stage1: Path | None = None
+    stage1: Path | None = None  # run or file whose fitting weights the text branch starts from
 
 
 @dataclass(frozen=True)
 class JointStageConfig(RunConfig):
     """`configs/*/joint.yaml` and `joint_legacy.yaml`."""
 
-    recipe: Literal["joint", "joint-legacy"] = "joint"
+    recipe: Literal["joint", "joint-legacy"] = "joint"  # the release, or the paper's tables
     model: JointConfig = field(default_factory=JointConfig)
     loss: JointLossConfig = field(default_factory=JointLossConfig)
     init: JointInitConfig = field(default_factory=JointInitConfig)

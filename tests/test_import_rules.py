@@ -26,11 +26,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "runtime": (),
     "images": (),
     "losses": (),
+    "pages": (),
     "networks": ("runtime", "images"),
     "engine": ("runtime",),
     "language": ("runtime", "images"),
     "data": ("images", "language"),
-    "evaluation": ("images", "data"),
+    "evaluation": ("images", "data", "pages"),
     "programs": (
         "runtime",
         "images",
@@ -39,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "engine",
         "language",
         "data",
+        "pages",
         "evaluation",
     ),
 }

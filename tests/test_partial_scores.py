@@ -99,13 +99,13 @@ def test_a_disk_that_fills_up_keeps_the_scores(score, tmp_path, monkeypatch):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 4
 
 
-@pytest.mark.parametrize("option", ["--json", "--csv", "--save-predictions"])
+@pytest.mark.parametrize("option", ["--json", "--csv", "--save-predictions", "--report"])
 @pytest.mark.parametrize("kind", ["below a file", "wrong kind", "no such system folder"])
 def test_outputs_are_tried_before_anything_is_scored(trained, tmp_path, monkeypatch, option, kind):
     monkeypatch.setattr("common.programs.inference.evaluate_depth", None)  # not callable
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    wrong = "file" if option == "--save-predictions" else "folder"
+    wrong = "file" if option in ("--save-predictions", "--report") else "folder"
     place = {
         "below a file": tmp_path / "file/out",
         "wrong kind": tmp_path / wrong,

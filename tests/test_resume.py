@@ -235,15 +235,16 @@ def wait_for(path, process, text="", seconds=120):
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("nproc", ["1", "2"])
-def test_ctrl_c_and_the_same_command_again(words, tmp_path, nproc):
-    """A terminal sends SIGINT to the whole group: the shell, the launcher, the data workers."""
+def test_ctrl_c_and_the_same_command_again(words, tmp_path, nproc, number):
+    """The whole group gets it, as from a terminal, Slurm: shell, launcher, data workers."""
     command = ["sh", "stage1_vae/train.sh"]
     command += words("stage1", "train.max_steps=100000", "train.num_workers=1", "eval.every=100000")
     run = tmp_path / "tiny/stage1"
     process = start_process(*command, NPROC=nproc)
     wait_for(run / "metrics.jsonl", process, '"step": 2,')
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err
@@ -251,7 +252,7 @@ def test_ctrl_c_and_the_same_command_again(words, tmp_path, nproc):
     assert f"interrupted; saved at step {step} of 100000" in err
     assert metrics_of(run, "train")[-1]["step"] == step
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["last.pt"]
-    if nproc == "2":
+    if nproc == "2" or number == signal.SIGTERM:
         return
     continued = start_process(*command, NPROC=nproc)
     wait_for(run / "log.txt", continued, f"resuming at step {step}")

@@ -11,7 +11,6 @@ from common.evaluation.canvas import (
     INVALID_COLOR,
     depth_to_color,
     draw_color_bar,
-    nice_ticks,
     wrap_text,
 )
 from common.evaluation.panels import (
@@ -26,6 +25,7 @@ from common.evaluation.panels import (
     tile_size,
     write_png,
 )
+from common.pages.axes import nice_ticks
 
 RNG = np.random.default_rng(7)
 

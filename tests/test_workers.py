@@ -114,13 +114,28 @@ def test_evaluation_names_its_own_key(monkeypatch, dataset):
         list(eval_loader(dataset, batch_size=2, num_workers=1))
 
 
-def test_ctrl_c_does_not_end_a_worker(dataset):
-    """A terminal sends it to all processes; the steps until the run is saved need batches."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_does_not_end_a_worker(dataset, number):
+    """A terminal or Slurm sends it to all; the steps until the run is saved need batches."""
     found = batches_of(dataset, steps=30)
     next(found)
     for child in torch.multiprocessing.active_children():
-        os.kill(child.pid, signal.SIGINT)
+        os.kill(child.pid, number)
     assert len(list(found)) == 29
+
+
+@pytest.mark.parametrize("grace, num_signals", [(30, 2), (1, 1)])
+def test_a_worker_that_is_stuck_can_be_ended(monkeypatch, dataset, grace, num_signals):
+    monkeypatch.setattr(workers, "GRACE_SECONDS", grace)
+    in_a_worker(monkeypatch, dataset, lambda: time.sleep(60))
+    found = batches_of(dataset)
+    next(found)
+    (child,) = torch.multiprocessing.active_children()
+    for _ in range(num_signals):
+        os.kill(child.pid, signal.SIGTERM)
+        time.sleep(0.5)  # two that arrive at once are one
+    child.join(10)
+    assert child.exitcode == -(signal.SIGTERM if num_signals == 2 else signal.SIGALRM)
 
 
 def test_shared_memory_is_looked_at_before_the_first_step(workspace, tmp_path, monkeypatch):

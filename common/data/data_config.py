@@ -17,35 +17,35 @@ from common.data.subsets import check_subset
 class DataConfig:
     """Which data, where, and at what size."""
 
-    name: str  # of a data set: a file of common/data/sets
+    name: str  # of the data set, a file of common/data/sets
     root: Path = field(metadata=MAY_CHANGE)  # folder of the images
-    height: int
-    width: int
-    max_depth: float  # meters
-    gt_root: Path | None = may_change(None)  # folder of the ground truth; None: the same as root
-    split: str | None = None  # a published one, which names the lists that are not given below
-    train_list: str | None = None  # looked up under root, then as given
-    val_list: str | None = None  # None: carved by scene from the training list
-    test_list: str | None = None
+    height: int  # of training images, a multiple of 32; NYU's are resized, KITTI's cut out
+    width: int  # of training images, likewise
+    max_depth: float  # meters; deeper ground truth is neither trained on nor scored
+    gt_root: Path | None = may_change(None)  # folder of the ground truth; None: data.root
+    split: str | None = None  # a published one: names the lists that are not given
+    train_list: str | None = None  # list file, looked up under root, then as given
+    val_list: str | None = None  # the same; None: carved by scene from the training list
+    test_list: str | None = None  # the same
     allow_missing: bool = False  # go on when more than 1 % of a split is not there
     allow_changed: bool = may_change(False)  # go on with a run whose images or lists are others now
     train_dir: str = ""  # folder below both roots where training and validation paths start
     test_dir: str = ""  # the same for test paths
     val_share: float = 0.02  # of the training images, when there is no val_list
-    # What is one scene then: a folder, or frames of neighboring numbers (common/data/scenes.py),
-    # for folders that hold a kind of scene and not one.
+    # What is one scene where images are set apart: a folder, or (for folders that hold a kind of
+    # scene and not one) frames of neighboring numbers, see common/data/scenes.py.
     carve_by: Literal["folder", "frames"] = "folder"
     train_images: int | float | None = None  # few-shot: so many, or a share, of what val leaves
-    subset_seed: int = 0  # which of them
+    subset_seed: int = 0  # of the few-shot choice
     test_share: float = 0.1  # folder without lists: share kept for testing; 1: all (zero-shot)
     depth_scale: float | None = None  # stored units of a meter; None: the data set's own
     float_depth_scale: float | None = None  # the same of float maps (.npy, .exr); None: meters
     rotated_bits: bool | None = None  # stored values are turned by 3 bits; None: the data set's own
     # Where a depth head starts from; None: the data set's own. A run's model.prior_mean has it too.
     mean_log_depth: float | None = may_change(None)
-    rotate_degrees: float = 2.5
-    zoom: float = 1.0  # magnified up to so many times, and depth divided by it; 1: never
-    flip: bool = True
+    rotate_degrees: float = 2.5  # training images are turned by up to so many, 0 to 45
+    zoom: float = 1.0  # magnified up to so many times (4), and depth divided by it; 1: never
+    flip: bool = True  # half of the training images are mirrored
     jitter: bool = True  # gamma, brightness and color
     exif_orientation: bool = True  # images are turned as it says; false: taken as stored
     mask_border: bool = True  # NYU: no training ground truth near the image border

@@ -9,6 +9,7 @@ import multiprocessing.queues
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from common.shortages import HOST_MEMORY, OPEN_FILES, PROCESSES, SHARED_MEMORY, 
 
 SHM = Path("/dev/shm")
 PREFETCH = 4  # batches that each worker keeps ready
+GRACE_SECONDS = 30  # that a worker lives on after a first SIGTERM
 
 # How a worker says what it ran out of when it can say nothing else.
 _EXIT_CODES = {SHARED_MEMORY: errno.ENOSPC, OPEN_FILES: errno.EMFILE, HOST_MEMORY: errno.ENOMEM}
@@ -46,11 +48,26 @@ EVALUATION: Remedies = {
 def start_worker(number: int) -> None:
     """What a worker does first."""
     cv2.setNumThreads(0)  # one worker per core: OpenCV's own threads would only fight over them
-    # A terminal sends Ctrl-C to all its processes; the main one decides when to end.
+    # A terminal sends Ctrl-C to all its processes, Slurm SIGTERM; the main one decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, _outlive_sigterm)
+    sys.excepthook = _tell_what_broke
     # A batch that cannot be handed over would be dropped with a traceback, and the run would wait
     # for it for ever.
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore
+
+
+def _tell_what_broke(kind: type, error: BaseException, trace: Any) -> None:
+    """Not that the main process went while it was handed a batch: that has told why it goes."""
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _outlive_sigterm(*_: Any) -> None:
+    """Work on until the run is saved. A second SIGTERM ends the worker, and so does time."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(GRACE_SECONDS)
 
 
 def _end(error: BaseException, batch: Any) -> NoReturn:

@@ -9,29 +9,34 @@ from common.runtime.precision import Precision
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`batch_size` is the effective one, over all processes and micro-batches."""
+    """How long, how fast, on how much at once. Adam; AdamW for LLM-MDE."""
 
-    batch_size: int = 4
+    batch_size: int = 4  # the effective one, over all processes and micro-batches
+    # Images that a process computes at once; None: its whole share. The steps are the same.
     micro_batch_size: int | None = may_change(None)
+    # Passes over the training images; or max_steps. A run goes on with more, never with fewer.
     epochs: int | None = may_change(None)
-    max_steps: int | None = may_change(None)
-    lr: float = 3e-5
-    final_lr: float = 1e-5
-    schedule: Literal["constant", "polynomial", "step"] = "polynomial"
+    max_steps: int | None = may_change(None)  # updates; wins over epochs
+    lr: float = 3e-5  # learning rate after the warm-up
+    final_lr: float = 1e-5  # what polynomial (power 0.9) and step end with
+    schedule: Literal["constant", "polynomial", "step"] = "polynomial"  # of the learning rate
     drop_at: float = 0.5  # schedule `step`: share of training after which lr becomes final_lr
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    clip_norm: float | None = 1.0
-    ema_decay: float | None = None  # use a moving average of the weights, see averaging.py
-    max_skipped_steps: int = may_change(0)  # steps with a loss or gradient that is not finite
-    spike_factor: float | None = may_change(10.0)  # of the gradient's norm, see watching.py
-    precision: Precision = "auto"
-    compile: bool = may_change(False)
-    profile: bool = may_change(False)  # write a trace of a few steps, see profiling.py
-    num_workers: int = may_change(4)
-    log_every: int = may_change(20)
-    save_every: int = may_change(1000)
-    resume: bool = may_change(True)
+    warmup_steps: int = 0  # in which the learning rate grows to lr, linearly
+    weight_decay: float = 0.0  # as L2 in Adam, decoupled in AdamW
+    clip_norm: float | None = 1.0  # largest norm of the whole batch's gradient; None: not clipped
+    # Use an average of the weights in place of the last ones, with this weight on what came before.
+    ema_decay: float | None = None
+    # Steps with a loss or gradient that is not finite which a run may pass over; 0: it stops.
+    max_skipped_steps: int = may_change(0)
+    # Tell of a gradient whose norm is so many times the median of the steps before; None: do not.
+    spike_factor: float | None = may_change(10.0)
+    precision: Precision = "auto"  # bf16 where the hardware has it, else fp16 (GPU) or fp32 (CPU)
+    compile: bool = may_change(False)  # torch.compile; goes on without it where it cannot be had
+    profile: bool = may_change(False)  # write a trace of a few steps to the run's profile/
+    num_workers: int = may_change(4)  # that load images, for each process; 0: it loads them itself
+    log_every: int = may_change(20)  # steps
+    save_every: int = may_change(1000)  # steps between two last.pt
+    resume: bool = may_change(True)  # go on from last.pt; false: start over in the same folder
     dry_run: bool = passing(False)  # two steps, and what a run would take; nothing is kept
 
     def __post_init__(self) -> None:

@@ -5,13 +5,14 @@ Pictures are uint8 RGB arrays [H, W, 3]; OpenCV draws them and no window is open
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from common.pages.axes import nice_ticks
 
 Rgb = NDArray[np.uint8]
 FloatMap = NDArray[np.floating[Any]]
@@ -36,17 +37,6 @@ def depth_to_color(depth: FloatMap, vmin: float, vmax: float, valid: BoolMap | N
     drawn = finite if valid is None else finite & valid
     fraction = (np.where(drawn, depth, vmin) - vmin) / (vmax - vmin)
     return colorize(fraction, drawn, DEPTH_COLORS)
-
-
-def nice_ticks(low: float, high: float, max_count: int) -> list[float]:
-    """Return increasing round numbers inside [low, high], at most `max_count` + 1 of them."""
-    if not high > low:
-        raise ValueError(f"ticks need low < high, got {low} and {high}")
-    raw_step = (high - low) / max_count
-    magnitude = 10.0 ** math.floor(math.log10(raw_step))
-    step = next((m * magnitude for m in (1, 2, 5) if m * magnitude >= raw_step), 10 * magnitude)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
 
 
 def draw_color_bar(width: int, vmin: float, vmax: float, colormap: int, unit: str) -> Rgb:

@@ -145,6 +145,19 @@ def calibrate(predicted: Sequence[float], known: Sequence[float], fit: Fit | Non
     return Fitted(calibration, told, _rms(p - d), _rms(residuals), held_out)
 
 
+def describe_fit(fitted: Fitted) -> list[str]:
+    """What was fitted and how far off it is, one line each."""
+    calibration = fitted.calibration
+    text = [
+        f"{calibration.fit}: {calibration.describe()}; rms error of ln depth at these places "
+        f"{fitted.error_before:.4f} before, {fitted.error_after:.4f} after"
+    ]
+    if not fitted.held_out:
+        return [*text, "too few places to leave one out: whether it helps elsewhere is not known"]
+    parts = [f"{error:.4f} with {name}" for name, error in fitted.held_out.items()]
+    return [*text, f"at places left out of the fit: {', '.join(parts)}"]
+
+
 def _fit(p: np.ndarray, d: np.ndarray, fit: Fit) -> tuple[float, float]:
     """Exponent and shift of ln depth. A `UserError` where the points do not allow it."""
     if len(p) < FEWEST[fit]:

@@ -77,8 +77,8 @@ def panel(
     pred = resize_depth(np.asarray(pred_depth, dtype=np.float64), gt.shape)
     valid = np.isfinite(gt) & (gt > 0)
     compared = np.isfinite(pred) & (valid if valid.any() else True)
-    vmin, vmax = _shared_range(gt, valid, pred, compared)
-    tiles = _draw_tiles(image, gt, pred, valid, vmin, vmax)
+    vmin, vmax = shared_range(gt, valid, pred, compared)
+    tiles = comparison_tiles(image, gt, pred, valid, vmin, vmax)
     tile_width = tiles[0].shape[1]
     headings = [
         "image",
@@ -135,9 +135,13 @@ def tile_size(height: int, width: int) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def _shared_range(
+def shared_range(
     gt: FloatMap, valid: BoolMap, pred: FloatMap, compared: BoolMap
 ) -> tuple[float, float]:
+    """A color range in meters that holds two depths, but no prediction that is far beyond.
+
+    valid, compared: where ground truth and prediction count.
+    """
     if not valid.any() or not compared.any():
         return depth_range(gt, valid) if valid.any() else depth_range(pred, compared)
     gt_low, gt_high = depth_range(gt, valid)
@@ -145,15 +149,25 @@ def _shared_range(
     return max(0.0, min(low, gt_low)), max(gt_high, min(high, MAX_STRETCH * gt_high))
 
 
-def _draw_tiles(
-    image: Rgb, gt: FloatMap, pred: FloatMap, valid: BoolMap, vmin: float, vmax: float
+def comparison_tiles(
+    image: Rgb,
+    gt: FloatMap,
+    pred: FloatMap,
+    measured: BoolMap,
+    vmin: float,
+    vmax: float,
+    scored: BoolMap | None = None,
 ) -> list[Rgb]:
+    """Image, ground truth, prediction and relative error, as tiles of one size.
+
+    measured: where there is ground truth. scored: where errors are drawn; None: there, too.
+    """
     size = tile_size(*image.shape[:2])
     return [
         picture_tile(image, size),
-        depth_tile(gt, vmin, vmax, size, valid),
+        depth_tile(gt, vmin, vmax, size, measured),
         depth_tile(pred, vmin, vmax, size),
-        error_tile(pred, gt, valid, size),
+        error_tile(pred, gt, measured if scored is None else scored, size),
     ]
 
 

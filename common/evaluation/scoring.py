@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,15 +26,15 @@ from common.evaluation.metrics import (
 )
 from common.evaluation.protocols import (
     PROTOCOLS,
+    Protocol,
     cropped,
     describe_unknown,
     find_protocol,
     valid_mask,
 )
 from common.evaluation.results import EvalResult, Row
+from common.evaluation.watchers import NOBODY, OnScored, ScoredImage, Watchers
 from common.progress import progress_bar
-
-OnPrediction = Callable[[str, Tensor], None]
 
 MOST_POINTS = 4096  # of an image, where only their median is asked for
 GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, not the files
@@ -43,13 +44,14 @@ GIVE_UP_AFTER = 16  # images that fail while none is scored: it is the setting, 
 class EvalConfig:
     """When and how a run is evaluated."""
 
-    every: int = 1000  # steps
-    protocol: str = "nyu_eigen"
-    flip: bool = False
-    batch_size: int = 8
-    max_images: int | None = None
-    saved_depth_scale: float | None = None  # of --save-predictions; None: the data set's own
-    captions: Literal["first", "all"] = "first"  # of an image's several: see all_captions.py
+    every: int = 1000  # steps between two validations
+    protocol: str = "nyu_eigen"  # crop and frame that are scored
+    flip: bool = False  # average with the prediction of the mirrored image
+    batch_size: int = 8  # images that are predicted at once
+    max_images: int | None = None  # the first so many, in validations while training; None: all
+    saved_depth_scale: float | None = None  # units of a meter in saved maps; None: the data set's
+    # Of an image's several: the first, or the geometric mean of its predictions with each.
+    captions: Literal["first", "all"] = "first"
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "every", "batch_size", "max_images")
@@ -109,7 +111,7 @@ def evaluate_depth(
     num_skipped: int = 0,
     num_missing: int = 0,
     gather: Callable[[list], list] | None = None,
-    on_prediction: OnPrediction | None = None,
+    watchers: Watchers = NOBODY,
 ) -> EvalResult:
     """Score the predictions for every batch of an evaluation loader.
 
@@ -117,8 +119,7 @@ def evaluate_depth(
     evaluation batches, and the images that could not be read. num_images: how many will come.
     num_skipped, num_missing: images the data set has left out already, without ground truth and
     without a file. gather: merges the rows of all processes into one list, on each of them; an
-    image that a sampler gave to two processes counts once. on_prediction: called with each image's
-    name and the prediction [H, W] that is scored, as it comes from the network.
+    image that a sampler gave to two processes counts once. watchers: are shown each image.
 
     One image that fails does not stop the others: it is among the result's failures. A `UserError`
     where no image can be scored; every process raises it.
@@ -136,11 +137,10 @@ def evaluate_depth(
             except UserError as error:
                 failures += [Failure(name, error) for name in batch.key]
             else:
-                scored, failed = score_batch(pred_depth, batch, rule, facts)
+                scored, failed = score_batch(pred_depth, batch, rule, facts, watchers.on_scored)
                 rows, failures = rows + scored, failures + failed
-                if on_prediction is not None:
-                    on_prediction, failed = _hand_on(on_prediction, batch.key, pred_depth)
-                    failures += failed
+                watchers, failed = watchers.hand_on(batch.key, pred_depth)
+                failures += failed
             bar.update(len(batch))
             if not rows and len(failures) >= GIVE_UP_AFTER:
                 break
@@ -149,18 +149,6 @@ def evaluate_depth(
     if failures and not any(row["num_pixels"] for row in rows):
         raise failures[0].error
     return replace(summarize(rows, rule, num_skipped, num_missing), failures=failures)
-
-
-def _hand_on(
-    on_prediction: OnPrediction, names: list[str], pred_depth: Tensor
-) -> tuple[OnPrediction | None, list[Failure]]:
-    """Hand a batch's predictions on; None for whom to hand the next ones to, once that fails."""
-    for name, pred in zip(names, pred_depth[:, 0], strict=True):
-        try:
-            on_prediction(name, pred)
-        except UserError as error:  # a full disk is as full for the next image
-            return None, [Failure(name, error)]
-    return on_prediction, []
 
 
 def predict_captions(
@@ -188,11 +176,16 @@ def predict_batch(predict: Callable[[Batch], Tensor], batch: Batch, flip: bool) 
 
 
 def score_batch(
-    pred_depth: Tensor, batch: Batch, rule: ScoringRule, facts: Sequence[Row] | None = None
+    pred_depth: Tensor,
+    batch: Batch,
+    rule: ScoringRule,
+    facts: Sequence[Row] | None = None,
+    on_scored: OnScored | None = None,
 ) -> tuple[list[Row], list[Failure]]:
     """The rows of a batch's images, and those that the protocol cannot score.
 
-    pred_depth: [B, 1, H, W], meters. facts: what else the row of each image says.
+    pred_depth: [B, 1, H, W], meters. facts: what else the row of each image says. on_scored: is
+    shown each image that has a scored pixel.
     """
     protocol = find_protocol(rule.protocol, rule.is_cropped)
     names = batch.key
@@ -203,11 +196,12 @@ def score_batch(
     rows: list[Row] = []
     failures: list[Failure] = []
     known = facts or [{}] * len(names)
-    for pred, gt, name, position, more in zip(
-        pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, known, strict=True
+    for number, (raw_pred, raw_gt, name, position, more) in enumerate(
+        zip(pred_depth[:, 0].float(), batch.gt_depth, names, batch.position, known, strict=True)
     ):
+        raw_gt = raw_gt[0].to(raw_pred.device)
         try:
-            pred, gt = protocol.align(pred, gt[0].to(pred.device), name)
+            pred, gt = protocol.align(raw_pred, raw_gt, name)
             valid = valid_mask(gt, protocol, rule.max_depth)
             aligned = aligned_scores(pred, gt, valid, rule.max_depth, rule.alignments, name)
         except UserError as error:
@@ -218,7 +212,17 @@ def score_batch(
         measured = {"num_measured": use.num_measured, "farthest": use.farthest}
         told = {**scores, **measured, **more, **aligned}
         rows.append({"position": int(position), "image_path": name, **told})
+        if on_scored is not None and scores["num_pixels"]:
+            into_frame = partial(_into_frame, protocol, raw_gt, name)
+            size = (raw_pred.shape[0], raw_pred.shape[1])
+            seen = (batch.image[number], batch.caption[number], pred, gt, valid)
+            on_scored(ScoredImage(rows[-1], *seen, rule.max_depth, size, into_frame))
     return rows, failures
+
+
+def _into_frame(protocol: Protocol, gt_depth: Tensor, name: str, values: Tensor) -> Tensor:
+    """A map of the prediction's size in the protocol's frame."""
+    return protocol.align(values, gt_depth, name)[0]
 
 
 def scored_points(gt_depth: Tensor, size: tuple[int, int], image: str, rule: ScoringRule) -> Tensor:

@@ -1,6 +1,7 @@
 """The size of a picture from its first bytes, without reading it."""
 
 import io
+import math
 import struct
 import warnings
 from pathlib import Path
@@ -25,12 +26,18 @@ def png_size(path: str | Path) -> tuple[int, int] | None:
 
 def holds_more_pixels(data: bytes, limit: int) -> bool:
     """Whether a picture's header says more pixels than `limit`; False where it cannot be read."""
+    count = count_pixels(data)
+    return count is not None and count > limit
+
+
+def count_pixels(data: bytes) -> float | None:
+    """What a picture's header says, infinite where it is absurd; None: it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                return image.width * image.height > limit
+                return image.width * image.height
     except Image.DecompressionBombError:  # its own limit, twice Image.MAX_IMAGE_PIXELS
-        return True
+        return math.inf
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, OverflowError):
-        return False  # told when the picture is read
+        return None  # told when the picture is read

@@ -28,12 +28,14 @@ Resolve = Callable[[str], Path]
 class TextConfig:
     """Where the features come from: ready files, or captions (and images) and an encoder."""
 
-    features: str | tuple[str, ...] | None = None  # looked up under data.root, then as given
+    # Ready files of text features, looked up under data.root, then as given; None: encoded once.
+    features: str | tuple[str, ...] | None = None
     captions: str | tuple[str, ...] | None = None  # captions.jsonl files, looked up likewise
-    encoder: str = "RN50:openai"  # see common/language/encoders.py
-    image_features: str | tuple[str, ...] | None = None  # of the images, for stage 2; None: encoded
+    encoder: str = "RN50:openai"  # what makes features: see common/language/encoders.py
+    # Ready files of image features (stage 2's evidence, LLM-MDE's depth class); None: encoded once.
+    image_features: str | tuple[str, ...] | None = None
     control: Control = "caption"  # other words for the images: see common/language/controls.py
-    control_seed: int = 0  # which other words
+    control_seed: int = 0  # decides which other image lends its words
     join_captions: bool = False  # an image has the captions of all files; else a later file wins
     # In training, of several captions of an image: one is drawn for each sample, or the first.
     caption_choice: Literal["draw", "first"] = "draw"

@@ -24,7 +24,7 @@ ValidMask = Callable[[Tensor, float], Tensor]
 class DepthLossConfig:
     """SILog's share of the squared mean (lambda)."""
 
-    silog_lambda: float = 0.85
+    silog_lambda: float = 0.85  # 0: errors of scale count in full; 1: not at all
 
     def __post_init__(self) -> None:
         if not 0 <= self.silog_lambda <= 1:

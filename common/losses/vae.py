@@ -23,8 +23,8 @@ MIN_VARIANCE = 1e-12  # of a channel that does not vary; its logarithm stays fin
 class VAELossConfig:
     """Weights of the terms of stages 1 and 2. WorDepth's released text-VAE has no KL term."""
 
-    smoothness_weight: float = 0.01
-    std_floor: float = 2.0
+    smoothness_weight: float = 0.01  # of edge-aware smoothness, on pixels without ground truth
+    std_floor: float = 2.0  # a mean std below it costs the difference; 0: off
 
     def __post_init__(self) -> None:
         require_at_least(0, self, "smoothness_weight", "std_floor")

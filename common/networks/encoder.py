@@ -38,16 +38,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderConfig(SwinConfig):
-    """`name`: swin (published), or timm:NAME. Swin's sizes are read for `swin` alone.
+    """Which encoder, and how it learns. Swin's sizes are read for `swin` alone."""
 
-    lr_factor: times the learning rate of everything else. frozen: keeps its weights, and stays in
-    evaluation mode. batch_norm: `frozen` normalizes with the stored statistics in training, too
-    (small batches); its scales and shifts are trained all the same.
-    """
-
-    name: str = "swin"
-    lr_factor: float = 1.0
-    frozen: bool = False
+    name: str = "swin"  # swin (published), or timm:NAME with features at strides 4, 8, 16 and 32
+    lr_factor: float = 1.0  # its learning rate is so many times that of everything else
+    frozen: bool = False  # keeps its weights, and stays in evaluation mode
+    # `frozen` normalizes with the stored statistics in training, too (small batches); scales and
+    # shifts are trained all the same.
     batch_norm: Literal["train", "frozen"] = "train"
 
     def __post_init__(self) -> None:

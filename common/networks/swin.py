@@ -34,15 +34,17 @@ from common.networks.layers import Freezable, padded_size
 
 @dataclass(frozen=True)
 class SwinConfig:
-    """Swin-L by default. `weights`: what to start from (null: random), see `encoder_weights.py`."""
+    """Swin-L by default."""
 
-    embed_dim: int = 192
-    depths: tuple[int, ...] = (2, 2, 18, 2)
-    num_heads: tuple[int, ...] = (6, 12, 24, 48)
-    window_size: int = 12
-    drop_path: float = 0.2
-    absolute_position: bool = True
-    activation_checkpointing: bool = False
+    embed_dim: int = 192  # channels at stride 4; they double with every stage
+    depths: tuple[int, ...] = (2, 2, 18, 2)  # blocks of the four stages
+    num_heads: tuple[int, ...] = (6, 12, 24, 48)  # of attention, in each stage
+    window_size: int = 12  # cells on a side of an attention window
+    drop_path: float = 0.2  # stochastic depth of the last block, linear over depth, in training
+    absolute_position: bool = True  # a learned position embedding at stride 4
+    activation_checkpointing: bool = False  # less memory for one more forward pass of the encoder
+    # What to start from: pretrained, timm:NAME, a file (also file:PATH, package:NAME/PATH), or a
+    # checkpoint of this project or of the authors; None: random.
     weights: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,11 +19,11 @@ from common.evaluation.calibration import describe, image_columns, r_squared
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import (
     EvalConfig,
-    OnPrediction,
     ScoringRule,
     median_at,
     scored_points,
 )
+from common.evaluation.watchers import NOBODY, Watchers
 from common.programs.assembly import evaluation_batches
 from common.programs.inference import Predict, evaluate_dataset, scoring_rule
 from common.programs.run_config import RunConfig
@@ -66,12 +66,12 @@ def score_words(
     config: RunConfig,
     processes: Processes,
     num_draws: int,
-    on_prediction: OnPrediction | None = None,
+    watchers: Watchers = NOBODY,
 ) -> EvalResult:
     """Score the mean scene of what the words alone say, and as many draws of it per image."""
     data, setting = config.data, config.eval
     result = evaluate_dataset(
-        model, words.predict, dataset, setting, data.max_depth, processes, on_prediction, True
+        model, words.predict, dataset, setting, data.max_depth, processes, watchers, True
     )
     draws = Draws(partial(words.sample, model), num_draws, config.seed)
     rule = scoring_rule(dataset, setting, data.max_depth)

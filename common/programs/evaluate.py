@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from common.evaluation.calibration import MIN_DRAWS
 from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
+from common.evaluation.watchers import OnScored, Watchers
 from common.images.depth_files import DepthWriter, describe_changed, write_scale
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
 from common.programs.exported import exported_stage
 from common.programs.inference import Predict, evaluate_dataset
+from common.programs.report_folder import ReportFolder
 from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
@@ -73,23 +75,28 @@ def evaluate(doc: str, *stages: Stage) -> None:
             return
         if processes.is_main:
             check_result_files(arguments.json, arguments.csv)
+        report = ReportFolder(Path(arguments.report)) if arguments.report else None
         try:
-            has_medians = bool(arguments.csv or arguments.samples)
+            has_medians = bool(arguments.csv or arguments.samples or report)
             calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
             predictions, samples = arguments.save_predictions, arguments.samples
-            wanted = Wanted(predictions, has_medians, samples, calibration)
+            on_scored = report.gathered.add if report else None
+            wanted = Wanted(predictions, has_medians, samples, calibration, on_scored)
             result, config = opened.score(arguments.split, processes, wanted)
         except ProtocolMismatch as error:
             raise error.naming_option() from error
         result = naming_options(result)
-        if processes.is_main:
-            labels = opened.labels(config, arguments.split)
-            if wanted.calibration:
-                told = f"{arguments.calibration}: {wanted.calibration.describe()}"
-                labels["calibrated"] = told
-            hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
-            if result.gt_use.is_loud:
-                print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
+        labels = opened.labels(config, arguments.split)
+        if wanted.calibration:
+            labels["calibrated"] = f"{arguments.calibration}: {wanted.calibration.describe()}"
+        try:
+            if processes.is_main:
+                hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
+        finally:  # also of an incomplete result
+            if report is not None:
+                report.write(result, labels, config.data.max_depth, processes)
+        if processes.is_main and result.gt_use.is_loud:
+            print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,15 @@ class Wanted:
 
     predictions: folder for 16-bit depth PNG files (KITTI's are its crops, 352x1216). has_medians:
     of each image. num_draws: scenes to draw from the words alone, which are scored alone then.
-    calibration: what to do to all predictions before they are scored and saved.
+    calibration: what to do to all predictions before they are scored and saved. on_scored: is shown
+    each image of this process that has a scored pixel.
     """
 
     predictions: str | None = None
     has_medians: bool = False
     num_draws: int | None = None
     calibration: DistanceCalibration | None = None
+    on_scored: OnScored | None = None
 
 
 NOTHING_MORE = Wanted()
@@ -159,9 +168,12 @@ class Checkpoint:
             scale = config.eval.saved_depth_scale or dataset.data_set.depth_scale
             gt_files = [sample.depth_file for sample in dataset.samples]
             writer = DepthWriter(Path(wanted.predictions), scale, files, gt_files)
+        watchers = Watchers(writer, wanted.on_scored)
         words = self.stage.words_alone
         if words and wanted.num_draws is not None:
-            result = score_words(model, words, dataset, config, processes, wanted.num_draws, writer)
+            result = score_words(
+                model, words, dataset, config, processes, wanted.num_draws, watchers
+            )
         else:
             result = evaluate_dataset(
                 model,
@@ -170,7 +182,7 @@ class Checkpoint:
                 config.eval,
                 config.data.max_depth,
                 processes,
-                writer,
+                watchers,
                 wanted.has_medians,
             )
         if writer is not None:
@@ -204,17 +216,17 @@ def calibrated(predict: Predict, calibration: DistanceCalibration | None) -> Pre
     return lambda model, batch: calibration.apply(predict(model, batch).float())
 
 
-def _claim_output(
-    arguments: argparse.Namespace, processes: Processes
-) -> AbstractContextManager[None]:
+@contextmanager
+def _claim_output(arguments: argparse.Namespace, processes: Processes) -> Iterator[None]:
     """Hold what is written file by file: two programs would mix theirs."""
-    if arguments.save_predictions:
-        folder = Path(arguments.save_predictions)
-        return claim_together(processes, claim_folder(folder, "name another folder"))
-    if arguments.save_submission:
-        file = Path(arguments.save_submission)
-        return claim_together(processes, claim_path(file, "name another file"))
-    return nullcontext()
+    with ExitStack() as held:
+        for folder in filter(None, (arguments.save_predictions, arguments.report)):
+            claim = claim_folder(Path(folder), "name another folder")
+            held.enter_context(claim_together(processes, claim))
+        if arguments.save_submission:
+            claim = claim_path(Path(arguments.save_submission), "name another file")
+            held.enter_context(claim_together(processes, claim))
+        yield
 
 
 def _parse(doc: str) -> argparse.Namespace:
@@ -230,6 +242,7 @@ def _parse(doc: str) -> argparse.Namespace:
     add("--micro", action="store_true", help="also average over pixels instead of images")
     add("--json", metavar="OUT.json", help="write the result")
     add("--csv", metavar="OUT.csv", help="write one line per image")
+    add("--report", metavar="DIR", help="write a page of tables, charts and pictures (report.html)")
     add(
         "--samples",
         type=int,
@@ -252,6 +265,8 @@ def _parse(doc: str) -> argparse.Namespace:
     add("overrides", nargs="*", metavar="key=value", help="change single settings")
     arguments = parser.parse_intermixed_args()
     _check_benchmark_options(arguments)
+    if arguments.report and arguments.report == arguments.save_predictions:
+        raise UserError(f"--report and --save-predictions both name {arguments.report}; name two")
     if arguments.calibration and arguments.samples:
         raise UserError("--calibration: not with --samples, which scores what the words alone say")
     return arguments
@@ -267,7 +282,8 @@ def _check_benchmark_options(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
         )
-    for name in ("protocol", "micro", "json", "csv", "samples", "save_predictions", "calibration"):
+    scoring = "protocol micro json csv report samples save_predictions calibration"
+    for name in scoring.split():
         if getattr(arguments, name):
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")

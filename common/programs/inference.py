@@ -13,7 +13,8 @@ from common.data.batch import Batch, Item, collate_eval
 from common.data.dataset import DepthDataset
 from common.evaluation.panels import denormalize, panel
 from common.evaluation.results import EvalResult
-from common.evaluation.scoring import EvalConfig, OnPrediction, ScoringRule, evaluate_depth
+from common.evaluation.scoring import EvalConfig, ScoringRule, evaluate_depth
+from common.evaluation.watchers import NOBODY, Watchers
 from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
 from common.programs.remedies import evaluation_remedies
@@ -30,14 +31,14 @@ def evaluate_dataset(
     config: EvalConfig,
     max_depth: float,
     processes: Processes,
-    on_prediction: OnPrediction | None = None,
+    watchers: Watchers = NOBODY,
     with_medians: bool = False,
 ) -> EvalResult:
     """Score `model` on `dataset`, the images shared out over all processes; float32.
 
-    on_prediction: called with each image's key and its prediction [H, W] in meters, as it comes
-    from the network: of the size of its input, which for KITTI is the crop of 352x1216.
-    with_medians: the rows also hold the median depths.
+    watchers: are shown each image; predictions as they come from the network are of the size of its
+    input, which for KITTI is the crop of 352x1216. with_medians: the rows also hold the median
+    depths.
     """
     model.eval()
 
@@ -54,7 +55,7 @@ def evaluate_dataset(
             num_skipped=dataset.split.num_without_gt,
             num_missing=dataset.split.num_missing,
             gather=processes.gather,
-            on_prediction=on_prediction,
+            watchers=watchers,
         )
 
 

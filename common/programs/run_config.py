@@ -18,8 +18,8 @@ MAX_SEED = 2**32 - 1  # numpy's global generator takes no larger one
 class LoggingConfig:
     """Where scalars and pictures go beside metrics.jsonl and TensorBoard."""
 
-    wandb: bool = False  # to Weights & Biases, see wandb_board.py
-    wandb_project: str = "langdepth"
+    wandb: bool = False  # send scalars and pictures to Weights & Biases too
+    wandb_project: str = "langdepth"  # the project there
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class RunConfig:
     """The sections that all stages share."""
 
     data: DataConfig
-    experiment: str = "nyu"
-    output_root: Path = may_change(REPO_ROOT / "runs")
+    experiment: str = "nyu"  # a folder name; runs write to output_root/experiment/stage
+    output_root: Path = may_change(REPO_ROOT / "runs")  # folder of all runs
     hub_timeout: float = may_change(HUB_TIMEOUT)  # seconds that a silent model hub is waited for
-    seed: int = 0
+    seed: int = 0  # of first weights, order of images, augmentation and noise; at most 2^32 - 1
     text: TextConfig = field(default_factory=TextConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig, metadata=MAY_CHANGE)

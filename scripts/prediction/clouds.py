@@ -35,13 +35,15 @@ class Cloud:
     step: int
 
 
-def make_cloud(depth: np.ndarray, rgb: np.ndarray, camera: Intrinsics) -> Cloud:
+def make_cloud(
+    depth: np.ndarray, rgb: np.ndarray, camera: Intrinsics, most: int = MOST_POINTS
+) -> Cloud:
     """The pixels [H, W] that have depth; of a large picture every second row and column, or third.
 
     depth is along the optical axis, so X = (u - cx) Z / fx. rgb: [H, W, 3].
     """
     step = 1
-    while depth.size / step**2 > MOST_POINTS:
+    while depth.size / step**2 > most:
         step += 1
     z = depth[::step, ::step]
     rows, columns = np.mgrid[: depth.shape[0] : step, : depth.shape[1] : step]

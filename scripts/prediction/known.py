@@ -13,11 +13,13 @@ def calibrated(prediction: Prediction, calibration: DistanceCalibration | None) 
     if calibration is None:
         return prediction
     sampled, spread = prediction.sampled_depth, prediction.log_depth_std
+    scenes = prediction.scenes
     return replace(
         prediction,
         depth=calibration.apply(prediction.depth),
         sampled_depth=None if sampled is None else calibration.apply(sampled),
         log_depth_std=None if spread is None else spread * calibration.exponent,
+        scenes=None if scenes is None else calibration.apply(scenes),
         notes=(*prediction.notes, f"calibrated: {calibration.describe()}"),
     )
 

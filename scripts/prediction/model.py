@@ -191,6 +191,7 @@ class DepthModel(
             words.origin,
             factor,
             sampled,
+            (samples * factor).numpy() if asked.keep_scenes and len(samples) else None,
         )
         return calibrated(prediction, asked.calibration)
 

@@ -140,13 +140,18 @@ def describe_depth(depth: np.ndarray) -> dict[str, float | None]:
     return {"min": float(seen.min()), "median": float(np.median(seen)), "max": float(seen.max())}
 
 
-def draw_depth(depth: np.ndarray, caption: str) -> np.ndarray:
-    """Colors with a bar in meters and the caption below; uint8 [h, w, 3]."""
+def draw_depth(
+    depth: np.ndarray, caption: str, limits: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Colors with a bar in meters and the caption below; uint8 [h, w, 3].
+
+    limits: the meters that the bar goes from and to; None: those of the map.
+    """
     height, width = depth.shape
     own = int(np.clip(width, *_WIDTHS))
     step = max(width // own, 1)
     depth = depth[::step, ::step]
-    low, high = depth_range(depth, np.isfinite(depth))
+    low, high = limits or depth_range(depth, np.isfinite(depth))
     tile = depth_tile(depth, low, high, (own, max(round(height * own / width), 1)))
     bar = draw_color_bar(own, low, high, DEPTH_COLORS, " m")
     return with_margin(np.vstack([tile, bar, text_strip(wrap_text(caption, own), own)]))

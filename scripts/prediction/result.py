@@ -17,6 +17,7 @@ class Prediction:
     geometric mean and spread over sampled scenes; None: none were asked for. intrinsics: pixels of
     the picture; None: no camera is known. focal_factor: what depth was multiplied by. caption: what
     was read ("": no words), and caption_origin where it comes from. notes: one line each.
+    scenes: [N, h, w] of the network's size, meters, each sampled scene; None: not to be kept.
     """
 
     depth: np.ndarray
@@ -27,6 +28,7 @@ class Prediction:
     caption_origin: str = ""
     focal_factor: float = 1.0
     sampled_depth: np.ndarray | None = None
+    scenes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Asked:
     """How pictures are predicted.
 
     focal_rule: see `cameras.py`. samples: scenes to draw from what the words say; 0: none. seed: of
-    their noise. calibration: by known distances, of all depth.
+    their noise. calibration: by known distances, of all depth. keep_scenes: hand out each scene,
+    not their mean and spread alone.
     """
 
     focal_rule: FocalRule = "none"
     samples: int = 0
     seed: int = 0
     calibration: DistanceCalibration | None = None
+    keep_scenes: bool = False
 
     def __post_init__(self) -> None:
         if self.focal_rule not in ("none", "scale"):

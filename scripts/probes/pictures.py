@@ -17,7 +17,6 @@ from common.evaluation.canvas import (
     depth_to_color,
     draw_color_bar,
     fit,
-    nice_ticks,
     put_text,
     side_by_side,
     text_strip,
@@ -26,6 +25,7 @@ from common.evaluation.canvas import (
     wrap_text,
 )
 from common.evaluation.panels import depth_range
+from common.pages.axes import nice_ticks
 
 TILE_WIDTH = 240  # px
 BAR_COLOR = (70, 110, 170)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from common.evaluation.comparison import Estimate
-from scripts.reporting.charts import Axis, shortened, svg
+from common.pages.axes import Axis, shortened, svg
 
 WIDTH, ROW_HEIGHT, TOP, BOTTOM = 640, 44, 26, 40
 

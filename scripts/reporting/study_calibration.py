@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.reporting.parts import number
+from common.pages.page import number
 from scripts.reporting.study_values import StudyRow
 
 LEVELS = ("50", "80", "90", "95")

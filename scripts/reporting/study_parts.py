@@ -8,10 +8,12 @@ from html import escape
 from itertools import groupby
 
 from common.evaluation.comparison import Estimate
-from scripts.report import read_stage
-from scripts.reporting.charts import NUM_COLORS, Series
+from common.evaluation.report.columns import metric_heads
+from common.pages.axes import Series
+from common.pages.charts import NUM_COLORS
+from common.pages.page import number, table
+from common.pages.training import curve_figure, read_stage
 from scripts.reporting.interval_chart import interval_chart, signed
-from scripts.reporting.parts import METRICS, curve_figure, number
 from scripts.reporting.study_calibration import EXPLANATION, HEADING, calibrated_rows
 from scripts.reporting.study_numbers import Difference, StudyNumbers
 from scripts.reporting.study_text import (
@@ -69,10 +71,6 @@ def answers_section(numbers: StudyNumbers) -> str:
 
 def rows_table(rows: Sequence[StudyRow], numbers: StudyNumbers, reference: str) -> str:
     """Means and spreads of every row, and its difference to the reference control."""
-    headings = "".join(
-        f"<th>{METRICS[key][0]}<small>{'↑ higher' if METRICS[key][1] else '↓ lower'}</small></th>"
-        for key in SHOWN
-    )
     bodies = []
     for recipe, members in groupby(rows, key=lambda row: row.cell.recipe):
         bodies.append(f'<tr class="group recipe"><th colspan="9">{escape(recipe)}</th></tr>')
@@ -81,7 +79,7 @@ def rows_table(rows: Sequence[StudyRow], numbers: StudyNumbers, reference: str) 
     text = f"{left_out} images are left out of a row: not every seed has a finite score of them."
     note = f'<p class="faint">{text}</p>' if left_out else ""
     heads = (
-        f"<th></th><th>seeds</th>{IMAGES_HEAD}{headings}<th>AbsRel, difference to"
+        f"<th></th><th>seeds</th>{IMAGES_HEAD}{metric_heads(SHOWN)}<th>AbsRel, difference to"
         f"<small>{escape(reference)} [95 %]</small></th><th>p</th><th>p<small>Holm</small></th>"
     )
     return table(f"<tr>{heads}</tr>", bodies) + note
@@ -91,12 +89,6 @@ def bound_note(study: StudyInfo, rows: Sequence[StudyRow]) -> str:
     """What pixels alone allow on the data of the rows, and how far below it words come."""
     text = bound_text(study, rows)
     return f"<p>{escape(text)}</p>" if text else ""
-
-
-def table(heads: str, lines: Sequence[str]) -> str:
-    """A table of HTML rows that may be wider than the page."""
-    body = "".join(lines)
-    return f'<div class="scroll"><table><thead>{heads}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _row(row: StudyRow, difference: Difference | None) -> str:
@@ -214,7 +206,7 @@ def curves_section(rows: Sequence[StudyRow]) -> str:
         lines = [_mean_curve(row) for row in members if row.is_as_trained]
         drawn = [line for line in lines if line.values]
         figures += [
-            curve_figure(drawn[at : at + NUM_COLORS], "AbsRel", log_y=False, dots=True)
+            curve_figure(drawn[at : at + NUM_COLORS], "AbsRel", log_y=False, with_dots=True)
             for at in range(0, len(drawn), NUM_COLORS)
         ]
     if not figures:

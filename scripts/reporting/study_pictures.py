@@ -26,12 +26,12 @@ from common.evaluation.panels import (
 from common.images.depth_files import depth_names
 from common.images.reading import read_depth
 from common.language.language import Needs
+from common.pages.page import encoded_uri
 from common.programs.assembly import load_split
 from common.programs.inference import item_to_draw
 from common.programs.run_config import RunConfig
 from common.runtime.processes import Processes
 from scripts.reporting.interval_chart import signed
-from scripts.reporting.parts import encoded_uri
 from scripts.reporting.study_numbers import Difference
 from scripts.reporting.study_text import CONTROL_WORDS
 from scripts.reporting.study_values import StudyRow

@@ -3,7 +3,7 @@
     table = write_study_report(folder, study, scores, failures, facts)
 
 It works with whatever scores are there: a missing row, seed or reference leaves a gap, one scene
-has no interval. The page needs no network and no script.
+has no interval. The page needs no network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from common.pages.page import facts_section, page
+from common.pages.training import read_stage
 from common.text_files import write_text
-from scripts.report import STYLE_FILE, read_stage
 from scripts.reporting import study_parts
-from scripts.reporting.parts import facts_section, page
 from scripts.reporting.study_numbers import StudyNumbers, compute_numbers
 from scripts.reporting.study_pictures import pictures_section
 from scripts.reporting.study_text import (
@@ -49,10 +49,9 @@ def write_study_report(
     table = text_table(study, numbers)
     failed = "".join(f"\nfailed: {failure}" for failure in failures)
     command = str(facts.get("command", ""))
-    style = STYLE_FILE.read_text(encoding="utf-8")
     body = report_body(study, numbers, failures, facts)
     contents = (
-        page(f"LangDepth: {study.name}", style, body),
+        page(f"LangDepth: {study.name}", "study", body),
         f"{study.question}\n\n{table}{failed}\n",
         markdown(study, numbers, command),
         means_csv(numbers),
@@ -89,9 +88,8 @@ def report_body(
             f"<h2>How to read the numbers</h2>{study_parts.METHOD}",
             facts_section(
                 {key: value for key, value in facts.items() if key != "command"},
-                str(facts.get("command", "")),
+                [str(facts.get("command", ""))],
                 configs_of(numbers),
-                [],
             ),
         ]
     )

@@ -10,9 +10,10 @@ import numpy as np
 
 from common.evaluation.metrics import METRIC_NAMES
 from common.evaluation.results import align_columns
+from common.pages.axes import Series
+from common.pages.charts import spread_chart
+from common.pages.page import STYLE_FILE
 from common.text_files import write_json, write_text
-from scripts.report import STYLE_FILE
-from scripts.reporting.charts import Series, spread_chart
 
 ResultRow = dict[str, Any]
 REPORT_FILES = ("results.json", "table.txt", "abs_rel.svg")
