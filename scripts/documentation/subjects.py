@@ -92,7 +92,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/programs/exported.py",
         "common/runtime/exported_files.py",
         "hubconf.py",
+        "scripts/app.py",
         "scripts/export",
+        "scripts/page/",
         "scripts/predict",
     ),
     "Preparing data sets": (
@@ -102,6 +104,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "scripts/prepare_",
     ),
     "Studies, few-shot runs and reports": (
+        "common/pages/",
         "scripts/few_shot.py",
         "scripts/report",
         "scripts/run_plans/",
