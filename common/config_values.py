@@ -44,6 +44,9 @@ def _is_text(plain: str) -> bool:
     return not tag.endswith((":int", ":float", ":bool"))
 
 
+_MOST_VALUES, _MOST_LEVELS = 100_000, 50  # of a config
+
+
 class _PlainLoader(yaml.SafeLoader):
     """Reads YAML, and every unquoted scalar but null as `Plain`; notes the comments behind them."""
 
@@ -80,11 +83,39 @@ class _PlainLoader(yaml.SafeLoader):
 _PlainLoader.add_constructor("tag:yaml.org,2002:str", _PlainLoader.construct_text)
 
 
+def _load(loader: _PlainLoader) -> Any:
+    """The plain tree of a text; `yaml.YAMLError` for all that is none, whatever PyYAML raises."""
+    try:
+        tree = loader.get_single_data()
+    except yaml.YAMLError:
+        raise
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply, or holds itself") from error
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
+        # A tag that says what its value is not: `!!int x`, `!!bool x`, `!!timestamp x`.
+        raise yaml.YAMLError(f"a value is not what its tag says ({error})") from error
+    _check_size(tree)
+    return tree
+
+
+def _check_size(tree: Any) -> None:
+    """Refuse a tree that its aliases (`*name`) make endless, or larger than any config."""
+    levels, num_values = [[tree]], 0
+    while levels[-1]:
+        values = [v for v in levels[-1] if isinstance(v, dict | list | tuple | set)]
+        num_values += sum(map(len, values))
+        if num_values > _MOST_VALUES or len(levels) > _MOST_LEVELS:
+            raise yaml.YAMLError(
+                f"more than {_MOST_VALUES:,} values or {_MOST_LEVELS} levels, or it holds itself"
+            )
+        levels.append([c for v in values for c in (v.values() if isinstance(v, dict) else v)])
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The tree of a config file, its unquoted scalars `Plain`; a `UserError` if it is none."""
     try:
         loader = _PlainLoader(path.read_text(encoding="utf-8"))
-        tree = loader.get_single_data() or {}
+        tree = _load(loader) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read config {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -134,7 +165,7 @@ def read_argument(kind: Any, text: str) -> Any:
     if not (in_quotes or is_list or any(dataclasses.is_dataclass(k) for k in kinds)):
         return Plain(text)
     try:
-        return yaml.load(text, _PlainLoader)
+        return _load(_PlainLoader(text))
     except yaml.YAMLError:
         if is_text:
             return Plain(text)
@@ -220,12 +251,12 @@ def resolve_path(text: str, typed_by_hand: bool = False) -> Path:
     """
     if text.startswith(PACKAGE):
         return _in_package(text)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (as lexists, never raises)
     if path.is_absolute():
         return path
-    if typed_by_hand and (Path.cwd() / path).exists():
+    if typed_by_hand and os.path.lexists(Path.cwd() / path):
         return Path.cwd() / path
-    if typed_by_hand and not (REPO_ROOT / path).exists():
+    if typed_by_hand and not os.path.lexists(REPO_ROOT / path):
         return Path.cwd() / path
     return REPO_ROOT / path
 

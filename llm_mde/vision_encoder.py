@@ -152,7 +152,13 @@ def _from_file(config: VisionConfig) -> VisionTransformer:
         found = checkpoint_filter_fn(read_archive(path), body)
         loaded = body.load_state_dict(found, strict=False)
     else:
-        loaded = load_checkpoint(body, str(path), strict=False, filter_fn=checkpoint_filter_fn)
+        loaded = load_checkpoint(
+            body,
+            str(path),
+            strict=False,
+            filter_fn=checkpoint_filter_fn,
+            weights_only=True,  # older versions of timm run pickled code else
+        )
     missing = loaded.missing_keys if loaded else []  # None: of a .npz file, which has to be whole
     if missing:  # they would stay random
         raise UserError(

@@ -54,6 +54,7 @@ def main() -> None:
     for name, axes in interface.describe_axes().items():
         print(f"{name}: {axes}")
     print(f"height and width: {metadata['height and width']}")
+    print(f"weights: {metadata['weights']}")
     for one in compared:
         print(one.describe())
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")

@@ -255,7 +255,7 @@ def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(steps):
     weights = []
     model = BreakingToy(steps)
     _, logged = train(
-        config(max_steps=6, log_every=6),
+        config(max_steps=6, log_every=6, max_skipped_steps=2),
         model,
         evaluate=lambda step: weights.append(model.layer.weight.detach().clone()),
         every=1,
@@ -269,7 +269,7 @@ def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(steps):
 
 def test_a_run_in_which_nothing_is_learned_any_more_stops():
     with pytest.raises(UserError, match=r"no gradient was finite .* before step 4.*train\.lr"):
-        train(config(max_steps=6, log_every=2), BreakingToy((3, 4)))
+        train(config(max_steps=6, log_every=2, max_skipped_steps=9), BreakingToy((3, 4)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

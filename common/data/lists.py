@@ -10,6 +10,7 @@ nothing, as in the published lists.
 """
 
 import codecs
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class ListText:
 def find_file(name: str, root: Path) -> Path:
     """`name` under `root`, else in the current folder, else in the repository; it may not exist."""
     for path in (root / name, Path(name), REPO_ROOT / name):
-        if path.exists():
+        if os.path.lexists(path):  # False for a name that no file can have
             return path
     return Path(name)
 

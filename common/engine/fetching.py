@@ -46,7 +46,12 @@ class PartFetcher:
             self.errors.append(SharedError(error, step))
         return self.parts
 
-    def meet(self) -> None:
-        """Called by all processes at once: raise the first `SharedError` of all of them."""
+    def meet(self, step: int | None = None) -> None:
+        """Called by all processes at once: raise the first `SharedError` of all of them.
+
+        step: an error in fetching a later one does not count yet.
+        """
         if self.processes.world_size > 1 and self.processes.any(self.is_void):
-            raise min(self.processes.gather(self.errors), key=lambda error: error.done)
+            first = min(self.processes.gather(self.errors), key=lambda error: error.done)
+            if step is None or first.done <= step:
+                raise first

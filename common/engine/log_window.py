@@ -10,6 +10,8 @@ from torch import Tensor
 
 from common.runtime.processes import Processes
 
+SKIPPED = "skipped_updates"
+
 
 class Window:
     """Means of the named terms, and the speed, since the last log line."""
@@ -40,7 +42,11 @@ class Window:
 
     def close(self, processes: Processes, rate: float) -> dict[str, float]:
         """Means over the window, summed over processes; opens the next window."""
-        means = {k: v.item() / self.steps for k, v in processes.sum(self.sums).items()}
+        sums = {name: value.item() for name, value in processes.sum(self.sums).items()}
+        num_skipped = sums.get(SKIPPED, 0.0)
+        num_counted = self.steps - num_skipped  # a skipped step has no terms
+        means = {k: v / num_counted if num_counted else float("nan") for k, v in sums.items()}
+        means |= {SKIPPED: num_skipped / self.steps} if SKIPPED in sums else {}
         seconds = time.perf_counter() - self.start
         means |= {
             "lr": rate,

@@ -7,51 +7,23 @@ micro-batches of 4 therefore take the same steps.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from common.engine.fetching import PartFetcher
-from common.engine.log_window import Window
+from common.engine.log_window import SKIPPED, Window
 from common.engine.optimization import gradient_scaler, learning_rate
 from common.engine.train_config import TrainConfig
+from common.engine.update import Task, Update, logged_terms
+from common.engine.watching import NumberWatch, Told
 from common.errors import UserError
 from common.progress import progress_bar
-from common.runtime.precision import autocast, choose_precision
 from common.runtime.processes import MEETING_EVERY, Processes
-from common.runtime.randomness import StepRandom
 from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
-
-Totals = Mapping[str, Tensor]
-
-
-class MicroBatch(Protocol):
-    """What the loop asks of a batch."""
-
-    def __len__(self) -> int: ...
-
-    def to(self, device: torch.device) -> Any: ...
-
-
-StepFn = Callable[[nn.Module, Any, StepRandom, Totals], dict[str, Tensor]]
-TotalsFn = Callable[[nn.Module, Any, StepRandom], dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a step computes.
-
-    step_fn: (model, batch, random numbers, totals) -> named terms. totals_fn: sums of one part
-    that, where the effective batch has several parts (processes or micro-batches), are added over
-    all of them before the step and reach `step_fn` as `totals`; a batch of one part has none.
-    """
-
-    step_fn: StepFn
-    totals_fn: TotalsFn | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +36,7 @@ class Plan:
     total_steps: int
     evaluate_every: int
     evaluate_first: bool = False  # an error left out the evaluation of `start_step`
+    watch: NumberWatch | None = None  # that of a run which goes on
 
     def due(self, done: int) -> "Due":
         """What is to happen when `done` steps are done."""
@@ -83,20 +56,28 @@ class Due:
     save: bool
     meeting: bool
 
+    @property
+    def pause(self) -> bool:
+        """Whether more than the next step follows."""
+        return self.log or self.evaluation or self.save
+
 
 @dataclass(frozen=True)
 class Hooks:
     """What happens beside the steps; all are given the number of steps done.
 
-    after_step: called after every update, before anything is logged, evaluated or saved. on_error:
-    called with what ends training, which is raised after it.
+    after_step: called after every update, before anything is logged, evaluated or saved.
+    after_update: before that, with whether the step was skipped (bool [], on the device). on_error:
+    called with what ends training, which is raised after it. told: see `watching.py`.
     """
 
     log: Callable[[int, dict[str, float]], None]
     evaluate: Callable[[int], None]
     save: Callable[[int], None]
     after_step: Callable[[], None] = lambda: None
+    after_update: Callable[[Tensor], None] = lambda skipped: None
     on_error: Callable[[int, Exception], None] = lambda done, error: None
+    told: Told = Told()
 
 
 def fit(
@@ -115,8 +96,10 @@ def fit(
     """
     config, total = plan.config, plan.total_steps
     scaler = scaler or gradient_scaler(config, processes.device)
-    update = Update(model, task, optimizer, plan, processes, scaler)
+    update = Update(model, task, optimizer, config, plan.seed, processes, scaler)
+    watch = plan.watch or NumberWatch(config, processes)
     fetcher = PartFetcher(micro_batches, update.parts_per_step, processes)
+    told = replace(hooks.told, fetch_errors=fetcher.meet)
     window = Window(config.batch_size)
     bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
     done = plan.start_step
@@ -132,11 +115,14 @@ def fit(
                 with caught.waiting():
                     parts = fetcher.fetch(step)
                 window.data_seconds += time.perf_counter() - fetch_start
-                window.add(update(step, parts, rate, fetcher.is_void))
+                record = update(step, parts, rate, fetcher.is_void)
+                window.add(logged_terms(record, update.skipped, processes.world_size))
+                hooks.after_update(update.skipped)
                 hooks.after_step()
                 bar.update()
                 done = step + 1
                 due = plan.due(done)
+                watch.see(record, due.pause or update.can_skip, told)
                 if due.meeting:
                     fetcher.meet()
 
@@ -151,118 +137,25 @@ def fit(
                         hooks.evaluate(done)
                 stop = should_stop(caught, done, processes)
                 if due.save or stop:
+                    watch.settle(told)
                     hooks.save(done)
                 if stop:
                     raise Interrupted(done)
         except WaitEnded:
+            done = watch.whole_steps(done)
             hooks.save(done)
             raise Interrupted(done) from None
         except Interrupted:
             raise
         except Exception as error:
-            hooks.on_error(done, error)
+            hooks.on_error(watch.whole_steps(done), error)
             raise
 
 
 def _stop_if_broken(terms: dict[str, float], done: int) -> None:
     """A user error when every update of the last window was skipped."""
-    if terms["skipped_updates"] > 0.999:
+    if terms[SKIPPED] > 0.999:
         raise UserError(
             f"no gradient was finite in the steps before step {done}, so nothing was learned in "
             "them; lower train.lr, lengthen train.warmup_steps, or try train.precision=fp32"
         )
-
-
-class Update:
-    """One optimizer update: totals, then forward and backward of each part, clip, update."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        optimizer: torch.optim.Optimizer,
-        plan: Plan,
-        processes: Processes,
-        scaler: torch.amp.GradScaler,
-    ):
-        self.model, self.task, self.optimizer = model, task, optimizer
-        self.config, self.seed = plan.config, plan.seed
-        self.processes, self.scaler = processes, scaler
-        self.precision = choose_precision(self.config.precision, processes.device)
-        self.rows = processes.share(self.config.batch_size)
-        self.part_size = self.config.micro_batch_size or len(self.rows)
-        self.parts_per_step = -(-len(self.rows) // self.part_size)
-        self.parameters = [p for g in optimizer.param_groups for p in g["params"]]
-
-    def __call__(
-        self, step: int, parts: list[MicroBatch], rate: float, is_void: bool = False
-    ) -> dict[str, Tensor]:
-        """Train on the micro-batches `parts`; returns this process's shares of the terms.
-
-        is_void: make the gradients nan, for which every process leaves its weights as they are.
-        """
-        self.model.train()
-        parts = [part.to(self.processes.device) for part in parts]
-        totals = self._totals(step, parts)
-        terms: dict[str, Tensor] = {}
-        for index, part in enumerate(parts):
-            with self._no_sync(is_last=index == len(parts) - 1):
-                for name, value in self._backward(step, index, part, totals, is_void).items():
-                    terms[name] = terms[name] + value if name in terms else value
-        return terms | self._clip_and_update(rate)
-
-    def _totals(self, step: int, parts: list[MicroBatch]) -> Totals:
-        """The sums over all parts of the effective batch; none where there is one part only."""
-        totals_fn = self.task.totals_fn
-        if totals_fn is None or len(parts) * self.processes.world_size == 1:
-            return {}
-        with torch.no_grad(), autocast(self.precision, self.processes.device):
-            counts = [
-                totals_fn(self.model, part, self._random(step, index, part))
-                for index, part in enumerate(parts)
-            ]
-        summed = {k: torch.stack([c[k].double() for c in counts]).sum(0) for k in counts[0]}
-        return self.processes.sum(summed)
-
-    def _backward(
-        self, step: int, index: int, part: MicroBatch, totals: Totals, is_void: bool
-    ) -> dict[str, Tensor]:
-        rng = self._random(step, index, part)
-        with autocast(self.precision, self.processes.device):
-            losses = self.task.step_fn(self.model, part, rng, totals)
-        # DDP averages gradients over processes; the loss is a sum of shares.
-        weight = float("nan") if is_void else self.processes.world_size
-        self.scaler.scale(losses["total"] * weight).backward()
-        return {f"loss/{name}": value.detach() for name, value in losses.items()}
-
-    def _clip_and_update(self, rate: float) -> dict[str, Tensor]:
-        """Clip, and step unless a gradient is not finite; returns the norm and whether it is."""
-        self.scaler.unscale_(self.optimizer)
-        limit = self.config.clip_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_factor", 1.0)  # some groups have their own
-        broken = ~torch.isfinite(norm)
-        if not self.scaler.is_enabled():
-            # The fused optimizer skips the update then.
-            self.optimizer.found_inf = broken.float()  # type: ignore[attr-defined]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        # The window sums over processes, which all know the same norm.
-        ours = {
-            "grad_norm": norm.detach().nan_to_num(posinf=0.0),
-            "skipped_updates": broken.float(),
-        }
-        return {name: value / self.processes.world_size for name, value in ours.items()}
-
-    def _random(self, step: int, index: int, part: MicroBatch) -> StepRandom:
-        """The random numbers of a part; also seeds the layers that draw their own."""
-        first = self.rows.start + index * self.part_size
-        rng = StepRandom(self.seed, step, self.config.batch_size, first, len(part))
-        rng.seed_modules()
-        return rng
-
-    def _no_sync(self, is_last: bool) -> Any:
-        no_sync: Any = getattr(self.model, "no_sync", nullcontext)
-        return nullcontext() if is_last else no_sync()

@@ -24,6 +24,12 @@ class TrainConfig:
     warmup_steps: int = 0  # in which the learning rate grows to lr, linearly
     weight_decay: float = 0.0  # as L2 in Adam, decoupled in AdamW
     clip_norm: float | None = 1.0  # largest norm of the whole batch's gradient; None: not clipped
+    # Use an average of the weights in place of the last ones, with this weight on what came before.
+    ema_decay: float | None = None
+    # Steps with a loss or gradient that is not finite which a run may pass over; 0: it stops.
+    max_skipped_steps: int = may_change(0)
+    # Tell of a gradient whose norm is so many times the median of the steps before; None: do not.
+    spike_factor: float | None = may_change(10.0)
     precision: Precision = "auto"  # bf16 where the hardware has it, else fp16 (GPU) or fp32 (CPU)
     compile: bool = may_change(False)  # torch.compile; goes on without it where it cannot be had
     profile: bool = may_change(False)  # write a trace of a few steps to the run's profile/
@@ -37,6 +43,16 @@ class TrainConfig:
         require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
         require_at_least(1, self, "log_every", "save_every")
         require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
+        require_at_least(0, self, "max_skipped_steps")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(
+                f"ema_decay: must be between 0 and 1, both excluded, not {self.ema_decay}; null "
+                "keeps no average"
+            )
+        if self.spike_factor is not None and not self.spike_factor > 1:
+            raise ValueError(
+                f"spike_factor: must be above 1, not {self.spike_factor}; null tells no spikes"
+            )
         if not 0 <= self.drop_at <= 1:
             raise ValueError(f"drop_at: must be in [0, 1], not {self.drop_at}")
         for name in ("lr", "clip_norm"):

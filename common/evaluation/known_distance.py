@@ -215,7 +215,7 @@ def read_calibration(path: Path) -> DistanceCalibration:
         numbers = (float(calibration.factor), float(calibration.exponent))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no calibration; write one with scripts/calibrate.py") from error
     if calibration.fit not in get_args(Fit) or not all(0 < n < math.inf for n in numbers):
         raise UserError(f"{path}: fit must be one of {', '.join(get_args(Fit))}, and factor and "

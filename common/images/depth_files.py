@@ -7,7 +7,6 @@ write_scale(Path("predictions"), 1000.0)  # predictions/dataset.json, for whoeve
 """
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -119,12 +118,12 @@ def read_scale(path: Path) -> float | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}; correct it, or give --scale") from error
     scale = content.get(SCALE_KEY) if isinstance(content, dict) else None
     if scale is None:
         return None
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e300:
         raise UserError(f"{path}: {SCALE_KEY} must be a number above 0, not {scale!r}")
     return float(scale)
 

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 _NPZ_NAME = "depth"
+MOST_BYTES = 1_000_000_000  # of an unpacked map: a few kB may become any number of zeros
 _PFM = re.compile(rb"(P[Ff])\s+(\d+)\s+(\d+)\s+(\S+)\s")  # kind, width, height, scale
 
 
@@ -19,7 +20,7 @@ def load_npy(data: bytes) -> np.ndarray:
     try:
         # Not np.load, which also opens archives of several arrays, whatever they are called.
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header fails in many ways, of Python's parser too
         raise ValueError("not a readable .npy file; write it again with numpy.save") from error
 
 
@@ -29,6 +30,8 @@ def load_npz(data: bytes) -> np.ndarray:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
             wanted = names if len(names) == 1 else [n for n in names if n == f"{_NPZ_NAME}.npy"]
+            if wanted and archive.getinfo(wanted[0]).file_size > MOST_BYTES:
+                raise ValueError(f"its array is larger than {MOST_BYTES / 1e9:g} GB: no depth map")
             content = archive.read(wanted[0]) if wanted else b""
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError("not a readable .npz file; write it again with numpy.savez") from error
@@ -54,6 +57,6 @@ def load_pfm(data: bytes) -> np.ndarray:
         numbers = np.dtype("<f4" if float(scale) < 0 else ">f4")
         start = header.end() if header else 0
         array = np.frombuffer(data, numbers, int(np.prod(shape)), start).reshape(shape)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError("not a whole .pfm file; copy it again") from error
     return array[::-1].astype(np.float32)

@@ -24,14 +24,15 @@ from common.data.dataset import DepthDataset
 from common.data.frames import frame_cache
 from common.data.splits import is_searched
 from common.engine.log_window import memory_gb
-from common.engine.loop import Plan, Update
+from common.engine.loop import Plan
 from common.engine.optimization import learning_rate
+from common.engine.update import Update
 from common.errors import UserError
 from common.evaluation.scoring import predict_captions, score_batch
 from common.files import existing_folder
 from common.programs.assembly import evaluation_batches, training_batches
 from common.programs.inference import scoring_rule
-from common.programs.preflight import check_outputs, num_bytes
+from common.programs.preflight import check_outputs, num_bytes, num_bytes_to_resume
 from common.programs.ready import Ready, log_start, make_ready
 from common.programs.run import Run, choose_folder, find_resumed
 from common.programs.session import Session, bind_task
@@ -51,7 +52,7 @@ def try_out(settings: Settings, processes: Processes) -> None:
         stage, config = ready.stage, ready.config
         folder, last = choose_folder(config, stage.name), find_resumed(config, stage.name)
         if processes.is_main:
-            check_outputs(folder, ready.model)
+            check_outputs(folder, ready.model, config.train.ema_decay is not None)
         run = Run(scratch, stage.name, processes, config.train.resume, last=last)
         log_start(ready, run)
         start = Start(ready.data, ready.earlier, run.log, is_fresh=last is None)
@@ -176,7 +177,8 @@ def measure(session: Session, plan: Plan) -> Speed:
     if plan.config.num_workers:
         workers = plan.config.num_workers * processes.world_size
         read_rate = workers / max(processes.gather([read_seconds(session.data.train)]))
-    image_seconds = max(processes.gather([evaluate_some(session)]))
+    with session.used_weights():
+        image_seconds = max(processes.gather([evaluate_some(session)]))
     memory = [gb for gb in processes.gather([memory_gb(processes.device)]) if gb is not None]
     return Speed(
         step_seconds,
@@ -194,7 +196,9 @@ def take_steps(session: Session, plan: Plan) -> float:
         session.model, processes, config.train.compile, stage.has_branches, session.run.log
     )
     task = bind_task(stage, config)
-    update = Update(model, task, session.optimizer, plan, processes, session.scaler)
+    update = Update(
+        model, task, session.optimizer, plan.config, plan.seed, processes, session.scaler
+    )
     batches = training_batches(session.data.train, plan, processes)
     last = min(plan.start_step + NUM_STEPS, plan.total_steps)
     start = time.perf_counter()
@@ -202,6 +206,7 @@ def take_steps(session: Session, plan: Plan) -> float:
         start = time.perf_counter()
         parts: list[Any] = [next(batches) for _ in range(update.parts_per_step)]
         update(step, parts, learning_rate(plan.config, step, plan.total_steps))
+        session.after_update(update.skipped)
         _wait_for(processes.device)
     return max(processes.gather([time.perf_counter() - start]))
 
@@ -250,7 +255,7 @@ def places(ready: Ready, folder: Path, scratch: Path) -> list[str]:
     """What a run would write, where, and how much."""
     config, model = ready.config, ready.model
     weights = num_bytes(model.state_dict())
-    moments = sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    moments = num_bytes_to_resume(model, config.train.ema_decay is not None)
     train, evaluation = config.train, config.eval
     extra = ", profile/" if train.profile else ""
     extra += ", splits/" if is_searched(config.data) else ""

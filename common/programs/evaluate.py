@@ -36,6 +36,7 @@ from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.exported_files import is_exported
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
+from common.runtime.saved_models import describe_average
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
 # What a checkpoint leaves open: how the keys that may be given with it start.
@@ -153,6 +154,8 @@ class Checkpoint:
         kept = KeptData.of(self._read(), self.path)
         dataset = load_split(config, split, self.stage.needs(model), processes, kept)
         notes = list(dataset.notes)
+        if (average := describe_average(self._read())) is not None:
+            notes.append(average)
         if kept is None and is_searched(config.data):
             notes.append(f"{self.path} does not say which images it was trained on; the folder was "
                          "divided again")  # fmt: skip
@@ -193,6 +196,7 @@ class Checkpoint:
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
         """What a result file says beside the numbers; other words than usual are never silent."""
         control, captions = config.text.control, config.eval.captions
+        average = describe_average(self._read())
         return {
             "checkpoint": str(self.path),
             "recipe": self.stage.recipe,
@@ -201,6 +205,7 @@ class Checkpoint:
             "split": split,
             **({} if control == "caption" else {"control": control}),
             **({} if captions == "first" else {"captions": captions}),
+            **({} if average is None else {"weights": average}),
         }
 
 

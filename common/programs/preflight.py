@@ -137,18 +137,27 @@ def _check_sizes(dataset: DepthDataset, rule: ScoringRule, num_images: int) -> N
             align(pred_depth, torch.empty(size, device="meta"), sample.key)
 
 
-def check_outputs(folder: Path, model: nn.Module) -> None:
-    """Try every place of a run's folder, and the space for its checkpoints."""
+def check_outputs(folder: Path, model: nn.Module, has_average: bool = False) -> None:
+    """Try every place of a run's folder, and the space for its checkpoints.
+
+    has_average: see `train.ema_decay`.
+    """
     for name in ("checkpoints/last.pt", "panels/val", "tensorboard/events", "profile/trace"):
         check_output(folder / name)
     for name in ("log.txt", "metrics.jsonl"):
         check_output(folder / name, appends=True)
     weights = num_bytes(model.state_dict())
-    # Adam keeps two numbers for each that is trained; a new last.pt is written beside the old one.
-    moments = sum(2 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    # A new last.pt is written beside the old one.
+    moments = num_bytes_to_resume(model, has_average)
     there = sum(path.stat().st_size for path in (folder / "checkpoints").glob("*.pt"))
     needed = weights + 2 * (weights + moments) - there
     check_space(folder, needed, "saving the run", "set output_root to another disk")
+
+
+def num_bytes_to_resume(model: nn.Module, has_average: bool) -> int:
+    """Beside the weights that are used: Adam's two numbers for each that is trained; the weight."""
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return (3 if has_average else 2) * trained
 
 
 def num_bytes(state: dict[str, Any]) -> int:

@@ -22,6 +22,7 @@ from common.programs.stage import Stage
 from common.programs.wandb_board import check_wandb
 from common.runtime.checkpoints import load_checkpoint
 from common.runtime.processes import Processes
+from common.runtime.saved_models import describe_average
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ def log_start(ready: Ready, run: Run) -> None:
     run.log(ready.use.describe("trained on", config.data.max_depth))
     if earlier and (ready.earlier_path or earlier.experiments(config)):
         run.log(f"{earlier.name}: {ready.earlier_path or 'there is no run of it; not needed'}")
+    if earlier and ready.earlier_path:
+        content = load_checkpoint(ready.earlier_path, stage=earlier.name)
+        if (average := describe_average(content)) is not None:
+            run.log(f"{earlier.name}: {average}")
 
 
 def find_earlier(stage: Stage, config: RunConfig) -> Path | None:

@@ -5,13 +5,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.config import to_dict
+from common.engine.averaging import WeightAverage
 from common.engine.fetching import SharedError
-from common.engine.loop import Hooks, Plan, Task, fit
+from common.engine.loop import Hooks, Plan, fit
 from common.engine.optimization import gradient_scaler
 from common.engine.profiling import profile_steps
+from common.engine.running_statistics import share_running_statistics
+from common.engine.update import StepRecord, Task, Update
+from common.engine.watching import NumberWatch, Told
 from common.errors import UserError
 from common.evaluation.results import EvalResult, describe_failures
 from common.programs.assembly import Data, training_batches
@@ -21,6 +25,7 @@ from common.programs.rescue import save_before_error
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
+from common.programs.step_dumps import name_images, write_dump
 from common.runtime import checkpoints
 from common.runtime.processes import wrap
 from common.runtime.signals import Interrupted
@@ -56,7 +61,7 @@ def train_to_the_end(
                 training_batches(data.train, plan, processes),
                 session.optimizer,
                 plan,
-                Hooks(session.log, session.validate, session.save, after_step, rescue),
+                session.hooks(after_step, rescue),
                 processes,
                 session.scaler,
             )
@@ -85,6 +90,9 @@ class Session:
         self.stage, self.config, self.model, self.data, self.run = stage, config, model, data, run
         self.optimizer = stage.optimizer(stage.parameters(model, config), config.train)
         self.scaler = gradient_scaler(config.train, run.processes.device)
+        self.watch = NumberWatch(config.train, run.processes)
+        decay = config.train.ema_decay
+        self.average = WeightAverage(model, decay) if decay is not None else None
         self.best_metric = float("inf")
         self.saved_step = 0  # of this run; 0: nothing
         self.is_evaluating = False  # an error in it leaves an evaluation to do
@@ -95,7 +103,43 @@ class Session:
         train = self.config.train
         total = train.total_steps(len(self.data.train))
         every = self.config.eval.every
-        return Plan(train, self.config.seed, start_step, total, every, self.is_evaluating)
+        seed, evaluates = self.config.seed, self.is_evaluating
+        return Plan(train, seed, start_step, total, every, evaluates, self.watch)
+
+    def hooks(
+        self, after_step: Callable[[], None], on_error: Callable[[int, Exception], None]
+    ) -> Hooks:
+        """What the loop calls. after_step, on_error: see `Hooks`."""
+        images = partial(name_images, processes=self.run.processes)
+        told = Told(self.run.log, images, self.write_dump)
+        return Hooks(
+            self.log, self.validate, self.save, after_step, self.after_update, on_error, told
+        )
+
+    def after_update(self, skipped: Tensor) -> None:
+        """Take the new weights into their average. skipped: bool [], nothing was changed."""
+        if self.average is not None:
+            self.average.update(skipped)
+
+    def used_weights(self) -> AbstractContextManager[None]:
+        """Have the network hold what is evaluated, kept and handed on: the average, if any."""
+        return self.average.applied() if self.average is not None else nullcontext()
+
+    def write_dump(self, record: StepRecord) -> str:
+        """Write down a step that is not finite; called by all processes at once."""
+        update = Update(
+            self.model,
+            bind_task(self.stage, self.config),
+            self.optimizer,
+            self.config.train,
+            self.config.seed,
+            self.run.processes,
+            self.scaler,
+        )
+        content = self._content(record.step)
+        for key in ("data", "average"):  # it holds the weights that are trained
+            content.pop(key, None)
+        return write_dump(self.run.folder / "dumps", content, record, update)
 
     def resume(self) -> int:
         """Load `last.pt`; returns the step to start from."""
@@ -105,6 +149,9 @@ class Session:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))
+        self.watch = NumberWatch(self.config.train, self.run.processes, saved.get("watch"))
+        if self.average is not None:
+            self._restore_average(self.average, saved)
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
@@ -113,6 +160,15 @@ class Session:
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
+    def _restore_average(self, average: WeightAverage, saved: dict[str, Any]) -> None:
+        try:
+            average.restore(saved["average"]["num_updates"], saved["raw_weights"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.run.last} lacks the raw weights beside their average (train.ema_decay), or "
+                "has those of another network; start over under another experiment=NAME"
+            ) from error
+
     def log(self, step: int, values: dict[str, float]) -> None:
         """Scalars of the training steps."""
         self.run.scalars(step, "train", values)
@@ -120,6 +176,12 @@ class Session:
     def validate(self, step: int) -> None:
         """Score the validation split, draw some of it, keep the checkpoint if it is the best."""
         self.is_evaluating = True
+        with self.used_weights():
+            share_running_statistics(self.model, self.run.processes)
+            self._validate(step)
+        self.is_evaluating = False
+
+    def _validate(self, step: int) -> None:
         self.model.eval()
         predict, result = self.stage.predict, self._score(step)
         self.run.scalars(step, "val", {**result.metrics, "gt_used": result.gt_used})
@@ -136,7 +198,6 @@ class Session:
         if result.gt_use.is_loud:
             max_depth = self.config.data.max_depth
             self.run.log(f"val: {result.gt_use.describe('scored', max_depth)}")
-        self.is_evaluating = False
 
     def _score(self, step: int) -> EvalResult:
         """Of the validation split. An image that fails ends the training: of every process."""
@@ -158,17 +219,21 @@ class Session:
         """Write `last.pt`, everything that resuming needs."""
         if self.run.processes.is_main:
             self.run.check_claim()
-            checkpoints.save_checkpoint(
-                self.run.last,
-                self._content(step)
-                | {
-                    "optimizer": self.optimizer.state_dict(),
-                    "scaler": self.scaler.state_dict(),
-                    "random_states": checkpoints.random_states(),
-                    **({"evaluation_failed": True} if self.is_evaluating else {}),
-                },
-            )
+            with self.used_weights():
+                checkpoints.save_checkpoint(self.run.last, self._content(step) | self._progress())
         self.saved_step = step
+
+    def _progress(self) -> dict[str, Any]:
+        """What resuming needs beside the weights that are used."""
+        raw = {"raw_weights": self.average.raw_weights()} if self.average is not None else {}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random_states": checkpoints.random_states(),
+            "watch": self.watch.state(),
+            **({"evaluation_failed": True} if self.is_evaluating else {}),
+            **raw,
+        }
 
     def describe_saved(self, plan: Plan) -> str:
         """What a run that ends without being saved leaves."""
@@ -197,6 +262,7 @@ class Session:
             "data": self._kept,
             "sampler_position": step * self.config.train.batch_size,
             "best_metric": self.best_metric,
+            **({"average": self.average.describe()} if self.average is not None else {}),
         }
 
     def log_plan(self, plan: Plan) -> None:
@@ -213,6 +279,11 @@ class Session:
             f"steps {plan.start_step} to {plan.total_steps}, batch {plan.config.batch_size} on "
             f"{run.processes.world_size} process(es){_shares(plan, run)}, {run.processes.device}"
         )
+        if self.average is not None:
+            run.log(
+                f"evaluated, kept and handed on is an average of the weights over about the last "
+                f"{1 / (1 - self.average.decay):.3g} steps (train.ema_decay={self.average.decay:g})"
+            )
 
 
 def _shares(plan: Plan, run: Run) -> str:

@@ -51,7 +51,7 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     stage, config, model, data = ready.stage, ready.config, ready.model, ready.data
     with open_run(config, stage.name, processes, sys.argv) as run:
         if processes.is_main:
-            check_outputs(run.folder, model)
+            check_outputs(run.folder, model, config.train.ema_decay is not None)
         if data.kept and is_searched(config.data):
             data.kept.write_lists(run.folder / "splits")
         log_start(ready, run)

@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -18,7 +17,10 @@ from common.files import retried, whole_file
 from common.text_files import utf8_name, write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FACTS = ("format_version", "stage", "recipe", "model_config", "config", "step", "best_metric")
+FACTS = (
+    *("format_version", "stage", "recipe", "model_config", "config", "step", "best_metric"),
+    "average",
+)
 _STATE = "state"  # what of a network's state is no tensor
 
 
@@ -30,6 +32,17 @@ def is_saved_model(folder: Path) -> bool:
 def facts_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a saved model says beside its weights."""
     return {name: checkpoint[name] for name in FACTS if name in checkpoint}
+
+
+def describe_average(facts: dict[str, Any]) -> str | None:
+    """A line where a checkpoint's weights are an average; None: they are the last step's."""
+    average = facts.get("average")
+    if not isinstance(average, dict):
+        return None
+    return (
+        f"the weights are an average of those after {average.get('num_updates')} steps "
+        f"(train.ema_decay={average.get('ema_decay')})"
+    )
 
 
 def write_saved_model(folder: Path, checkpoint: dict[str, Any]) -> None:
@@ -56,7 +69,7 @@ def read_saved_model(folder: Path) -> dict[str, Any]:
             tensors = retried(lambda: load_file(weights))
         others = content.pop(_STATE)
         return {**content, "model": {**tensors, **others}}
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # reading damaged files fails in many ways
         raise UserError(
             f"cannot read the saved model in {folder}: {CONFIG} and {WEIGHTS} must be those that "
             f"save_pretrained wrote ({type(error).__name__}); copy both again"

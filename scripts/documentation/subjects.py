@@ -43,6 +43,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/data/kept_data.py",
         "common/networks/published/",
         "common/programs/run.py",
+        "common/programs/session.py",
         "common/runtime/checkpoints.py",
         "common/runtime/claims.py",
         "common/runtime/saved_models.py",
@@ -63,7 +64,12 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/runtime/precision.py",
         "common/shortages.py",
     ),
-    "While it trains": ("common/engine/", "common/programs/wandb_board.py"),
+    "While it trains": (
+        "common/engine/",
+        "common/programs/step_dumps.py",
+        "common/programs/wandb_board.py",
+        "scripts/replay.py",
+    ),
     "Several processes, several machines": (
         "common/errors.py",
         "common/runtime/launcher.py",

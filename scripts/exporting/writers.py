@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
 from common.programs.exported import OUTPUT
 from common.runtime.exported_files import FACTS_KEY
-from common.runtime.saved_models import without_folders
+from common.runtime.saved_models import describe_average, without_folders
 from scripts.exporting.network import STRIDE, Interface
 from scripts.prediction.trained import TrainedNetwork
 
@@ -39,6 +39,7 @@ def describe(trained: TrainedNetwork, interface: Interface) -> dict[str, str]:
     )  # fmt: skip
     return {
         FACTS_KEY: json.dumps(facts),
+        "weights": describe_average(trained.facts) or f"those of step {facts.get('step')}",
         "recipe": f"{trained.stage.name} ({trained.stage.recipe})",
         "inputs": json.dumps(interface.describe_axes()),
         "output": f"{OUTPUT}: float32 [batch, 1, height, width], meters along the optical axis, "

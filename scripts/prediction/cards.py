@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from common.errors import UserError
 from common.evaluation.metrics import METRIC_NAMES
 from common.language.encoders import encoder_kind
-from common.runtime.saved_models import without_folders
+from common.runtime.saved_models import describe_average, without_folders
 from scripts.prediction.trained import TrainedNetwork
 
 _SHOWN = ("data", "text", "train", "eval", "model", "language", "prompt", "loss", "seed")
@@ -35,7 +35,7 @@ def write_card(
     parts = [
         f"# {name}: {_TASKS[trained.stage.name]}",
         f"Trained with LangDepth, recipe `{trained.stage.recipe}`, "
-        f"{trained.facts.get('step', 'unknown')} steps.",
+        f"{trained.facts.get('step', 'unknown')} steps.{_average(trained)}",
         _usage(trained),
         _data(trained),
         "## Metrics\n" + _metrics(trained, [_read_result(Path(file), trained) for file in results]),
@@ -45,6 +45,11 @@ def write_card(
         _license(),
     ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n")
+
+
+def _average(trained: TrainedNetwork) -> str:
+    line = describe_average(trained.facts)
+    return f" Here {line}." if line else ""
 
 
 def _usage(trained: TrainedNetwork) -> str:

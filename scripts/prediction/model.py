@@ -27,7 +27,7 @@ from common.language.language import Language
 from common.programs.run_config import RunConfig
 from common.runtime.exported_files import is_exported
 from common.runtime.randomness import DrawRandom
-from common.runtime.saved_models import write_saved_model
+from common.runtime.saved_models import describe_average, write_saved_model
 from llm_mde.model import complete_checkpoint
 from llm_mde.stage import STAGE as LLM_MDE
 from scripts.prediction.cameras import check_focal, find_intrinsics, focal_factor
@@ -202,6 +202,8 @@ class DepthModel(
         notes = [f"trained for depth up to {self.config.data.max_depth:g} m"]
         if stage.name == "stage1":
             notes.append("stage 1 reads words alone: of the picture only the size is used")
+        if (average := describe_average(self.trained.facts)) is not None:
+            notes.append(average)
         if self.trained.reads_words and control in ("shuffled", "other_image", "wrong"):
             notes.append(f"trained with the words of other pictures (text.control={control})")
         return tuple(notes)

@@ -118,7 +118,10 @@ def read_official_split(path: Path, num_frames: int) -> OfficialSplit:
     A `UserError` unless every one of `num_frames` frames is in exactly one part.
     """
     arrays = _read_split_arrays(path)
-    train, test = (sorted(int(i) - 1 for i in np.ravel(array)) for array in arrays)
+    if not all(np.asarray(array).dtype.kind in "iuf" for array in arrays):
+        raise UserError(f"{path}: trainNdxs and testNdxs hold no numbers; is it splits.mat?")
+    numbers = (np.nan_to_num(np.ravel(array), posinf=0, neginf=0) for array in arrays)
+    train, test = (sorted(int(i) - 1 for i in array) for array in numbers)
     if sorted(train + test) != list(range(num_frames)):
         raise UserError(
             f"{path}: its {len(train)} training and {len(test)} test frames do not split the "
