@@ -173,3 +173,14 @@ def test_links_lead_somewhere(path):
         assert other.exists(), target
         if anchor:
             assert anchor in headings(other), target
+
+
+def test_the_tests_that_reliability_names_exist():
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(test_\w+)?(?:::(test_\w+))?`", text)
+    assert len(names) > 100
+    file = ""
+    for named, test in names:
+        file = named or file  # `::test_b` is of the file before
+        source = (REPO_ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in source, f"{file}::{test}"
