@@ -19,7 +19,8 @@ def root(tmp_path):
     (tmp_path / "scripts").mkdir()
     for name in ("setup.sh", "venv.sh"):
         shutil.copy(REPO_ROOT / "scripts" / name, tmp_path / "scripts")
-    (tmp_path / "requirements.txt").write_text("")
+    for name in ("requirements.txt", "requirements-weights.txt"):
+        (tmp_path / name).write_text("")
     return tmp_path
 
 
@@ -27,10 +28,16 @@ def set_up(root, python=sys.executable):
     return run_process("sh", str(root / "scripts/setup.sh"), cwd=root, PYTHON=str(python))
 
 
+def mark_installed(root):
+    for name in ("requirements", "requirements-weights"):
+        shutil.copy(root / f"{name}.txt", root / f".venv/installed-{name}.txt")
+
+
 def check_works(root):
     outcome = run_process(str(root / ".venv/bin/python"), "-m", "pip", "--version", cwd=root)
     assert outcome.code == 0, outcome.err
-    assert (root / ".venv/installed-requirements.txt").exists()
+    for name in ("requirements", "requirements-weights"):
+        assert (root / f".venv/installed-{name}.txt").exists()
 
 
 def without_pip(root):
@@ -41,7 +48,7 @@ def without_pip(root):
 def python_is_gone(root):
     """As after an update of the system: everything was installed once."""
     without_pip(root)
-    shutil.copy(root / "requirements.txt", root / ".venv/installed-requirements.txt")
+    mark_installed(root)
     for path in (root / ".venv/bin").glob("python*"):
         path.unlink()
         path.symlink_to("/nowhere/python3")
@@ -74,7 +81,7 @@ def test_packages_never_go_into_the_systems_python(root):
     """Without pyvenv.cfg, a link called .venv/bin/python is the Python it links to."""
     without_pip(root)
     (root / ".venv/pyvenv.cfg").unlink()
-    shutil.copy(root / "requirements.txt", root / ".venv/installed-requirements.txt")
+    mark_installed(root)
     outcome = set_up(root)
     assert outcome.code == 2
     assert ".venv has no Python that works" in outcome.errors[0]

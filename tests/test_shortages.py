@@ -79,14 +79,14 @@ def test_torch_really_says_so():
 @pytest.fixture
 def full_gpu(monkeypatch):
     """The second step finds no memory."""
-    backward = Update._backward
+    losses = Update._losses
 
-    def broken(self, step, *rest):
+    def broken(self, model, step, *rest):
         if step == 1:
             raise FULL_GPU
-        return backward(self, step, *rest)
+        return losses(self, model, step, *rest)
 
-    monkeypatch.setattr(Update, "_backward", broken)
+    monkeypatch.setattr(Update, "_losses", broken)
 
 
 def test_a_full_gpu_names_smaller_parts_and_the_run_goes_on_with_them(

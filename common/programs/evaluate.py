@@ -196,13 +196,14 @@ class Checkpoint:
     def labels(self, config: RunConfig, split: str) -> dict[str, str]:
         """What a result file says beside the numbers; other words than usual are never silent."""
         control, captions = config.text.control, config.eval.captions
-        average = describe_average(self._read())
+        average, most = describe_average(self._read()), config.eval.max_images
         return {
             "checkpoint": str(self.path),
             "recipe": self.stage.recipe,
             "stage": self.stage.name,
             "data": str(config.data.root),
             "split": split,
+            **({} if most is None else {"images": f"the first {most} (eval.max_images)"}),
             **({} if control == "caption" else {"control": control}),
             **({} if captions == "first" else {"captions": captions}),
             **({} if average is None else {"weights": average}),

@@ -2,16 +2,20 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.images.suffixes import IMAGE_SUFFIXES, has_suffix
+from common.images.suffixes import IMAGE_SUFFIXES, counted_suffixes, has_suffix
 from common.language.captions import Captions, read_captions
 from scripts.preparation.image_sets import is_depth_map
 
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".gif", ".jfif", ".avif")
+OTHER_SUFFIXES = (".heic", ".heif", ".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 
 
 @dataclass(frozen=True)
@@ -55,17 +59,30 @@ def find_inputs(names: Sequence[str], output: Path) -> Inputs:
 def _in_folder(folder: Path, output: Path, notes: list[str]) -> list[Path]:
     # Path.glob would not follow links to folders, and data often lies behind one.
     names = sorted(glob.glob("**/*", root_dir=folder, recursive=True))  # noqa: PTH207
-    files = [folder / n for n in names if has_suffix(n, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))]
-    files = [file for file in files if file.is_file() and not _lies_in(file, output)]
-    chosen = [file for file in files if not is_depth_map(file)]
+    known = (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES)
+    files = [folder / n for n in names if has_suffix(n, known) and (folder / n).is_file()]
+    outside = [file for file in files if not _lies_in(file, output)]
+    chosen = [file for file in outside if not is_depth_map(file)]
+    depth_maps = [file for file in outside if file not in set(chosen)]
+    other = [name for name in names if has_suffix(name, OTHER_SUFFIXES)]
+    left_out = []
+    if depth_maps:
+        left_out.append(
+            f"{len(depth_maps)} with one channel of 16 bits or more, as depth maps have (first "
+            f"{depth_maps[0].name}; a picture among them is predicted if you name it)"
+        )
+    if len(outside) < len(files):
+        left_out.append(f"{len(files) - len(outside)} in the output folder")
+    if other:
+        left_out.append(f"{counted_suffixes(other)}, which cannot be read")
+    told = f"left out: {'; '.join(left_out)}" if left_out else ""
     if not chosen:
         raise UserError(
-            f"no pictures or videos in {folder}; pictures end in {', '.join(IMAGE_SUFFIXES)}, "
-            f"videos in {', '.join(VIDEO_SUFFIXES)}"
+            f"no pictures or videos in {folder}{f' ({told})' if told else ''}; pictures end in "
+            f"{', '.join(PICTURE_SUFFIXES)}, videos in {', '.join(VIDEO_SUFFIXES)}"
         )
-    if len(chosen) < len(files):
-        count = len(files) - len(chosen)
-        notes.append(f"{folder}: left out {count} depth maps (one channel of 16 bits or more)")
+    if told:
+        notes.append(f"{folder}: {told}")
     return chosen
 
 
@@ -73,6 +90,8 @@ def _matching(pattern: str, output: Path, name: str) -> list[Path]:
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute patterns too
     files = [Path(file) for file in found if Path(file).is_file()]
     files = [file for file in files if not _lies_in(file, output)]
+    if not files and _SETTING.match(name):
+        raise UserError(f"{name}: of the settings, data.*, text.* and eval.* can be changed here")
     if not files:
         raise UserError(
             f"no file, folder or match for {name}; name pictures, folders, videos, or a webcam by "

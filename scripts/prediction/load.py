@@ -40,8 +40,21 @@ def open_model(
     place: str | Path, device: str | torch.device | None = None, overrides: Sequence[str] = ()
 ) -> DepthModel:
     """A model that lies on this machine."""
-    own = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    own = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return DepthModel(open_network(place, overrides, Processes(0, 1, own)))
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device; a `UserError` where torch has none of this name here."""
+    try:
+        own = torch.device(device)
+        torch.empty(1, device=own)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"device {device}: {reason}; name another, or none: a GPU if there is one"
+        ) from error
+    return own
 
 
 def fetch(name: str, revision: str | None = None, **options: Any) -> Path:

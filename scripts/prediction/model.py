@@ -100,6 +100,8 @@ class DepthModel(
         if not images:
             return []
         nothing = [None] * len(images)
+        _check_given("captions", captions, str, len(images))
+        _check_given("focals", focals, (int, float), len(images))
         data = self.config.data
         pictures = [as_picture(image, data.exif_orientation) for image in images]
         focals = [None if f is None else check_focal(f) for f in focals or nothing]
@@ -242,6 +244,17 @@ class DepthModel(
     def generate_model_card(self, *args: Any, **facts: Any) -> ModelCard:
         """Made from the run; facts: see `write_card`."""
         return write_card(self.trained, self._hub_mixin_info.model_card_data, **facts)
+
+
+def _check_given(name: str, values: Sequence[Any] | None, kind: Any, wanted: int) -> None:
+    """Raise a `ValueError` unless there is one value of the kind, or None, for each picture."""
+    if values is None:
+        return
+    if isinstance(values, str) or len(values) != wanted:
+        raise ValueError(f"{name}: give a list of {wanted}, one for each picture")
+    for value in values:
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ValueError(f"{name}: {value!r} is a {type(value).__name__}; see `predict`")
 
 
 def _summarize(samples: Tensor, frame: SeenFrame, factor: float) -> tuple[np.ndarray, np.ndarray]:

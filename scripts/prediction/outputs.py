@@ -34,8 +34,9 @@ from scripts.prediction.result import Prediction
 
 ALWAYS = (".npy", ".png", ".json", "_color.png")
 SAMPLED = ("_sampled.npy", "_log_depth_std.npy")
+CLOUDS = (".ply", ".glb")
 VIDEO = ("_depth.mp4", "_depth.json")
-ENDINGS = (*ALWAYS, *SAMPLED, *VIDEO, ".ply", ".glb")
+ENDINGS = (*ALWAYS, *SAMPLED, *VIDEO, *CLOUDS)
 _WIDTHS = (320, 1280)  # px, of the colored map
 
 
@@ -84,6 +85,8 @@ class PictureWriter:
     def write(self, stem: str, picture: Picture, prediction: Prediction) -> None:
         """stem: see `output_stems`."""
         place = f"{self.folder / stem}"
+        for ending in (*SAMPLED, *CLOUDS):  # of an earlier prediction: not of this depth
+            Path(f"{place}{ending}").unlink(missing_ok=True)
         stored, changed = to_stored(prediction.depth.astype(np.float64), self.depth_scale)
         if changed != Changed():
             self.changed.append(changed)

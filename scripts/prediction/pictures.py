@@ -42,7 +42,8 @@ def as_picture(source: "PictureSource | Picture", upright: bool = True) -> Pictu
     pixels = _of_tensor(source) if isinstance(source, Tensor) else np.asarray(source)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(
-            f"a picture must be uint8 RGB [H, W, 3], not {pixels.dtype} {list(pixels.shape)}"
+            "a picture must be a path, a PIL image, a tensor [3, H, W] or a uint8 array [H, W, 3], "
+            f"not {type(source).__name__} ({pixels.dtype} {list(pixels.shape)})"
         )
     return Picture(np.ascontiguousarray(pixels))
 
