@@ -65,6 +65,8 @@ def test_nothing_is_shared_sent_home_or_open_to_others(page):
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True)
     places = re.findall(rf"(\S+):{port}\s", listening.stdout) if not listening.returncode else []
     assert set(places) <= {"127.0.0.1"}
+    assert page.client.get("", headers={"host": "evil.example"}).status_code == 400
+    assert page.client.get("", headers={"host": f"localhost:{port}"}).status_code == 200
     info = page.client.get("gradio_api/info").json()
     assert not info["named_endpoints"]
     assert not info["unnamed_endpoints"]

@@ -55,6 +55,7 @@ def write_saved_model(folder: Path, checkpoint: dict[str, Any]) -> None:
     others = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
     facts = facts_of(checkpoint)
     facts["config"] = without_folders(facts["config"])
+    facts["config"].get("data", {}).pop("cache", None)  # a folder of the machine that trained it
     with whole_file(folder / WEIGHTS) as temporary:
         temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     write_json(folder / CONFIG, {**facts, _STATE: others})

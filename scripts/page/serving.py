@@ -53,8 +53,14 @@ def serve(page, host: str, port: int, max_bytes: int) -> str:  # noqa: ANN001
     page: of `build_page`.
     """
     from gradio import themes
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from scripts.page.layout import CSS
+
+    # A foreign page that gives this machine a name of its own (DNS rebinding) is not answered.
+    named = Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL, "[::1]"])
+    checks = [named] if host in LOCAL else []
 
     theme = themes.Default(
         font=["ui-sans-serif", "system-ui", "sans-serif"],
@@ -67,7 +73,7 @@ def serve(page, host: str, port: int, max_bytes: int) -> str:  # noqa: ANN001
             max_file_size=max_bytes, allowed_paths=[], blocked_paths=[], ssr_mode=False,
             state_session_capacity=VISITORS, strict_cors=True, enable_monitoring=False,
             mcp_server=False, pwa=False, footer_links=[], run_history=False, theme=theme, css=CSS,
-            show_error=True, inbrowser=False, num_workers=None,
+            show_error=True, inbrowser=False, num_workers=None, app_kwargs={"middleware": checks},
         )  # fmt: skip
     except OSError as error:
         raise UserError(f"no server at {host}:{port} ({error}); name another --port") from error
