@@ -15,8 +15,10 @@ if it helps: the scale from three places on, the power from four; with fewer the
 """
 
 import argparse
+import json
 import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -80,7 +82,16 @@ def read_places(words: list[str]) -> list[KnownPlace]:
 
 
 def read_map(path: Path, scale: float | None) -> np.ndarray:
-    """float32 [H, W], meters."""
+    """float32 [H, W], meters; a warning where predict.py noted that 16 bits did not hold all."""
+    with suppress(OSError, ValueError, AttributeError, RecursionError):  # any file of this name
+        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        num_far = facts.get("not_held_by_16_bits", {}).get("num_far", 0)
+        if num_far and path.suffix == ".png":
+            print(
+                f"warning: {path}: {num_far:,} pixels are farther than its 16 bits can say; take "
+                f"{path.with_suffix('.npy').name}",
+                file=sys.stderr,
+            )
     return PredictedMaps(path.parent, {"": path}, {}, [], [], scale).read("").numpy()
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -118,6 +119,17 @@ def test_the_program_shows_residuals_and_saves_what_helps(tmp_path):
     assert not out.exists()
     assert "name a depth map before 0,0=1" in run_script("calibrate.py", "0,0=1").refusal
     assert "no known distance" in run_script("calibrate.py", one).refusal
+
+
+@pytest.mark.parametrize("num_far, is_told", [(3, True), (0, False)])
+def test_depth_that_16_bits_did_not_hold_is_told(tmp_path, num_far, is_told):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8), 2000, np.uint16))
+    facts = {"depth_scale": 1000, "not_held_by_16_bits": {"num_far": num_far}}
+    (tmp_path / "a.json").write_text(json.dumps(facts))
+    outcome = run_script("calibrate.py", tmp_path / "a.png", "4,4=3.0")
+    assert outcome.code == 0, outcome.err
+    told = "3 pixels are farther than its 16 bits can say; take a.npy"
+    assert (told in outcome.err) == is_told
 
 
 def test_eval_scores_calibrated_depth_and_says_so(run, tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.language.caption_length import describe_cut, report_cut
+from common.language.caption_length import describe_one, report_cut
 from common.language.captioner import Captioner, CaptionSettings
 from common.language.captions import Captions
 from common.language.controls import CONSTANT_SENTENCE
@@ -135,7 +135,8 @@ class WordReader:
         cut = report_cut(
             self._text.limit.find_cut([words.caption]), Captions.of({"caption": words.caption})
         )
-        return describe_cut(cut, self.config.encoder) or None
+        told = [describe_one(entry) for entry in cut["cut"]]
+        return f"longer than what {self.config.encoder} reads: {told[0]}" if told else None
 
 
 def given(text: str | None) -> PictureWords:
