@@ -1,21 +1,16 @@
-"""A desk of the page to play with, and what a visitor has: `pytest_plugins = ["page_desk"]`."""
+"""A desk of the page, and what a visitor has: plugins `prediction_runs` and `page_desk`."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from prediction_runs import CAPTION, make_encoder, make_run, open_run, picture
+from prediction_runs import CAPTION, make_run, open_run, picture
 
 from scripts.page.desk import Desk, View
 from scripts.page.state import PageState
 from scripts.page.uploads import Limits
 
 SMALL = Limits(max_bytes=300_000, max_pixels=6_200, max_caption=90_000)
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="module")

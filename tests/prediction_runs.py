@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import Workspace, train
 from text_models import make_bert
 from tiny_configs import TEXT_DIM
@@ -17,6 +18,12 @@ def make_encoder(folder: Path) -> str:
     """The override that names it."""
     assert TEXT_DIM == 16
     return f"text.encoder=hf:{make_bert(folder / 'bert')}"
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> str:
+    """For tests with `pytest_plugins = ["prediction_runs"]`."""
+    return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def make_run(workspace: Workspace, stage: str, folder: Path, *overrides: str) -> Path:

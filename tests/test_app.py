@@ -25,7 +25,7 @@ from scripts.prediction.result import Asked
 
 OTHER = "a photo of a room"
 
-pytest_plugins = ["page_desk"]
+pytest_plugins = ["prediction_runs", "page_desk"]
 
 
 def test_depth_is_that_of_the_model_and_follows_the_caption(desk, model, photo, predicted):

@@ -18,7 +18,7 @@ from scripts.page import texts
 from scripts.page.attempts import UNEXPECTED, attempt
 from scripts.page.desk import View
 
-pytest_plugins = ["page_desk"]
+pytest_plugins = ["prediction_runs", "page_desk"]
 
 
 def test_ground_truth_that_is_none_is_refused(desk, predicted, tmp_path):

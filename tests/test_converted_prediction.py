@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import evaluate, run_script
-from prediction_runs import CAPTION, make_encoder, picture
+from prediction_runs import CAPTION, picture
 from published_files import convert, write_published
 
 import hubconf
@@ -15,6 +15,8 @@ from common.evaluation.protocols import resize_to_gt
 from scripts.exporting.verify import TOLERANCE
 
 IMAGE = "test/room_0001/rgb_00003.png"
+
+pytest_plugins = ["prediction_runs"]
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +27,6 @@ def converted(tmp_path_factory):
     outcome = convert("--dataset", "nyu", "--from", file, "--output", folder / "ours.pt")
     assert outcome.code == 0, outcome.err
     return folder / "ours.pt"
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_eval_predict_and_hub_give_one_depth(converted, encoder, workspace, tmp_path):

@@ -4,16 +4,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import run_script
-from prediction_runs import CAPTION, make_encoder, make_run, open_run, picture
+from prediction_runs import CAPTION, make_run, open_run, picture
 
 from common.errors import UserError
 from scripts.prediction.inputs import find_inputs
 from scripts.prediction.load import load
 
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
+pytest_plugins = ["prediction_runs"]
 
 
 @pytest.fixture(scope="module")

@@ -98,9 +98,10 @@ class DepthDataset(Dataset):
 
     def draw_words(self, key: str, position: int) -> dict[str, Any]:
         """An image's words as sample `position` of the run: of one of its captions, or none."""
-        rng = np.random.default_rng([self.seed, position, _DROPPED])
-        if self.word_dropout and rng.random() < self.word_dropout:
-            return self.language.no_words_of(key)
+        if self.word_dropout:
+            rng = np.random.default_rng([self.seed, position, _DROPPED])
+            if rng.random() < self.word_dropout:
+                return self.language.no_words_of(key)
         return self.language.words_of(key, self.draw_caption(key, position))
 
     def draw_caption(self, key: str, position: int) -> int:
