@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from common.engine.fetching import SharedError
 from common.engine.train_config import TrainConfig
@@ -53,7 +54,7 @@ class NumberWatch:
         self.num_skipped: int = state.get("num_skipped", 0)
         self.norms: deque[float] = deque(state.get("norms", ()), MEMORY)
         self.num_lines = 0
-        self.pending: StepRecord | None = None
+        self.pending: tuple[StepRecord, Callable[[], float]] | None = None  # and its norm
 
     def state(self) -> dict[str, Any]:
         """Plain types, for a checkpoint."""
@@ -65,16 +66,16 @@ class NumberWatch:
         Raises the `SharedError` of a step that is not finite, on all processes.
         """
         self.settle(told)
-        self.pending = record
+        self.pending = record, sent_to_host(record.grad_norm)
         if at_once:
             self.settle(told)
 
     def settle(self, told: Told) -> None:
         """Look at the last step; called by all processes."""
-        record, self.pending = self.pending, None
-        if record is None:
+        pending, self.pending = self.pending, None
+        if pending is None:
             return
-        norm = record.grad_norm.item()
+        record, norm = pending[0], pending[1]()
         if math.isfinite(norm):
             self._look_for_spike(record, norm, told)
             return
@@ -84,10 +85,10 @@ class NumberWatch:
 
     def whole_steps(self, done: int) -> int:
         """How many of `done` steps are known to be sound, without waiting for other processes."""
-        record, self.pending = self.pending, None
-        if record is None:
+        pending, self.pending = self.pending, None
+        if pending is None:
             return done
-        norm = record.grad_norm.item()
+        record, norm = pending[0], pending[1]()
         if math.isfinite(norm):
             self.norms.append(norm)
             return done
@@ -143,6 +144,25 @@ class NumberWatch:
             f"times the median of the {len(self.norms)} steps before it"
             + (f"; {images}" if images else "")
         )
+
+
+def sent_to_host(number: Tensor) -> Callable[[], float]:
+    """Send a number [] on its way now; the function returned waits for it alone.
+
+    `item()` would wait for all that a GPU has been given since.
+    """
+    if number.device.type != "cuda":
+        return number.item
+    host = torch.empty((), dtype=number.dtype, pin_memory=True)
+    host.copy_(number.detach(), non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait() -> float:
+        arrived.synchronize()
+        return host.item()
+
+    return wait
 
 
 def loss_is_finite(record: StepRecord) -> bool:
