@@ -30,6 +30,15 @@ def batches_of(dataset, steps=4, num_workers=1):
     return iter(train_loader(dataset, StepSampler(15, 4, 4, num_steps=steps), num_workers))
 
 
+def batches_and_worker(dataset, **options):
+    """A loader's batches after the first, and its process: earlier loaders may have theirs still."""
+    others = set(torch.multiprocessing.active_children())
+    found = batches_of(dataset, **options)
+    next(found)
+    (worker,) = set(torch.multiprocessing.active_children()) - others
+    return found, worker
+
+
 def refusal_of(dataset, **options):
     """What a loader with workers ends with; soon, whatever happened to them."""
     start = time.monotonic()
@@ -98,13 +107,10 @@ def test_a_batch_that_cannot_be_sent_is_not_waited_for(monkeypatch, dataset, err
 
 def test_a_death_is_told_in_the_next_wait_and_not_before(dataset):
     """torch's handler would raise it in the middle of an update."""
-    others = set(torch.multiprocessing.active_children())
-    found = batches_of(dataset, steps=100)
-    next(found)
-    child = next(w.pid for w in torch.multiprocessing.active_children() if w not in others)
-    os.kill(child, signal.SIGKILL)
+    found, child = batches_and_worker(dataset, steps=100)
+    os.kill(child.pid, signal.SIGKILL)
     time.sleep(0.3)
-    with pytest.raises(ShortageError, match=rf"a data worker \(process {child}\) was killed"):
+    with pytest.raises(ShortageError, match=rf"a data worker \(process {child.pid}\) was killed"):
         list(found)
 
 
@@ -117,10 +123,8 @@ def test_evaluation_names_its_own_key(monkeypatch, dataset):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_does_not_end_a_worker(dataset, number):
     """A terminal or Slurm sends it to all; the steps until the run is saved need batches."""
-    found = batches_of(dataset, steps=30)
-    next(found)
-    for child in torch.multiprocessing.active_children():
-        os.kill(child.pid, number)
+    found, child = batches_and_worker(dataset, steps=30)
+    os.kill(child.pid, number)
     assert len(list(found)) == 29
 
 
@@ -128,9 +132,7 @@ def test_a_stop_does_not_end_a_worker(dataset, number):
 def test_a_worker_that_is_stuck_can_be_ended(monkeypatch, dataset, grace, num_signals):
     monkeypatch.setattr(workers, "GRACE_SECONDS", grace)
     in_a_worker(monkeypatch, dataset, lambda: time.sleep(60))
-    found = batches_of(dataset)
-    next(found)
-    (child,) = torch.multiprocessing.active_children()
+    _found, child = batches_and_worker(dataset)
     for _ in range(num_signals):
         os.kill(child.pid, signal.SIGTERM)
         time.sleep(0.5)  # two that arrive at once are one
