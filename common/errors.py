@@ -108,7 +108,7 @@ def _leave(code: int) -> NoReturn:
     PyTorch issue 190489; the abort would replace the exit code.
     """
     for child in multiprocessing.active_children():  # workers that load data
-        child.terminate()
+        child.kill()  # they outlive a first SIGTERM
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -31,7 +31,7 @@ def batches_of(dataset, steps=4, num_workers=1):
 
 
 def batches_and_worker(dataset, **options):
-    """A loader's batches after the first, and its process: earlier loaders may have theirs still."""
+    """A loader's batches after the first, and its process, also beside those of earlier loaders."""
     others = set(torch.multiprocessing.active_children())
     found = batches_of(dataset, **options)
     next(found)

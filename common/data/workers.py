@@ -66,7 +66,8 @@ def _tell_what_broke(kind: type, error: BaseException, trace: Any) -> None:
 
 def _outlive_sigterm(*_: Any) -> None:
     """Work on until the run is saved. A second SIGTERM ends the worker, and so does time."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGALRM):  # a fork has the training loop's handlers
+        signal.signal(number, signal.SIG_DFL)
     signal.alarm(GRACE_SECONDS)
 
 
