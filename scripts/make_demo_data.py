@@ -7,7 +7,6 @@ lack (captions_reworded.jsonl, captions_unseen.jsonl, captions_flag.jsonl).
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 from common.config_values import natural, positive
 from common.errors import UserError, run_program
 from common.runtime.claims import claim_path
+from common.runtime.cores import num_cores
 from scripts.demo_renderer.room_files import (
     RoomsSettings,
     add_other_words,
@@ -135,7 +135,7 @@ def _parse() -> argparse.Namespace:
     add(
         "--workers",
         type=positive,
-        default=os.cpu_count() or 1,
+        default=num_cores(),
         help="processes (default: all cores)",
     )
     add("--force", action="store_true", help="replace data made with other settings")

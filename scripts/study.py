@@ -29,8 +29,9 @@ from common.config_values import output_path, positive, split_overrides
 from common.errors import UserError, run_program
 from common.files import check_output
 from common.runtime.claims import claim_folder
+from common.runtime.cores import num_cores
 from common.runtime.machine import environment
-from scripts.run_plans.jobs import Slot, make_slots, num_cores, run_jobs, visible_gpus
+from scripts.run_plans.jobs import Slot, make_slots, run_jobs, visible_gpus
 from scripts.run_plans.study_config import StudyConfig, read_study
 from scripts.run_plans.study_data import survey_study
 from scripts.run_plans.study_folder import StudyFolder

@@ -64,7 +64,7 @@ def check_rows(study: StudyProgram, rows: list[dict[str, str]]) -> None:
 
 def test_every_program_has_its_own_cores(study, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("scripts.run_plans.jobs.num_cores", lambda: 8)
+    monkeypatch.setattr("common.runtime.cores.num_cores", lambda: 8)
     study.write(train_control=["caption"])
     assert study.run("--jobs=2").code == 0
     variables = [(env["OMP_NUM_THREADS"], env["NPROC"]) for env in study.environments]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from common.engine.fetching import PartFetcher
 from common.engine.log_window import SKIPPED, Window
 from common.engine.optimization import gradient_scaler, learning_rate
+from common.engine.pace import Pace
 from common.engine.train_config import TrainConfig
 from common.engine.update import Task, Update, logged_terms
 from common.engine.watching import NumberWatch, Told
@@ -100,7 +101,7 @@ def fit(
     watch = plan.watch or NumberWatch(config, processes)
     fetcher = PartFetcher(micro_batches, update.parts_per_step, processes)
     told = replace(hooks.told, fetch_errors=fetcher.meet)
-    window = Window(config.batch_size)
+    window, pace = Window(config.batch_size), Pace(processes)
     bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
     done = plan.start_step
     with catch_signals() as caught, bar:
@@ -130,6 +131,8 @@ def fit(
                 if due.log:
                     terms = window.close(processes, rate)
                     hooks.log(done, terms)
+                    if (line := pace.see(terms)) is not None:
+                        told.line(f"step {done}: {line}")
                     bar.report(f"loss {terms['loss/total']:.4g}")
                     _stop_if_broken(terms, done)
                 if due.evaluation:

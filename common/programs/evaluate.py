@@ -31,12 +31,14 @@ from common.programs.result_files import check_result_files, hand_out, naming_op
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage, choose_stage
 from common.programs.submission import export_submission
+from common.progress import write_line
 from common.runtime.checkpoints import find_checkpoint, load_checkpoint
 from common.runtime.claims import claim_folder, claim_path, claim_together
 from common.runtime.exported_files import is_exported
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 from common.runtime.saved_models import describe_average
+from common.runtime.threads import fit_threads
 
 BENCHMARK = "kitti_benchmark"  # the split without ground truth
 # What a checkpoint leaves open: how the keys that may be given with it start.
@@ -66,6 +68,8 @@ def evaluate(doc: str, *stages: Stage) -> None:
     )
     _check_samples(arguments.samples, opened.stage)
     with join_processes() as processes, _claim_output(arguments, processes):
+        if (line := fit_threads(processes.device)) is not None:
+            write_line(line)
         if arguments.split == BENCHMARK:
             config, model = opened.open(processes)
             zip_path = Path(arguments.save_submission)

@@ -23,6 +23,7 @@ from common.programs.wandb_board import check_wandb
 from common.runtime.checkpoints import load_checkpoint
 from common.runtime.processes import Processes
 from common.runtime.saved_models import describe_average
+from common.runtime.threads import fit_threads
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ def moved(config: RunConfig, scratch: Path) -> RunConfig:
 
 
 def log_start(ready: Ready, run: Run) -> None:
-    """What is trained on, and what it starts from."""
+    """What is computed with and trained on, and what it starts from."""
     earlier, config = ready.stage.earlier, ready.config
+    if (line := fit_threads(run.processes.device)) is not None:
+        run.log(line)
     run.log(ready.use.describe("trained on", config.data.max_depth))
     if earlier and (ready.earlier_path or earlier.experiments(config)):
         run.log(f"{earlier.name}: {ready.earlier_path or 'there is no run of it; not needed'}")

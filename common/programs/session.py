@@ -29,6 +29,7 @@ from common.programs.step_dumps import name_images, write_dump
 from common.runtime import checkpoints
 from common.runtime.processes import wrap
 from common.runtime.signals import Interrupted
+from common.runtime.threads import resume_threads, threads_of_run
 from common.shortages import ShortageError, as_shortage
 
 
@@ -157,6 +158,9 @@ class Session:
         self.is_evaluating = saved.get("evaluation_failed", False)
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
+        began = saved.get("cpu")
+        if (line := resume_threads(began, self.run.processes.world_size)) is not None:
+            self.run.log(line)
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
@@ -231,6 +235,7 @@ class Session:
             "scaler": self.scaler.state_dict(),
             "random_states": checkpoints.random_states(),
             "watch": self.watch.state(),
+            "cpu": threads_of_run(self.run.processes.world_size),
             **({"evaluation_failed": True} if self.is_evaluating else {}),
             **raw,
         }

@@ -24,6 +24,7 @@ from torch.distributed.run import get_args_parser, run
 
 from common.errors import UserError, run_program
 from common.runtime.processes import check_address, check_num_gpus
+from common.runtime.threads import are_chosen, free_threads
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def _whole_number(name: str, default: int, least: int = 1) -> int:
 def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
     """Start the processes with torchrun's launcher and wait; returns their exit code."""
     words = [f"--nnodes={machines.count}", f"--nproc-per-node={per_machine}", *machines.options()]
-    threads = max(1, (os.cpu_count() or 1) // per_machine)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if not are_chosen():
+        os.environ["OMP_NUM_THREADS"] = str(max(1, free_threads()[0] // per_machine))
     for part in ("agent.server.api", "multiprocessing.api"):  # the programs speak for themselves
         logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
     place = f"{machines.address}:{machines.port}"

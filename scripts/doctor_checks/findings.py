@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from common.progress import progress_bar
+from common.runtime.cores import num_cores
 
 Level = Literal["ok", "note", "problem"]
 NUM_EXAMPLES = 3
@@ -121,7 +121,7 @@ def in_threads(work: Callable[[Checked], R], items: Sequence[Checked], label: st
     chunks = [items[start : start + size] for start in range(0, len(items), size)]
     results: list[R] = []
     with (
-        ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool,
+        ThreadPoolExecutor(min(8, 2 * num_cores())) as pool,
         progress_bar(label, len(items), stays=False) as bar,
     ):
         for chunk in pool.map(lambda chunk: [work(item) for item in chunk], chunks):

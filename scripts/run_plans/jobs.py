@@ -60,12 +60,6 @@ def visible_gpus() -> list[str]:
     return named[:count] if named else [str(number) for number in range(count)]
 
 
-def num_cores() -> int:
-    """Those that this process may use."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-
-
 def make_slots(num_jobs: int | None, gpus: Sequence[str], cores: int) -> list[Slot]:
     """The environment of each of the programs that run at a time.
 
