@@ -1,0 +1,136 @@
+"""SIGKILL at any point, and the same command again: the run ends as one that was never killed."""
+
+import random
+
+import pytest
+from conftest import metrics_of
+from killing import at_call, check_same_run, in_call, train_forked
+
+SEED = 20261127
+# Steps of five of twelve images, so that epochs end inside a step, and at the end of one (12).
+SETTINGS = (
+    "train.batch_size=5",
+    "train.save_every=2",
+    "train.log_every=3",
+    "eval.every=3",
+    "train.schedule=polynomial",
+)
+
+
+@pytest.fixture
+def words(workspace, trained, tmp_path):
+    """The command line of a stage whose runs go to `tmp_path`, earlier stages found there too."""
+
+    def of(stage, *overrides):
+        earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
+        init = [f"init.{earlier}={trained / 'tiny' / earlier}"] if earlier else []
+        return workspace.arguments(stage, tmp_path, *SETTINGS, *init, *overrides)
+
+    return of
+
+
+def run_of(tmp_path, stage, experiment):
+    return tmp_path / experiment / ("stage3" if stage == "joint" else stage)
+
+
+def kill_at_random(words, tmp_path, stage, num_kills, *settings):
+    """Kill, start again, and so on; a run that comes to its end is compared, and a new one begun."""
+    log = tmp_path / "log"
+    whole = train_forked(stage, words(stage, *settings, "experiment=straight"), log)
+    assert whole.code == 0, log.read_text()
+    rng = random.Random(SEED)
+    points, runs, kills = [], 1, 0
+    while kills < num_kills:
+        # Half of them anywhere, half after the first step has begun.
+        point = rng.randrange(1 if rng.random() < 0.5 else whole.to_fit, whole.calls)
+        points.append(point)
+        print(f"run {runs}: SIGKILL at call {point} of {whole.calls}")
+        again = words(stage, *settings, f"experiment=killed_{runs}")
+        ended = train_forked(stage, again, log, at_call(point))
+        kills += ended.was_killed
+        if not ended.was_killed:
+            assert ended.code == 0, (points, log.read_text())
+            runs += 1
+    ended = train_forked(stage, words(stage, *settings, f"experiment=killed_{runs}"), log)
+    assert ended.code == 0, (points, log.read_text())
+    for number in range(1, runs + 1):
+        check_same_run(
+            run_of(tmp_path, stage, "straight"), run_of(tmp_path, stage, f"killed_{number}")
+        )
+
+
+def test_random_points(words, tmp_path):
+    kill_at_random(words, tmp_path, "stage1", 5, "train.max_steps=5")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("stage1", ("train.micro_batch_size=2",)),
+        ("stage1", ("train.num_workers=2",)),
+        ("stage1", ("train.async_save=true", "train.ema_decay=0.7", "train.keep_every=3")),
+        ("stage2", ()),
+        ("stage3", ("model.encoder.drop_path=0.3", "train.num_workers=2")),
+        ("joint", ("model.encoder.drop_path=0.3", "train.micro_batch_size=2")),
+        ("llm_mde", ("train.micro_batch_size=3",)),
+    ],
+)
+def test_twenty_random_points(words, tmp_path, stage, settings):
+    kill_at_random(words, tmp_path, stage, 20, "train.max_steps=7", *settings)
+
+
+# Where a process is killed in its first start, and in the one after that.
+POINTS = {
+    "before the first step": [in_call("fit")],
+    "in the first step": [in_call("__call__", after="fetch")],
+    "in the middle of the first file": [in_call("write_record", 9)],
+    "in the middle of the second file": [in_call("write_record", 9, after="_keep_previous")],
+    "before the old file is kept": [in_call("_keep_previous", 2)],
+    "between the old file and the new name": [in_call("replace", 1, after="link")],
+    "in an evaluation": [in_call("_score", 1)],
+    "between an evaluation's best.pt and last.pt": [in_call("save_last", 2)],
+    "at an epoch's end": [in_call("save_last", 2), in_call("due", 1)],
+    "in the second epoch": [in_call("see", 4)],
+    "in a resumed run, before its step": [in_call("_score", 1), in_call("restore_random_states")],
+    "in a resumed run's save": [in_call("_score", 1), in_call("write_record", 9)],
+    "in a resumed run's evaluation, thrice": [in_call("_score", 1) for _ in range(3)],
+    "after the last save": [in_call("finish", 1)],
+}
+
+
+@pytest.fixture
+def straight(words, tmp_path):
+    """A run of three steps of four images: an epoch of twelve; and three of the next."""
+    settings = ("train.max_steps=6", "train.batch_size=4", "train.save_every=3")
+    log = tmp_path / "log"
+    assert train_forked("stage1", words("stage1", *settings, "experiment=straight"), log).code == 0
+    return settings
+
+
+@pytest.mark.slow
+def test_chosen_points(words, tmp_path, straight):
+    log = tmp_path / "log"
+    for number, (name, kills) in enumerate(POINTS.items()):
+        command = words("stage1", *straight, f"experiment=killed_{number}")
+        for kill in kills:
+            assert train_forked("stage1", command, log, kill).was_killed, (name, log.read_text())
+        assert train_forked("stage1", command, log).code == 0, (name, log.read_text())
+        run = run_of(tmp_path, "stage1", f"killed_{number}")
+        check_same_run(run_of(tmp_path, "stage1", "straight"), run)
+        unfinished = [path for path in (run / "checkpoints").iterdir() if path.name[0] == "."]
+        assert not unfinished, name
+
+
+def test_between_two_log_lines(words, tmp_path):
+    """The line after a resume is the mean over all its steps, also of those before."""
+    settings = ("train.max_steps=4", "train.log_every=4", "eval.every=4")
+    log = tmp_path / "log"
+    for experiment, kills in {"straight": [], "killed": [in_call("see", 4)]}.items():
+        command = words("stage1", *settings, f"experiment={experiment}")
+        for kill in kills:
+            assert train_forked("stage1", command, log, kill).was_killed
+        assert train_forked("stage1", command, log).code == 0, log.read_text()
+    runs = [run_of(tmp_path, "stage1", name) for name in ("straight", "killed")]
+    assert [line["step"] for line in metrics_of(runs[1], "train")] == [4]
+    check_same_run(*runs)
