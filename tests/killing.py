@@ -37,7 +37,7 @@ def at_call(number: int) -> Kill:
 
 
 def in_call(wanted: str, number: int = 1, after: str | None = None) -> Kill:
-    """When a function is entered, or a C function called, for that time; after: once another was."""
+    """When a function, Python's or C's, is called for that time; after: once another was."""
     seen = {"wanted": 0, "after": after is None}
 
     def kill(name: str, event: str, count: int) -> bool:
@@ -52,7 +52,7 @@ def in_call(wanted: str, number: int = 1, after: str | None = None) -> Kill:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended. calls: of a process that was not killed; to_fit: before its first step."""
+    """How a process ended. calls: of one that was not killed; to_fit: before its first step."""
 
     was_killed: bool
     code: int

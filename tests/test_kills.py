@@ -18,12 +18,13 @@ SETTINGS = (
 
 
 @pytest.fixture
-def words(workspace, trained, tmp_path):
+def words(workspace, request, tmp_path):
     """The command line of a stage whose runs go to `tmp_path`, earlier stages found there too."""
 
     def of(stage, *overrides):
         earlier = {"stage2": "stage1", "stage3": "stage2"}.get(stage)
-        init = [f"init.{earlier}={trained / 'tiny' / earlier}"] if earlier else []
+        runs = earlier and request.getfixturevalue("trained") / "tiny"
+        init = [f"init.{earlier}={runs / earlier}"] if earlier else []
         return workspace.arguments(stage, tmp_path, *SETTINGS, *init, *overrides)
 
     return of
@@ -34,7 +35,7 @@ def run_of(tmp_path, stage, experiment):
 
 
 def kill_at_random(words, tmp_path, stage, num_kills, *settings):
-    """Kill, start again, and so on; a run that comes to its end is compared, and a new one begun."""
+    """Kill and start again; a run that comes to its end is compared, and a new one begun."""
     log = tmp_path / "log"
     whole = train_forked(stage, words(stage, *settings, "experiment=straight"), log)
     assert whole.code == 0, log.read_text()

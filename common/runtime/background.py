@@ -6,6 +6,7 @@ writer.check()                             # now and then: raises what the threa
 writer.wait()                              # at the end
 """
 
+import copy
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -48,23 +49,37 @@ class BackgroundWriter:
             self._error = error
 
 
-def to_host(content: Any, storages: dict[int, torch.UntypedStorage] | None = None) -> Any:
+def to_host(content: Any) -> Any:
     """Plain types with a copy of every tensor in host memory; what shares memory still does."""
-    storages = {} if storages is None else storages
-    if isinstance(content, Tensor):
-        return _copy(content.detach(), storages)
-    if isinstance(content, dict):
-        return {key: to_host(value, storages) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return type(content)(to_host(value, storages) for value in content)
-    return content
+    return _Copies().of(content)
 
 
-def _copy(tensor: Tensor, storages: dict[int, torch.UntypedStorage]) -> Tensor:
-    storage = tensor.untyped_storage()
-    key = storage.data_ptr()
-    if key not in storages:
-        on_host = storage.cpu()
-        storages[key] = on_host.clone() if storage.device.type == "cpu" else on_host
-    copy = torch.empty(0, dtype=tensor.dtype)
-    return copy.set_(storages[key], tensor.storage_offset(), tensor.shape, tensor.stride())
+class _Copies:
+    def __init__(self) -> None:
+        self._storages: dict[int, torch.UntypedStorage] = {}
+        self._tensors: dict[int, Tensor] = {}
+
+    def of(self, content: Any) -> Any:
+        if isinstance(content, Tensor):
+            if id(content) not in self._tensors:
+                self._tensors[id(content)] = self._copy(content.detach())
+            return self._tensors[id(content)]
+        if isinstance(content, dict):
+            copied = copy.copy(content)  # with the metadata that a state_dict carries
+            copied.update((key, self.of(value)) for key, value in content.items())
+            return copied
+        if isinstance(content, list | tuple):
+            return type(content)(map(self.of, content))
+        return content
+
+    def _copy(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        key = storage.data_ptr()
+        if key not in self._storages:
+            on_host = storage.cpu()
+            is_copy = storage.device.type != "cpu"
+            self._storages[key] = on_host if is_copy else on_host.clone()
+        copy = torch.empty(0, dtype=tensor.dtype)
+        return copy.set_(
+            self._storages[key], tensor.storage_offset(), tensor.shape, tensor.stride()
+        )

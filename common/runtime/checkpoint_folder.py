@@ -15,6 +15,7 @@ renamed instead, and for a moment there is a `last.previous.pt` alone; a run goe
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -176,8 +177,8 @@ class CheckpointFolder:
 
 
 def _step_of(path: Path) -> int:
-    """Of a checkpoint; -1: it is not there, or damaged."""
+    """Of a checkpoint; of a damaged one the largest: it is told of, and set aside."""
     try:
-        return int(read_checkpoint(path).get("step", -1))
+        return int(read_checkpoint(path).get("step", 0))
     except UserError:
-        return -1
+        return sys.maxsize
