@@ -11,6 +11,7 @@ has everything imported; nothing is caught or cleaned up by SIGKILL.
 
 import os
 import signal
+import socket
 import sys
 import traceback
 import warnings
@@ -77,10 +78,39 @@ class _Profile:
 
 
 def train_forked(
-    stage: str, arguments: list[str], log: Path, kill: Kill | None = None, **variables: str
+    stage: str,
+    arguments: list[str],
+    log: Path,
+    kill: Kill | None = None,
+    num_processes: int = 1,
+    killed_rank: int = 0,
 ) -> Ended:
-    """Train in a forked process; what it prints goes to `log`."""
-    return wait_for(start_forked(stage, arguments, log, kill, **variables), log)
+    """Train in forked processes; what one prints goes to `log`. After one is killed, all are."""
+    places: list[dict[str, str]] = [{}]
+    if num_processes > 1:
+        shared = {"WORLD_SIZE": str(num_processes), "MASTER_ADDR": "127.0.0.1"}
+        shared["MASTER_PORT"] = str(_free_port())
+        ranks = map(str, range(num_processes))
+        places = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks]
+    logs = [log.with_name(f"{log.name}_{rank}") for rank in range(num_processes)]
+    started = [
+        start_forked(stage, arguments, logs[rank], kill if rank == killed_rank else None, **place)
+        for rank, place in enumerate(places)
+    ]
+    ended = wait_for(started[killed_rank], logs[killed_rank])
+    log.write_text("".join(path.read_text() for path in logs if path.is_file()))
+    for rank, process in enumerate(started):
+        if rank != killed_rank:
+            if ended.was_killed:
+                os.kill(process, signal.SIGKILL)
+            wait_for(process, logs[rank])
+    return ended
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def start_forked(

@@ -34,10 +34,15 @@ def run_of(tmp_path, stage, experiment):
     return tmp_path / experiment / ("stage3" if stage == "joint" else stage)
 
 
-def kill_at_random(words, tmp_path, stage, num_kills, *settings):
+def kill_at_random(words, tmp_path, stage, num_kills, *settings, num_processes=1):
     """Kill and start again; a run that comes to its end is compared, and a new one begun."""
     log = tmp_path / "log"
-    whole = train_forked(stage, words(stage, *settings, "experiment=straight"), log)
+
+    def start(experiment, kill=None, rank=0):
+        command = words(stage, *settings, f"experiment={experiment}")
+        return train_forked(stage, command, log, kill, num_processes, rank)
+
+    whole = start("straight")
     assert whole.code == 0, log.read_text()
     rng = random.Random(SEED)
     points, runs, kills = [], 1, 0
@@ -45,14 +50,14 @@ def kill_at_random(words, tmp_path, stage, num_kills, *settings):
         # Half of them anywhere, half after the first step has begun.
         point = rng.randrange(1 if rng.random() < 0.5 else whole.to_fit, whole.calls)
         points.append(point)
-        print(f"run {runs}: SIGKILL at call {point} of {whole.calls}")
-        again = words(stage, *settings, f"experiment=killed_{runs}")
-        ended = train_forked(stage, again, log, at_call(point))
+        rank = rng.randrange(num_processes)
+        print(f"run {runs}: SIGKILL at call {point} of {whole.calls} in process {rank}")
+        ended = start(f"killed_{runs}", at_call(point), rank)
         kills += ended.was_killed
         if not ended.was_killed:
             assert ended.code == 0, (points, log.read_text())
             runs += 1
-    ended = train_forked(stage, words(stage, *settings, f"experiment=killed_{runs}"), log)
+    ended = start(f"killed_{runs}")
     assert ended.code == 0, (points, log.read_text())
     for number in range(1, runs + 1):
         check_same_run(
@@ -79,6 +84,18 @@ def test_random_points(words, tmp_path):
 )
 def test_twenty_random_points(words, tmp_path, stage, settings):
     kill_at_random(words, tmp_path, stage, 20, "train.max_steps=7", *settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "settings"),
+    [
+        ("stage1", ("train.micro_batch_size=2", "train.num_workers=2")),
+        ("stage3", ("model.encoder.drop_path=0.3", "train.async_save=true")),
+    ],
+)
+def test_random_points_of_one_of_two_processes(words, tmp_path, stage, settings):
+    kill_at_random(words, tmp_path, stage, 10, "train.max_steps=7", *settings, num_processes=2)
 
 
 # Where a process is killed in its first start, and in the one after that.
