@@ -98,22 +98,28 @@ def test_random_points_of_one_of_two_processes(words, tmp_path, stage, settings)
     kill_at_random(words, tmp_path, stage, 10, "train.max_steps=7", *settings, num_processes=2)
 
 
-# Where a process is killed in its first start, and in the one after that.
+def just_saved():
+    """In a run's first start: its checkpoint of step 3, an epoch's end, is whole, no step more."""
+    return in_call("fetch", 1, after="_write_last")
+
+
+# Where a process is killed in its first start, and in those after that.
 POINTS = {
-    "before the first step": [in_call("fit")],
-    "in the first step": [in_call("__call__", after="fetch")],
-    "in the middle of the first file": [in_call("write_record", 9)],
-    "in the middle of the second file": [in_call("write_record", 9, after="_keep_previous")],
-    "before the old file is kept": [in_call("_keep_previous", 2)],
-    "between the old file and the new name": [in_call("replace", 1, after="link")],
-    "in an evaluation": [in_call("_score", 1)],
-    "between an evaluation's best.pt and last.pt": [in_call("save_last", 2)],
-    "at an epoch's end": [in_call("save_last", 2), in_call("due", 1)],
-    "in the second epoch": [in_call("see", 4)],
-    "in a resumed run, before its step": [in_call("_score", 1), in_call("restore_random_states")],
-    "in a resumed run's save": [in_call("_score", 1), in_call("write_record", 9)],
-    "in a resumed run's evaluation, thrice": [in_call("_score", 1) for _ in range(3)],
-    "after the last save": [in_call("finish", 1)],
+    "before the first step": lambda: [in_call("fit")],
+    "in the first step": lambda: [in_call("__call__", after="fetch")],
+    "in the middle of the first file": lambda: [in_call("write_record", 9)],
+    "in the middle of the next file": lambda: [in_call("write_record", 9, after="_start_over")],
+    "before the old file is kept": lambda: [in_call("_keep_previous")],
+    "as the old file is kept": lambda: [in_call("link")],
+    "between the old file and the new name": lambda: [in_call("whole_file", 1, after="link")],
+    "in an evaluation": lambda: [in_call("_score")],
+    "between an evaluation's best.pt and last.pt": lambda: [in_call("_write_last")],
+    "at an epoch's end": lambda: [just_saved(), in_call("fetch")],
+    "in the second epoch": lambda: [in_call("see", 4), in_call("see", 1)],
+    "in a resumed run's start": lambda: [just_saved(), in_call("restore_random_states")],
+    "in a resumed run's save": lambda: [just_saved(), in_call("write_record", 9)],
+    "in a resumed run's evaluation, twice": lambda: [just_saved(), *(in_call("_score"),) * 2],
+    "after the last save": lambda: [in_call("finish")],
 }
 
 
@@ -130,8 +136,9 @@ def straight(words, tmp_path):
 def test_chosen_points(words, tmp_path, straight):
     log = tmp_path / "log"
     for number, (name, kills) in enumerate(POINTS.items()):
+        print(name)
         command = words("stage1", *straight, f"experiment=killed_{number}")
-        for kill in kills:
+        for kill in kills():
             assert train_forked("stage1", command, log, kill).was_killed, (name, log.read_text())
         assert train_forked("stage1", command, log).code == 0, (name, log.read_text())
         run = run_of(tmp_path, "stage1", f"killed_{number}")
