@@ -4,9 +4,8 @@ import json
 import sys
 
 import pytest
-import torch
 from conftest import run_process, train
-from test_resume import last
+from test_distributed import check_same_weights
 
 from common.config import REPO_ROOT
 from common.data.dataset import DepthDataset
@@ -68,9 +67,7 @@ def test_two_processes_then_one_then_two(workspace, tmp_path, stage, package):
     assert len(seen[0]) == 9 * 5
     assert seen[0] == seen[1]
     folder = "stage3" if stage == "joint" else stage
-    a, b = (last(tmp_path / name / folder) for name in ("straight", "changing"))
-    for name, weight in a["model"].items():
-        torch.testing.assert_close(weight, b["model"][name], rtol=1e-4, atol=1e-5, msg=name)
+    check_same_weights(*(tmp_path / name / folder for name in ("straight", "changing")))
 
 
 def test_a_resume_in_mid_epoch_reads_nothing_before_its_step(workspace, tmp_path, monkeypatch):
