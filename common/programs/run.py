@@ -27,7 +27,7 @@ from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.programs.wandb_board import WandbBoard, open_wandb
 from common.progress import write_line
-from common.runtime.checkpoint_folder import CheckpointFolder, Found
+from common.runtime.checkpoint_folder import CheckpointFolder, StartingPoint
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
@@ -135,7 +135,7 @@ def open_run(
     """
     with ExitStack() as held:
         claim = _claim_run(held, config, stage) if processes.is_main else None
-        found = _find_start(claim.target, config) if claim else Found(None)
+        found = _find_start(claim.target, config) if claim else StartingPoint(None)
         places = processes.gather([(claim.target, found.path)] if claim else [])
         folder, resumed = places[0]  # the other processes learn it
         run = Run(folder, stage, processes, resumed, claim)
@@ -154,11 +154,15 @@ def open_run(
         yield run
 
 
-def _find_start(folder: Path, config: RunConfig) -> Found:
-    return CheckpointFolder(folder / "checkpoints").find() if config.train.resume else Found(None)
+def _find_start(folder: Path, config: RunConfig) -> StartingPoint:
+    return (
+        CheckpointFolder(folder / "checkpoints").find()
+        if config.train.resume
+        else StartingPoint(None)
+    )
 
 
-def _set_aside(run: Run, found: Found) -> None:
+def _set_aside(run: Run, found: StartingPoint) -> None:
     """Tell of damaged checkpoints, loudly, and keep them where nothing reads them."""
     if text := found.describe():
         run.log(text)

@@ -40,7 +40,7 @@ _UNFINISHED = re.compile(r"\..+\.tmp\.pt")  # see `whole_file`
 
 
 @dataclass(frozen=True)
-class Found:
+class StartingPoint:
     """What a run goes on from. path: None where it starts. damaged: those tried before it."""
 
     path: Path | None
@@ -121,7 +121,7 @@ class CheckpointFolder:
             if path != self._of_step(step):
                 path.unlink(missing_ok=True)
 
-    def find(self) -> Found:
+    def find(self) -> StartingPoint:
         """The newest checkpoint that is whole. A `UserError` where there are some and none is."""
         damaged: list[Path] = []
         for path in self._newest_first():
@@ -131,7 +131,7 @@ class CheckpointFolder:
                 damaged.append(path)
                 last_error = error
             else:
-                return Found(path, tuple(damaged))
+                return StartingPoint(path, tuple(damaged))
         if len(damaged) == 1:
             raise last_error
         if damaged:
@@ -140,7 +140,7 @@ class CheckpointFolder:
                 f"({', '.join(map(str, damaged))}); copy one back, or start over under another "
                 "experiment=NAME"
             )
-        return Found(None)
+        return StartingPoint(None)
 
     def set_aside(self, path: Path) -> Path:
         """Keep a damaged file under a name that nothing reads."""
