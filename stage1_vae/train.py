@@ -115,7 +115,7 @@ def finish(config: Stage1Config, data: Data, run: Run) -> None:
     """Fit the temperature of the finished checkpoints on the validation images, if wanted."""
     words, processes = WordsAlone(predict, sample), run.processes
     fitted: dict[int, float] = {}  # best.pt may be of the same step as last.pt
-    for path in (run.last, run.best) if config.fit_temperature else ():
+    for path in (run.checkpoints.last, run.checkpoints.best) if config.fit_temperature else ():
         content = load_checkpoint(path, stage="stage1")
         if "temperature" in content:
             continue

@@ -34,7 +34,9 @@ KEYS = {
     "step",
     "sampler_position",
     "random_states",
+    "cpu",
     "watch",
+    "window",
     "best_metric",
 }
 
@@ -195,7 +197,7 @@ def test_a_trained_run_holds_plain_tensors_and_plain_types(trained, stage):
     last = torch.load(folder / "last.pt", weights_only=True)
     best = torch.load(folder / "best.pt", weights_only=True)
     assert set(last) == KEYS
-    assert set(best) == KEYS - {"optimizer", "scaler", "random_states", "watch"}
+    assert set(best) == KEYS - {"optimizer", "scaler", "random_states", "cpu", "watch", "window"}
     assert (last["stage"], last["recipe"], last["step"]) == (stage, "staged", 2)
     assert last["sampler_position"] == 2 * last["config"]["train"]["batch_size"]
     assert all(isinstance(value, torch.Tensor) for value in last["model"].values())

@@ -12,6 +12,7 @@ from conftest import train
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.splits import find_split
+from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.evaluation.scoring import EvalConfig
 from common.losses.vae import measured
@@ -166,24 +167,32 @@ def test_a_place_that_cannot_be_written(tmp_path, name, is_folder):
     path.parent.mkdir(exist_ok=True)
     path.mkdir() if is_folder else path.touch()
     with pytest.raises(UserError, match=f"cannot write {path}"):
-        preflight.check_outputs(tmp_path, torch.nn.Linear(1, 1))
+        preflight.check_outputs(tmp_path, torch.nn.Linear(1, 1), TrainConfig(max_steps=1), 1)
 
 
-@pytest.mark.parametrize(("free", "is_enough"), [(23_999, False), (24_000, True)])
-def test_space_for_the_checkpoints(tmp_path, monkeypatch, free, is_enough):
-    """1,000 weights of 4 bytes: best.pt, last.pt twice with Adam's moments, less what is there."""
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(free, 0, free))
+@pytest.mark.parametrize(
+    ("settings", "num_whole"),
+    [
+        ({}, 3),  # the last one, the one before it, and the next that is being written
+        ({"keep_every": 4}, 3 + 5),
+        ({"keep_every": 4, "keep_newest": 2}, 3 + 2 + 1),
+        ({"keep_every": 4, "keep_newest": 9}, 3 + 5),
+    ],
+)
+def test_space_for_the_checkpoints(tmp_path, monkeypatch, settings, num_whole):
+    """1,000 weights of 4 bytes, with Adam's moments 12,000; beside best.pt, less what is there."""
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/last.pt").write_bytes(bytes(4_000))
+    (tmp_path / "checkpoints/.last.0123.tmp.pt").write_bytes(bytes(1_000))  # of a killed process
+    (tmp_path / "checkpoints/last.damaged_1.pt").write_bytes(bytes(500))  # stays
     model = torch.nn.Linear(1000, 1, bias=False)
-    if is_enough:
-        preflight.check_outputs(tmp_path, model)
-        return
-    with pytest.raises(UserError, match="saving the run needs .* make room or set output_root"):
-        preflight.check_outputs(tmp_path, model)
-
-
-def test_a_network_that_keeps_states_inside_states():
-    inside = {"head": {"weight": torch.zeros(3)}, "bias": torch.zeros(2, dtype=torch.float16)}
-    assert preflight.num_bytes(inside) == 3 * 4 + 2 * 2
+    train = TrainConfig(epochs=2, batch_size=10, **settings)  # 20 steps
+    enough = 4_000 + num_whole * 12_000 - 5_000
+    usage = namedtuple("usage", "total used free")
+    for free in (enough, enough - 1):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: usage(free, 0, free))
+        if free == enough:
+            preflight.check_outputs(tmp_path, model, train, 100)
+            continue
+        with pytest.raises(UserError, match="saving the run needs .* make room or set output_root"):
+            preflight.check_outputs(tmp_path, model, train, 100)

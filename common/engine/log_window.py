@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,18 +15,71 @@ SKIPPED = "skipped_updates"
 
 
 class Window:
-    """Means of the named terms, and the speed, since the last log line."""
+    """Means of the named terms, and the speed, since the last log line.
 
-    def __init__(self, batch_size: int):
+    A checkpoint between two lines keeps what is summed up so far.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        state: list[dict[str, Any]] | None = None,
+        processes: Processes | None = None,
+    ):
+        """state: of a checkpoint, for these processes; None: nothing is summed up."""
         self.batch_size = batch_size
+        self.done = 0
         self.restart()
+        if state and processes is not None:
+            self._restore(state, processes)
 
     def restart(self) -> None:
         """Forget everything; time starts now."""
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
+        self._settled: tuple[int, list[dict[str, Any]]] = (-1, [])
+        self._start_clock()
+
+    def begin(self, done: int) -> None:
+        """The next step comes after `done` ones; the speed is that of the steps from now on."""
+        self.done = done
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self.timed_steps = 0
         self.data_seconds = 0.0
         self.start = time.perf_counter()
+
+    def settle(self, processes: Processes) -> None:
+        """Called by all processes at once, before a save: each has its own sums."""
+        own = {
+            "steps": self.steps,
+            "sums": {name: value.detach().cpu() for name, value in self.sums.items()},
+        }
+        self._settled = self.done, processes.gather([own])
+
+    def state(self, done: int, processes: Processes) -> list[dict[str, Any]]:
+        """Of each process after `done` steps, for a checkpoint.
+
+        Empty where one saves alone and cannot ask the others, or a step is not to count.
+        """
+        if processes.world_size == 1:
+            self.settle(processes)
+        settled_at, settled = self._settled
+        return settled if settled_at == self.done == done else []
+
+    def _restore(self, state: list[dict[str, Any]], processes: Processes) -> None:
+        """As many processes as before go on with their own sums; else the first has them all."""
+        parts = [part["sums"] for part in state]
+        totals = {name: sum(part[name] for part in parts) for name in parts[0]}
+        if len(parts) == processes.world_size:
+            sums = parts[processes.rank]
+        elif processes.is_main:
+            sums = totals
+        else:
+            sums = {name: torch.zeros_like(value) for name, value in totals.items()}
+        self.sums = {name: value.to(processes.device) for name, value in sums.items()}
+        self.steps = state[0]["steps"]
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -39,6 +93,8 @@ class Window:
         for name, value in terms.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
+        self.done += 1
+        self.timed_steps += 1
 
     def close(self, processes: Processes, rate: float) -> dict[str, float]:
         """Means over the window, summed over processes; opens the next window."""
@@ -50,9 +106,9 @@ class Window:
         seconds = time.perf_counter() - self.start
         means |= {
             "lr": rate,
-            "step_seconds": seconds / self.steps,
-            "data_seconds": self.data_seconds / self.steps,
-            "images_per_s": self.steps * self.batch_size / seconds,
+            "step_seconds": seconds / self.timed_steps,
+            "data_seconds": self.data_seconds / self.timed_steps,
+            "images_per_s": self.timed_steps * self.batch_size / seconds,
         }
         memory = memory_gb(processes.device)
         means |= {} if memory is None else {"memory_gb": memory}

@@ -38,13 +38,16 @@ class Plan:
     evaluate_every: int
     evaluate_first: bool = False  # an error left out the evaluation of `start_step`
     watch: NumberWatch | None = None  # that of a run which goes on
+    window: Window | None = None  # likewise
 
     def due(self, done: int) -> "Due":
         """What is to happen when `done` steps are done."""
-        periods = (self.config.log_every, self.evaluate_every, self.config.save_every)
+        config = self.config
+        periods = (config.log_every, self.evaluate_every, config.save_every)
         log, evaluation, save = (
             done % period == 0 or done == self.total_steps for period in periods
         )
+        save = save or (config.keep_every is not None and done % config.keep_every == 0)
         return Due(log, evaluation, save, log or evaluation or save or done % MEETING_EVERY == 0)
 
 
@@ -101,13 +104,15 @@ def fit(
     watch = plan.watch or NumberWatch(config, processes)
     fetcher = PartFetcher(micro_batches, update.parts_per_step, processes)
     told = replace(hooks.told, fetch_errors=fetcher.meet)
-    window, pace = Window(config.batch_size), Pace(processes)
+    window, pace = plan.window or Window(config.batch_size), Pace(processes)
+    window.begin(plan.start_step)
     bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
     done = plan.start_step
     with catch_signals() as caught, bar:
         try:
             if plan.evaluate_first:
                 hooks.evaluate(done)
+                window.settle(processes)
                 hooks.save(done)
             for step in range(plan.start_step, total):
                 # Train: one update from this step's micro-batches.
@@ -119,13 +124,13 @@ def fit(
                 record = update(step, parts, rate, fetcher.is_void)
                 window.add(logged_terms(record, update.skipped, processes.world_size))
                 hooks.after_update(update.skipped)
-                hooks.after_step()
                 bar.update()
                 done = step + 1
                 due = plan.due(done)
                 watch.see(record, due.pause or update.can_skip, told)
                 if due.meeting:
                     fetcher.meet()
+                hooks.after_step()
 
                 # Log, evaluate, save, stop.
                 if due.log:
@@ -141,6 +146,7 @@ def fit(
                 stop = should_stop(caught, done, processes)
                 if due.save or stop:
                     watch.settle(told)
+                    window.settle(processes)
                     hooks.save(done)
                 if stop:
                     raise Interrupted(done)

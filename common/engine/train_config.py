@@ -35,13 +35,18 @@ class TrainConfig:
     profile: bool = may_change(False)  # write a trace of a few steps to the run's profile/
     num_workers: int = may_change(4)  # that load images, for each process; 0: it loads them itself
     log_every: int = may_change(20)  # steps
-    save_every: int = may_change(1000)  # steps between two last.pt
+    save_every: int = may_change(1000)  # steps between two last.pt; the one before it is kept too
+    # Steps between two checkpoints that stay, step_0012000.pt, each a last.pt; null: none stays.
+    keep_every: int | None = may_change(None)
+    keep_newest: int = may_change(0)  # so many of train.keep_every stay; 0: all
+    async_save: bool = may_change(False)  # write checkpoints in a thread while training goes on
     resume: bool = may_change(True)  # go on from last.pt; false: start over in the same folder
     dry_run: bool = passing(False)  # two steps, and what a run would take; nothing is kept
 
     def __post_init__(self) -> None:
         require_at_least(1, self, "batch_size", "micro_batch_size", "epochs", "max_steps")
-        require_at_least(1, self, "log_every", "save_every")
+        require_at_least(1, self, "log_every", "save_every", "keep_every")
+        require_at_least(0, self, "keep_newest")
         require_at_least(0, self, "final_lr", "weight_decay", "warmup_steps", "num_workers")
         require_at_least(0, self, "max_skipped_steps")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
@@ -68,3 +73,8 @@ class TrainConfig:
             return self.max_steps
         assert self.epochs is not None
         return max(1, self.epochs * num_samples // self.batch_size)
+
+    def most_numbered(self, total_steps: int) -> int:
+        """How many checkpoints of `keep_every` there are at most: one more before one goes."""
+        count = total_steps // self.keep_every if self.keep_every else 0
+        return min(count, self.keep_newest + 1) if self.keep_newest else count

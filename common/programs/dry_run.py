@@ -32,12 +32,13 @@ from common.evaluation.scoring import predict_captions, score_batch
 from common.files import existing_folder
 from common.programs.assembly import evaluation_batches, training_batches
 from common.programs.inference import scoring_rule
-from common.programs.preflight import check_outputs, num_bytes, num_bytes_to_resume
+from common.programs.preflight import check_outputs, num_bytes_to_resume
 from common.programs.ready import Ready, log_start, make_ready
 from common.programs.run import Run, choose_folder, find_resumed
 from common.programs.session import Session, bind_task
 from common.programs.settings import Settings
 from common.programs.stage import Start
+from common.runtime.checkpoints import num_bytes
 from common.runtime.claims import find_holder
 from common.runtime.processes import Processes, wrap
 
@@ -52,14 +53,14 @@ def try_out(settings: Settings, processes: Processes) -> None:
         stage, config = ready.stage, ready.config
         folder, last = choose_folder(config, stage.name), find_resumed(config, stage.name)
         if processes.is_main:
-            check_outputs(folder, ready.model, config.train.ema_decay is not None)
-        run = Run(scratch, stage.name, processes, config.train.resume, last=last)
+            check_outputs(folder, ready.model, config.train, len(ready.data.train))
+        run = Run(scratch, stage.name, processes, last)
         log_start(ready, run)
         start = Start(ready.data, ready.earlier, run.log, is_fresh=last is None)
         stage.start(ready.model, config, start)
         ready.model.to(processes.device)
         session = Session(stage, config, ready.model, ready.data, run)
-        plan = session.plan(session.resume() if last else 0)
+        plan = session.plan(session.resume(last) if last else 0)
         for note in ready.data.notes:
             run.log(note)
         session.log_plan(plan)
@@ -263,9 +264,11 @@ def places(ready: Ready, folder: Path, scratch: Path) -> list[str]:
         f"a run would write to {folder}: config.yaml, log.txt, metrics.jsonl, tensorboard/, "
         f"panels/{extra}",
         f"  checkpoints/last.pt, {(weights + moments) / 1e9:.3g} GB, every {train.save_every:,} "
-        f"steps; checkpoints/best.pt, {weights / 1e9:.3g} GB, when one of the evaluations, every "
-        f"{evaluation.every:,} steps, is the best",
+        f"steps, and the one before it; checkpoints/best.pt, {weights / 1e9:.3g} GB, when one of "
+        f"the evaluations, every {evaluation.every:,} steps, is the best",
     ]
+    if most := train.most_numbered(train.total_steps(len(ready.data.train))):
+        lines.append(f"  checkpoints/step_*.pt, each as large as last.pt, {most:,} at most")
     if find_resumed(config, ready.stage.name) is not None:
         lines.append("  it would go on with the run that is there")
     holder = find_holder(folder)

@@ -1,7 +1,7 @@
 """What can be known of a training is checked before its first step, with the code of the steps.
 
     check_data(data.train, data.val, config.eval, config.data.max_depth, stage.valid)
-    check_outputs(run.folder, model)
+    check_outputs(run.folder, model, config.train, len(data.train))
 
 An hour later the same errors would cost the hour. Of each split so many images are read, spread
 over it, as half a second allows: 64 at most, so that small sets are read whole, and 4 at least. One
@@ -13,17 +13,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from common.data.batch import collate_eval, collate_train
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.data.splits import SplitFinder
+from common.engine.train_config import TrainConfig
 from common.errors import UserError
 from common.evaluation.protocols import PROTOCOLS, find_protocol, resize_to_gt
 from common.evaluation.results import Row
@@ -32,6 +32,8 @@ from common.files import check_output, check_space
 from common.images.headers import png_size
 from common.losses.depth import ValidMask, silog_valid
 from common.programs.inference import scoring_rule
+from common.runtime.checkpoint_folder import CheckpointFolder
+from common.runtime.checkpoints import num_bytes
 
 FEWEST, MOST, SECONDS = 4, 64, 0.5  # images of a split that are read
 NUM_SIZES = 1000  # depth maps whose size is read from the file's head
@@ -137,20 +139,21 @@ def _check_sizes(dataset: DepthDataset, rule: ScoringRule, num_images: int) -> N
             align(pred_depth, torch.empty(size, device="meta"), sample.key)
 
 
-def check_outputs(folder: Path, model: nn.Module, has_average: bool = False) -> None:
+def check_outputs(folder: Path, model: nn.Module, train: TrainConfig, num_images: int) -> None:
     """Try every place of a run's folder, and the space for its checkpoints.
 
-    has_average: see `train.ema_decay`.
+    num_images: that are trained on.
     """
     for name in ("checkpoints/last.pt", "panels/val", "tensorboard/events", "profile/trace"):
         check_output(folder / name)
     for name in ("log.txt", "metrics.jsonl"):
         check_output(folder / name, appends=True)
     weights = num_bytes(model.state_dict())
-    # A new last.pt is written beside the old one.
-    moments = num_bytes_to_resume(model, has_average)
-    there = sum(path.stat().st_size for path in (folder / "checkpoints").glob("*.pt"))
-    needed = weights + 2 * (weights + moments) - there
+    whole = weights + num_bytes_to_resume(model, train.ema_decay is not None)
+    # A new last.pt is written beside the old one and the one before that.
+    num_whole = 3 + train.most_numbered(train.total_steps(num_images))
+    there = CheckpointFolder(folder / "checkpoints").num_bytes_to_replace()
+    needed = weights + num_whole * whole - there
     check_space(folder, needed, "saving the run", "set output_root to another disk")
 
 
@@ -158,10 +161,3 @@ def num_bytes_to_resume(model: nn.Module, has_average: bool) -> int:
     """Beside the weights that are used: Adam's two numbers for each that is trained; the weight."""
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return (3 if has_average else 2) * trained
-
-
-def num_bytes(state: dict[str, Any]) -> int:
-    """Of the tensors of a state, also in states inside it."""
-    tensors = [value for value in state.values() if isinstance(value, Tensor)]
-    inside = [value for value in state.values() if isinstance(value, dict)]
-    return sum(t.numel() * t.element_size() for t in tensors) + sum(map(num_bytes, inside))

@@ -10,14 +10,15 @@ from common.engine.fetching import SharedError
 from common.engine.loop import Plan
 from common.errors import UserError
 from common.programs.run import Run
+from common.programs.saving import Saver
 
 
 class SavedSession(Protocol):
-    """What can be saved. saved_step: the step of `last.pt`, 0 where there is none."""
+    """What can be saved."""
 
     model: nn.Module
     run: Run
-    saved_step: int
+    saver: Saver
 
     def save(self, step: int) -> None: ...
 
@@ -36,7 +37,7 @@ def save_before_error(session: SavedSession, plan: Plan, done: int, error: Excep
         _save(session, done)
     if is_shared:
         processes.barrier()  # the first that leaves has all others ended
-    where = _describe(session.saved_step, done, plan.total_steps)
+    where = _describe(session.saver.saved_step, done, plan.total_steps)
     if isinstance(error, UserError):
         raise UserError(f"{error}{where and f'; {where}'}") from error
     if where:
@@ -45,8 +46,9 @@ def save_before_error(session: SavedSession, plan: Plan, done: int, error: Excep
 
 def _save(session: SavedSession, done: int) -> None:
     try:
-        if done > session.saved_step and not _has_nan(session.model):
+        if done > session.saver.saved_step and not _has_nan(session.model):
             session.save(done)
+        session.saver.finish()
     except Exception as failure:  # a full disk, a GPU that is lost: the error itself is still told
         session.run.log(f"step {done} could not be saved: {failure}")
 

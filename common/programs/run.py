@@ -1,9 +1,10 @@
 """A run's folder: resolved config, log, scalars, pictures, checkpoints, and what may continue it.
 
 runs/<experiment>/<stage>/: config.yaml, log.txt, metrics.jsonl, tensorboard/, panels/,
-checkpoints/last.pt and best.pt; splits/ where a folder without lists was divided, profile/ if
-wanted. The same command continues the run it finds there, unless that is still running. A command
-whose settings would give other numbers never touches it: it writes to <stage>-2, <stage>-3, ...
+checkpoints/ (`common/runtime/checkpoint_folder.py`); splits/ where a folder without lists was
+divided, profile/ if wanted. The same command continues the run it finds there, unless that is still
+running. A command whose settings would give other numbers never touches it: it writes to <stage>-2,
+<stage>-3, ...
 """
 
 import json
@@ -26,6 +27,7 @@ from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.programs.wandb_board import WandbBoard, open_wandb
 from common.progress import write_line
+from common.runtime.checkpoint_folder import CheckpointFolder, StartingPoint
 from common.runtime.claims import Claim, Held, claim_folder, find_holder
 from common.runtime.machine import environment
 from common.runtime.processes import Processes
@@ -44,15 +46,14 @@ class Run:
         folder: Path,
         stage: str,
         processes: Processes,
-        resume: bool = True,
+        resumed: Path | None = None,
         claim: Claim | None = None,
-        last: Path | None = None,
     ):
-        """claim: the main process's on the folder. last: the checkpoint of another folder."""
+        """claim: the main process's on the folder. resumed: the checkpoint that it goes on from,
+        whose weights replace every other start; None: it starts.
+        """
         self.folder, self.stage, self.processes, self.claim = folder, stage, processes, claim
-        self.last = last or folder / "checkpoints" / "last.pt"
-        self.resumes = resume and self.last.exists()  # its weights replace every other start
-        self.best = folder / "checkpoints" / "best.pt"
+        self.checkpoints, self.resumed = CheckpointFolder(folder / "checkpoints"), resumed
         self._board: Board | None = None
         self.wandb_board: WandbBoard | None = None
         self._first_step = 0
@@ -134,10 +135,13 @@ def open_run(
     """
     with ExitStack() as held:
         claim = _claim_run(held, config, stage) if processes.is_main else None
-        folders = processes.gather([str(claim.target)] if claim else [])  # others learn it
-        run = Run(Path(folders[0]), stage, processes, config.train.resume, claim)
+        found = _find_start(claim.target, config) if claim else StartingPoint(None)
+        places = processes.gather([(claim.target, found.path)] if claim else [])
+        folder, resumed = places[0]  # the other processes learn it
+        run = Run(folder, stage, processes, resumed, claim)
         if processes.is_main:
             _prepare_folder(run, _resolved(config, arguments, processes))
+            _set_aside(run, found)
         processes.barrier()
         if run.folder.name != stage:
             first = run.folder.with_name(stage)
@@ -145,30 +149,48 @@ def open_run(
         run.log(f"run folder: {run.folder}")
         if processes.is_main and config.logging.wandb:
             project = config.logging.wandb_project
-            opening = open_wandb(project, run.folder, to_dict(config), run.resumes, run.log)
+            opening = open_wandb(project, run.folder, to_dict(config), bool(resumed), run.log)
             run.wandb_board = held.enter_context(opening)
         yield run
 
 
+def _find_start(folder: Path, config: RunConfig) -> StartingPoint:
+    return (
+        CheckpointFolder(folder / "checkpoints").find()
+        if config.train.resume
+        else StartingPoint(None)
+    )
+
+
+def _set_aside(run: Run, found: StartingPoint) -> None:
+    """Tell of damaged checkpoints, loudly, and keep them where nothing reads them."""
+    if text := found.describe():
+        run.log(text)
+    for path in found.damaged:
+        run.log(f"WARNING: {path} is kept as {run.checkpoints.set_aside(path).name}")
+
+
 def _prepare_folder(run: Run, resolved_config: str) -> None:
+    best = run.checkpoints.best
     try:
-        run.last.parent.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.folder.mkdir(parents=True, exist_ok=True)
+        run.checkpoints.remove_unfinished()
     except OSError as error:
         raise UserError(
             f"cannot write to {run.folder}: {error.strerror}; set output_root"
         ) from None
     write_text(run.folder / "config.yaml", resolved_config)
-    if run.best.exists() and not run.last.exists():  # stopped before it was saved: it starts over
-        names = (run.best.with_name(f"best_of_stopped_run_{number}.pt") for number in count(1))
+    if best.exists() and not (run.resumed or run.checkpoints.last.exists()):
+        # It was stopped before it was saved, and starts over.
+        names = (best.with_name(f"best_of_stopped_run_{number}.pt") for number in count(1))
         kept = next(name for name in names if not name.exists())
-        run.best.rename(kept)
+        best.rename(kept)
         run.log(f"the run here was stopped before its first last.pt; its best.pt is kept as {kept}")
 
 
 def find_resumed(config: RunConfig, stage: str) -> Path | None:
     """The checkpoint that a run of this config goes on from; None: it starts."""
-    last = choose_folder(config, stage) / "checkpoints/last.pt"
-    return last if config.train.resume and last.exists() else None
+    return _find_start(choose_folder(config, stage), config).path
 
 
 def choose_folder(config: RunConfig, stage: str) -> Path:

@@ -1,80 +1,34 @@
-"""One training session: resume, train to the end; evaluate, log and save on the way."""
+"""One training session: what its checkpoint holds, and what happens between the steps."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.config import to_dict
 from common.engine.averaging import WeightAverage
 from common.engine.fetching import SharedError
-from common.engine.loop import Hooks, Plan, fit
+from common.engine.log_window import Window
+from common.engine.loop import Hooks, Plan
 from common.engine.optimization import gradient_scaler
-from common.engine.profiling import profile_steps
 from common.engine.running_statistics import share_running_statistics
 from common.engine.update import StepRecord, Task, Update
 from common.engine.watching import NumberWatch, Told
 from common.errors import UserError
 from common.evaluation.results import EvalResult, describe_failures
-from common.programs.assembly import Data, training_batches
+from common.programs.assembly import Data
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
-from common.programs.remedies import training_remedies
-from common.programs.rescue import save_before_error
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
+from common.programs.saving import Saver
 from common.programs.stage import Stage
 from common.programs.step_dumps import name_images, write_dump
 from common.runtime import checkpoints
-from common.runtime.processes import wrap
-from common.runtime.signals import Interrupted
 from common.runtime.threads import resume_threads, threads_of_run
-from common.shortages import ShortageError, as_shortage
-
-
-def train_to_the_end(
-    stage: Stage, config: RunConfig, model: nn.Module, data: Data, run: Run
-) -> None:
-    """Train `model`, whose `describe()` is what rebuilds it."""
-    processes = run.processes
-    model.to(processes.device)
-    session = Session(stage, config, model, data, run)
-    plan = session.plan(session.resume() if run.resumes else 0)
-    run.rewind(plan.start_step)
-    for note in data.notes:
-        run.log(note)
-    if plan.start_step >= plan.total_steps and not plan.evaluate_first:
-        run.log(f"already trained: {plan.start_step} of {plan.total_steps} steps; nothing to do")
-        return
-    session.log_plan(plan)
-    remedies = training_remedies(config, processes.world_size)
-
-    def rescue(done: int, error: Exception) -> None:
-        alone = error if isinstance(error, SharedError) else as_shortage(error, remedies)
-        save_before_error(session, plan, done, alone)
-
-    try:
-        with profiler(run, config.train.profile, plan.start_step) as after_step:
-            fit(
-                wrap(model, processes, config.train.compile, stage.has_branches, run.log),
-                bind_task(stage, config),
-                training_batches(data.train, plan, processes),
-                session.optimizer,
-                plan,
-                session.hooks(after_step, rescue),
-                processes,
-                session.scaler,
-            )
-    except Interrupted as stopped:
-        run.log(
-            f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
-            "The same command continues from there."
-        )
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:
-        run.log(f"interrupted at once; {session.describe_saved(plan)}")
-        raise SystemExit(130) from None
+from common.shortages import ShortageError
 
 
 def bind_task(stage: Stage, config: Any) -> Task:
@@ -95,7 +49,8 @@ class Session:
         decay = config.train.ema_decay
         self.average = WeightAverage(model, decay) if decay is not None else None
         self.best_metric = float("inf")
-        self.saved_step = 0  # of this run; 0: nothing
+        self.saver = Saver(run.checkpoints, config.train, run.check_claim)
+        self.window = Window(config.train.batch_size)
         self.is_evaluating = False  # an error in it leaves an evaluation to do
         self._kept = data.kept.to_plain() if data.kept else None
 
@@ -105,7 +60,7 @@ class Session:
         total = train.total_steps(len(self.data.train))
         every = self.config.eval.every
         seed, evaluates = self.config.seed, self.is_evaluating
-        return Plan(train, seed, start_step, total, every, evaluates, self.watch)
+        return Plan(train, seed, start_step, total, every, evaluates, self.watch, self.window)
 
     def hooks(
         self, after_step: Callable[[], None], on_error: Callable[[int, Exception], None]
@@ -142,19 +97,21 @@ class Session:
             content.pop(key, None)
         return write_dump(self.run.folder / "dumps", content, record, update)
 
-    def resume(self) -> int:
-        """Load `last.pt`; returns the step to start from."""
+    def resume(self, path: Path) -> int:
+        """Load the run's checkpoint; returns the step to start from."""
         saved = checkpoints.load_checkpoint(
-            self.run.last, stage=self.stage.name, recipes=(self.stage.recipe,)
+            path, stage=self.stage.name, recipes=(self.stage.recipe,)
         )
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))
-        self.watch = NumberWatch(self.config.train, self.run.processes, saved.get("watch"))
+        train, processes = self.config.train, self.run.processes
+        self.watch = NumberWatch(train, processes, saved.get("watch"))
+        self.window = Window(train.batch_size, saved.get("window"), processes)
         if self.average is not None:
-            self._restore_average(self.average, saved)
+            self._restore_average(self.average, saved, path)
         checkpoints.restore_random_states(saved["random_states"])
-        self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
+        self.best_metric, self.saver.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
@@ -164,17 +121,18 @@ class Session:
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]
 
-    def _restore_average(self, average: WeightAverage, saved: dict[str, Any]) -> None:
+    def _restore_average(self, average: WeightAverage, saved: dict[str, Any], path: Path) -> None:
         try:
             average.restore(saved["average"]["num_updates"], saved["raw_weights"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{self.run.last} lacks the raw weights beside their average (train.ema_decay), or "
+                f"{path} lacks the raw weights beside their average (train.ema_decay), or "
                 "has those of another network; start over under another experiment=NAME"
             ) from error
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Scalars of the training steps."""
+        self.saver.check()
         self.run.scalars(step, "train", values)
 
     def validate(self, step: int) -> None:
@@ -222,12 +180,12 @@ class Session:
     def save(self, step: int) -> None:
         """Write `last.pt`, everything that resuming needs."""
         if self.run.processes.is_main:
-            self.run.check_claim()
             with self.used_weights():
-                checkpoints.save_checkpoint(self.run.last, self._content(step) | self._progress())
-        self.saved_step = step
+                self.saver.save_last(self._content(step) | self._progress(step))
+        else:
+            self.saver.saved_step = step
 
-    def _progress(self) -> dict[str, Any]:
+    def _progress(self, step: int) -> dict[str, Any]:
         """What resuming needs beside the weights that are used."""
         raw = {"raw_weights": self.average.raw_weights()} if self.average is not None else {}
         return {
@@ -236,17 +194,19 @@ class Session:
             "random_states": checkpoints.random_states(),
             "watch": self.watch.state(),
             "cpu": threads_of_run(self.run.processes.world_size),
+            "window": self.window.state(step, self.run.processes),
             **({"evaluation_failed": True} if self.is_evaluating else {}),
             **raw,
         }
 
     def describe_saved(self, plan: Plan) -> str:
         """What a run that ends without being saved leaves."""
-        if not self.saved_step:
+        step = self.saver.saved_step
+        if not step:
             return "nothing of this run is saved"
         return (
-            f"what came after the last save, at step {self.saved_step} of {plan.total_steps}, is "
-            "lost; the same command continues from there"
+            f"what came after the last save, at step {step} of {plan.total_steps}, is lost; the "
+            "same command continues from there"
         )
 
     def keep_if_best(self, step: int, metric: float) -> None:
@@ -254,7 +214,7 @@ class Session:
         if metric < self.best_metric:
             self.best_metric = metric
             if self.run.processes.is_main:
-                checkpoints.save_checkpoint(self.run.best, self._content(step))
+                self.saver.save_best(self._content(step))
 
     def _content(self, step: int) -> dict[str, Any]:
         return {
@@ -299,12 +259,3 @@ def _shares(plan: Plan, run: Run) -> str:
 
 def _millions(parameters: Any) -> float:
     return sum(p.numel() for p in parameters) / 1e6
-
-
-def profiler(
-    run: Run, is_wanted: bool, start_step: int
-) -> AbstractContextManager[Callable[[], None]]:
-    """Gives what to call after each step; does nothing unless this process writes a trace."""
-    if not (is_wanted and run.processes.is_main):
-        return nullcontext(lambda: None)
-    return profile_steps(run.folder / "profile", run.processes.device, run.log, start_step)

@@ -10,7 +10,6 @@ Of several processes one writes: the first whose own loss or gradient is not fin
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from common.engine.watching import loss_is_finite
 from common.errors import UserError
 from common.files import check_space
 from common.programs.stage import Stage
-from common.runtime.checkpoints import read_checkpoint, save_checkpoint
+from common.runtime.checkpoints import num_bytes, read_checkpoint, save_checkpoint
 from common.runtime.precision import Precision
 from common.runtime.processes import Processes
 
@@ -104,10 +103,10 @@ def _plain(batch: Batch) -> dict[str, Any]:
 
 def _write(path: Path, content: dict[str, Any]) -> str:
     try:
-        num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
-        if num_bytes > MOST_BYTES:
-            return f"not written down: that would take {num_bytes / 1e9:.1f} GB"
-        check_space(path.parent, num_bytes, "writing the step down")
+        size = num_bytes(content)
+        if size > MOST_BYTES:
+            return f"not written down: that would take {size / 1e9:.1f} GB"
+        check_space(path.parent, size, "writing the step down")
         save_checkpoint(path, content)
         for old in sorted(path.parent.glob("step_*.pt"))[:-MOST_DUMPS]:
             if old != path:
@@ -115,14 +114,6 @@ def _write(path: Path, content: dict[str, Any]) -> str:
     except (UserError, OSError) as error:  # the step is told of in any case
         return f"not written down: {error}"
     return f"written down: python scripts/replay.py {path}"
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    children = value.values() if isinstance(value, dict) else value
-    for child in children if isinstance(children, list | tuple | type({}.values())) else ():
-        yield from _tensors(child)
 
 
 class StepDump:

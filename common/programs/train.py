@@ -13,9 +13,9 @@ from common.programs.print_config import describe_settings
 from common.programs.ready import log_start, make_ready
 from common.programs.remedies import training_remedies
 from common.programs.run import open_run
-from common.programs.session import train_to_the_end
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
+from common.programs.training import train_to_the_end
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 from common.shortages import shortages_told
@@ -51,11 +51,11 @@ def train_stage(settings: Settings, processes: Processes) -> None:
     stage, config, model, data = ready.stage, ready.config, ready.model, ready.data
     with open_run(config, stage.name, processes, sys.argv) as run:
         if processes.is_main:
-            check_outputs(run.folder, model, config.train.ema_decay is not None)
+            check_outputs(run.folder, model, config.train, len(data.train))
         if data.kept and is_searched(config.data):
             data.kept.write_lists(run.folder / "splits")
         log_start(ready, run)
-        is_fresh = not run.resumes
+        is_fresh = run.resumed is None
         stage.start(model, config, Start(data, ready.earlier, run.log, is_fresh))
         train_to_the_end(stage, config, model, data, run)
         stage.finish(config, data, run)

@@ -3,16 +3,27 @@
 Keys: format_version, stage, recipe, model (earlier stages' weights included), model_config, config,
 data (what `common/data/kept_data.py` keeps), step, sampler_position, best_metric. In last.pt also
 what resuming needs: optimizer, scaler, random_states, watch (see `common/engine/watching.py`),
-evaluation_failed (only where it did). With train.ema_decay `model` holds the averaged weights,
-`average` says of how many updates, and last.pt has the others in raw_weights.
+window (`common/engine/log_window.py`), cpu (`common/runtime/threads.py`), evaluation_failed (only
+where it did). With train.ema_decay
+`model` holds the averaged weights, `average` says of how many updates, and last.pt has the others
+in raw_weights.
+
+The file proves its contents: `torch.save` writes a CRC-32 of every part, which `torch.load` does
+not look at and `read_checkpoint` does, also in files that were written before it did.
 """
 
+import errno
+import os
 import random
+import zipfile
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common.errors import UserError
 from common.files import retried, whole_file
@@ -20,12 +31,43 @@ from common.runtime.exported_files import is_exported, read_exported_facts
 from common.runtime.saved_models import WEIGHTS, is_saved_model, read_saved_model
 
 FORMAT_VERSION = 1
+LAST, PREVIOUS, BEST = "last.pt", "last.previous.pt", "best.pt"
 
 
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint; a reader never sees half of it."""
+class DamagedError(UserError):
+    """The bytes of a file are not those of a whole checkpoint."""
+
+
+def save_checkpoint(
+    path: Path, content: dict[str, Any], before_it_appears: Callable[[], None] = lambda: None
+) -> None:
+    """Write a checkpoint; a reader never sees half of it.
+
+    before_it_appears: called when the file is whole and on disk, but not yet under its name.
+    """
     with whole_file(path, RuntimeError) as temporary:  # torch.save's own writer knows no OSError
         torch.save({"format_version": FORMAT_VERSION, **content}, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # a name must not outlive its bytes where the power fails
+        before_it_appears()
+
+
+def num_bytes(content: Any) -> int:
+    """Of the tensors in plain types, as a checkpoint of them holds them: shared memory once."""
+    storages = (tensor.untyped_storage() for tensor in tensors_in(content))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+def tensors_in(content: Any) -> Iterable[Tensor]:
+    """All tensors in dictionaries, lists and tuples."""
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, dict):
+        for value in content.values():
+            yield from tensors_in(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from tensors_in(value)
 
 
 def load_checkpoint(
@@ -55,25 +97,55 @@ def load_checkpoint(
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of any stage, or a saved model's weights file; no pickled code runs.
 
-    The weights are mapped from the file: nothing is read before it is used. Of an exported file
-    there is all but the weights.
+    Raises a `DamagedError` where a byte of the contents has changed. The weights are mapped from
+    the file. Of an exported file there is all but the weights.
     """
     if is_exported(path):
         return _checked(read_exported_facts(path), path)
     if path.name == WEIGHTS:
         return _checked(read_saved_model(path.parent), path)
     try:
+        retried(lambda: _check_contents(path))
         content = retried(
             lambda: torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         )
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}") from None
     except Exception as error:  # reading damaged bytes fails in many ways
-        raise UserError(
+        if isinstance(error, OSError) and error.errno not in (None, errno.EIO, errno.EINVAL):
+            raise UserError(f"cannot read checkpoint {path}: {error.strerror}") from error
+        raise DamagedError(
             f"cannot read checkpoint {path}: it is damaged or not a checkpoint "
-            f"({type(error).__name__}); copy it again, or start over under another experiment=NAME"
+            f"({type(error).__name__}); {_describe_other(path)}copy it again, or start over under "
+            "another experiment=NAME"
         ) from error
     return _checked(content, path)
+
+
+def _check_contents(path: Path) -> None:
+    """Raise `zipfile.BadZipFile` unless every part of the file has its checksum."""
+    state = path.stat()
+    part = _find_damage(path, state.st_ino, state.st_size, state.st_mtime_ns)
+    if part is not None:
+        raise zipfile.BadZipFile(f"{part} is damaged")
+
+
+@lru_cache(maxsize=64)
+def _find_damage(path: Path, inode: int, size: int, changed: int) -> str | None:
+    """The first damaged part of an archive; a program that reads a file again knows it."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or size < sum(
+            part.file_size for part in parts
+        ):
+            raise zipfile.BadZipFile("not written by torch.save")  # could be endless to unpack
+        return archive.testzip()
+
+
+def _describe_other(path: Path) -> str:
+    """The file to take instead of a damaged one."""
+    previous = path.with_name(PREVIOUS)
+    return f"take {previous}, " if path.name == LAST and previous.is_file() else ""
 
 
 def _checked(content: Any, path: Path) -> dict[str, Any]:
@@ -103,7 +175,8 @@ def find_checkpoint(stage: str, folder: str, option: str, *places: Path) -> Path
 
 
 def checkpoint_in(place: Path) -> Path | None:
-    """The file itself, or what a run folder holds: its best checkpoint, else the last one.
+    """The file itself, or what a run folder holds: its best checkpoint, else the last one (or,
+    where a save was cut short on a disk without hard links, the one before it).
 
     Of a saved model's folder its file of weights.
     """
@@ -112,7 +185,7 @@ def checkpoint_in(place: Path) -> Path | None:
     if is_saved_model(place):
         return place / WEIGHTS
     folders = (place / "checkpoints", place)
-    paths = [folder / name for name in ("best.pt", "last.pt") for folder in folders]
+    paths = [folder / name for name in (BEST, LAST, PREVIOUS) for folder in folders]
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -44,6 +44,8 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/networks/published/",
         "common/programs/run.py",
         "common/programs/session.py",
+        "common/programs/training.py",
+        "common/runtime/checkpoint_folder.py",
         "common/runtime/checkpoints.py",
         "common/runtime/claims.py",
         "common/runtime/saved_models.py",
