@@ -28,6 +28,17 @@ class UserError(Exception):
     """A mistake the user can fix; its message is one line: what is wrong, where, what to do."""
 
 
+class BadFileError(UserError):
+    """The contents of one picture or depth map are at fault, or that file alone is not there.
+
+    Neither a disk that fails nor a machine that has too little of something: see `data.on_error`.
+    """
+
+    def __init__(self, message: str, path: object = ""):
+        super().__init__(message)
+        self.path = str(path)
+
+
 def run_program(main: Callable[[], None]) -> None:
     """Run `main`; print a `UserError` as one `error:` line on stderr and exit with code 2.
 

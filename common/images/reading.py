@@ -1,12 +1,13 @@
 """Read RGB images and depth maps; every defect is a one-line error that names the file."""
 
+import errno
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from common.errors import UserError
+from common.errors import BadFileError, UserError
 from common.files import read_bytes
 from common.images.containers import (
     exif_orientation,
@@ -17,6 +18,7 @@ from common.images.containers import (
     turns_itself,
 )
 from common.images.depth_formats import load_npy, load_npz, load_pfm
+from common.shortages import as_shortage
 
 # Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -27,6 +29,9 @@ _NO_TIFF = (
     "save the depth as .npy instead"
 )
 _NOT_BY_OPENCV = {".exr": _NO_EXR, ".tif": _NO_TIFF, ".tiff": _NO_TIFF}
+_OF_THE_FILE = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
@@ -74,7 +79,8 @@ def read_pair(
     """uint8 [H, W, 3] and depth [H, W] of the same size; see `read_image` and `read_depth`."""
     image, depth = read_image(image_path, upright), read_depth(depth_path, rotated_bits)
     if image.shape[:2] != depth.shape:
-        raise UserError(_size_mismatch(image_path, image, depth_path, depth, upright))
+        mismatch = _size_mismatch(image_path, image, depth_path, depth, upright)
+        raise BadFileError(mismatch, image_path)
     return image, depth
 
 
@@ -113,7 +119,7 @@ def _load_array(path: str | Path, suffix: str) -> np.ndarray:
     try:
         return _ARRAY_FILES[suffix](read_file(path))
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise BadFileError(f"{path}: {error}", path) from error
 
 
 def _as_depth(array: np.ndarray, path: str | Path) -> np.ndarray:
@@ -123,18 +129,20 @@ def _as_depth(array: np.ndarray, path: str | Path) -> np.ndarray:
         array = array[0] if shape[0] == 1 else array[:, :, 0]
     kind, bits = array.dtype.kind, 8 * array.itemsize
     if array.ndim != 2 or not array.size or kind not in "fiu" or bits < 16:
-        raise UserError(
+        raise BadFileError(
             f"{path}: depth must have one channel, [H, W], of floats (meters) or of whole numbers "
             f"with 16 bits or more (millimeters, say), this is {list(shape)} of {array.dtype}; "
-            "write it again from the source, and not as a picture"
+            "write it again from the source, and not as a picture",
+            path,
         )
     if kind == "f" or array.dtype == np.uint16:
         return array
     largest = int(array.max())
     if largest > NO_MEASUREMENT:
-        raise UserError(
+        raise BadFileError(
             f"{path}: its {array.dtype} numbers go up to {largest}, above {NO_MEASUREMENT}; "
-            "divide them by what makes a meter and save them as floats"
+            "divide them by what makes a meter and save them as floats",
+            path,
         )
     return array.clip(0).astype(np.uint16)
 
@@ -149,18 +157,36 @@ def read_file(path: str | Path) -> bytes:
     try:
         return read_bytes(path)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        message = f"cannot read {path}: {error.strerror or error}"
+        if _is_of_the_file(error, path):
+            raise BadFileError(message, path) from error
+        raise UserError(message) from error
+
+
+def _is_of_the_file(error: OSError, path: str | Path) -> bool:
+    """Whether the file alone cannot be read; where its folder is gone or empty, a disk may be."""
+    if error.errno not in _OF_THE_FILE:
+        return False
+    try:
+        with os.scandir(Path(path).parent) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
 
 
 def _decode(data: bytes, path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
     if is_cut_off(data):
-        raise UserError(f"{path}: the file is cut off ({len(data)} bytes); copy it again")
+        raise BadFileError(f"{path}: the file is cut off ({len(data)} bytes); copy it again", path)
     try:
         array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
+    except cv2.error as error:
+        told = as_shortage(error, {})
+        if told is not error:
+            raise told from error
         array = None
     if array is None:
-        raise UserError(
-            f"{path}: not a readable image ({len(data)} bytes); {foreign_remedy(data) or remedy}"
+        raise BadFileError(
+            f"{path}: not a readable image ({len(data)} bytes); {foreign_remedy(data) or remedy}",
+            path,
         )
     return array

@@ -3,14 +3,14 @@
 list file -> split -> language (captions, features, controls) -> data set -> batches
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from common.data.batch import Batch
+from common.data.batch import Batch, Failure
 from common.data.before import Before
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
@@ -159,8 +159,13 @@ def _dataset(
     return build_dataset(config.data, split, words, config.seed, is_trained, config.text.dropout)
 
 
-def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
-    """This process's micro-batches of the plan's steps, in order."""
+def training_batches(
+    dataset: DepthDataset,
+    plan: Plan,
+    processes: Processes,
+    on_bad: Callable[[Failure], None] = lambda failure: None,
+) -> Iterator[Batch]:
+    """This process's micro-batches of the plan's steps, in order; on_bad: see `train_loader`."""
     config = plan.config
     rows = processes.share(config.batch_size)
     part_size = config.micro_batch_size or len(rows)
@@ -176,7 +181,7 @@ def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) ->
     batch_bytes = part_size * dataset.item_bytes
     check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
-    return train_loader(dataset, sampler, config.num_workers, pin_memory)
+    return train_loader(dataset, sampler, config.num_workers, pin_memory, on_bad=on_bad)
 
 
 def evaluation_batches(

@@ -19,6 +19,7 @@ from common.engine.watching import NumberWatch, Told
 from common.errors import UserError
 from common.evaluation.results import EvalResult, describe_failures
 from common.programs.assembly import Data, training_batches
+from common.programs.bad_data import BadData
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
 from common.programs.remedies import training_remedies
 from common.programs.rescue import save_before_error
@@ -58,7 +59,7 @@ def train_to_the_end(
             fit(
                 wrap(model, processes, config.train.compile, stage.has_branches, run.log),
                 bind_task(stage, config),
-                training_batches(data.train, plan, processes),
+                training_batches(data.train, plan, processes, session.bad_data.images.add),
                 session.optimizer,
                 plan,
                 session.hooks(after_step, rescue),
@@ -74,6 +75,7 @@ def train_to_the_end(
     except KeyboardInterrupt:
         run.log(f"interrupted at once; {session.describe_saved(plan)}")
         raise SystemExit(130) from None
+    session.bad_data.tell_all()
 
 
 def bind_task(stage: Stage, config: Any) -> Task:
@@ -93,6 +95,7 @@ class Session:
         self.watch = NumberWatch(config.train, run.processes)
         decay = config.train.ema_decay
         self.average = WeightAverage(model, decay) if decay is not None else None
+        self.bad_data = BadData(data.train, run)
         self.best_metric = float("inf")
         self.saved_step = 0  # of this run; 0: nothing
         self.is_evaluating = False  # an error in it leaves an evaluation to do
@@ -112,9 +115,8 @@ class Session:
         """What the loop calls. after_step, on_error: see `Hooks`."""
         images = partial(name_images, processes=self.run.processes)
         told = Told(self.run.log, images, self.write_dump)
-        return Hooks(
-            self.log, self.validate, self.save, after_step, self.after_update, on_error, told
-        )
+        own = self.log, self.validate, self.save, after_step, self.after_update
+        return Hooks(*own, on_error, told, self.bad_data.meet)
 
     def after_update(self, skipped: Tensor) -> None:
         """Take the new weights into their average. skipped: bool [], nothing was changed."""
@@ -155,6 +157,7 @@ class Session:
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
+        self.bad_data.restore(saved.get("bad_images", []))
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
         self.run.log(f"resuming at step {saved['step']}")
@@ -171,7 +174,7 @@ class Session:
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Scalars of the training steps."""
-        self.run.scalars(step, "train", values)
+        self.run.scalars(step, "train", values | self.bad_data.counts())
 
     def validate(self, step: int) -> None:
         """Score the validation split, draw some of it, keep the checkpoint if it is the best."""
@@ -231,6 +234,7 @@ class Session:
             "scaler": self.scaler.state_dict(),
             "random_states": checkpoints.random_states(),
             "watch": self.watch.state(),
+            **self.bad_data.state(),
             **({"evaluation_failed": True} if self.is_evaluating else {}),
             **raw,
         }
