@@ -19,6 +19,7 @@ from common.data.kept_data import KeptData
 from common.data.lists import find_file
 from common.data.samples import SplitName
 from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
+from common.data.shared_scenes import find_shared_scenes
 from common.data.splits import Split, SplitFinder
 from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
@@ -117,7 +118,18 @@ def load_data(
         return Data(train, val)
     if before is not None:
         notes += [n for part in (train, val) for n in before.check_words(part, config.data)]
+    notes += _describe_shared_scenes(train, val, config.data)
     return Data(train, val, _keep(finder, [train, val]), (*finder.notes, *notes))
+
+
+def _describe_shared_scenes(train: DepthDataset, val: DepthDataset, data: DataConfig) -> list[str]:
+    """A line for the log if validation is of scenes that are trained on."""
+    shared = find_shared_scenes(train.samples, val.samples, data)
+    if shared is None:
+        return []
+    line = shared.describe("val")
+    advice = "; data.val_list=null sets whole scenes apart, best.pt is chosen on them"
+    return [f"WARNING: {line}{advice}" if shared.is_known else line]
 
 
 def _keep(finder: SplitFinder, datasets: list[DepthDataset]) -> KeptData:
