@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
+from common.printable import one_line
+
 if TYPE_CHECKING:
     from torch.distributed import Store
 
@@ -128,7 +130,7 @@ def _leave(code: int) -> NoReturn:
 def _print_error(message: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         print(file=sys.stderr)  # leave the first process's progress bar
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def _told_together(message: str | None) -> bool:

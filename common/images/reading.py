@@ -10,9 +10,12 @@ import numpy as np
 from common.errors import BadFileError, UserError
 from common.files import read_bytes
 from common.images.containers import (
+    DEPTH_MAP,
+    PICTURE,
     exif_orientation,
     foreign_remedy,
     is_cut_off,
+    is_unknown,
     turn_back,
     turn_upright,
     turns_itself,
@@ -29,6 +32,7 @@ _NO_TIFF = (
     "save the depth as .npy instead"
 )
 _NOT_BY_OPENCV = {".exr": _NO_EXR, ".tif": _NO_TIFF, ".tiff": _NO_TIFF}
+_LIKE_NAME = (b"II", b"MM", b"v/1\x01")  # how TIFF and EXR begin
 _OF_THE_FILE = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
 }
@@ -111,8 +115,8 @@ def _size_mismatch(
 def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
     if suffix == ".exr":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
-    remedy = _NOT_BY_OPENCV.get(suffix, "copy it again")
-    return _decode(read_file(path), path, cv2.IMREAD_UNCHANGED, remedy)
+    by_name = _NOT_BY_OPENCV.get(suffix)
+    return _decode(read_file(path), path, cv2.IMREAD_UNCHANGED, DEPTH_MAP, by_name)
 
 
 def _load_array(path: str | Path, suffix: str) -> np.ndarray:
@@ -174,7 +178,19 @@ def _is_of_the_file(error: OSError, path: str | Path) -> bool:
         return False
 
 
-def _decode(data: bytes, path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
+def _remedy(data: bytes, wanted: str, by_name: str | None) -> str:
+    """wanted: what it can be converted to. by_name: what helps where it is what its name says."""
+    known = foreign_remedy(data, wanted)
+    if by_name is not None and (known is None or data.startswith(_LIKE_NAME)):
+        return by_name
+    if known is None and is_unknown(data):
+        return f"its kind is not known: copy it again, or convert it to {wanted}"
+    return known or "copy it again"
+
+
+def _decode(
+    data: bytes, path: str | Path, flags: int, wanted: str = PICTURE, by_name: str | None = None
+) -> np.ndarray:
     if is_cut_off(data):
         raise BadFileError(f"{path}: the file is cut off ({len(data)} bytes); copy it again", path)
     try:
@@ -186,7 +202,7 @@ def _decode(data: bytes, path: str | Path, flags: int, remedy: str = "copy it ag
         array = None
     if array is None:
         raise BadFileError(
-            f"{path}: not a readable image ({len(data)} bytes); {foreign_remedy(data) or remedy}",
+            f"{path}: not a readable image ({len(data)} bytes); {_remedy(data, wanted, by_name)}",
             path,
         )
     return array
