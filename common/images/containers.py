@@ -57,7 +57,7 @@ _CONVERTIBLE = (
     (0, (*_TIFF, b"II+\0", b"MM\0+"), "a TIFF of a kind that cannot be used here (floats, say)"),
 )
 _IF_CUT = ", or copy it again if it is damaged"
-_OWN = (_JPEG, _PNG, _RIFF, b"BM")  # what OpenCV knows: such a file is damaged
+_OWN = (_JPEG, _PNG[:4], _RIFF, b"BM")  # what OpenCV knows: such a file is damaged
 
 
 def foreign_remedy(data: bytes, wanted: str = PICTURE) -> str | None:
