@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
+from common.printable import one_line
+
 if TYPE_CHECKING:
     from torch.distributed import Store
 
@@ -26,6 +28,17 @@ _LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remot
 
 class UserError(Exception):
     """A mistake the user can fix; its message is one line: what is wrong, where, what to do."""
+
+
+class BadFileError(UserError):
+    """The contents of one picture or depth map are at fault, or that file alone is not there.
+
+    Neither a disk that fails nor a machine that has too little of something: see `data.on_error`.
+    """
+
+    def __init__(self, message: str, path: object = ""):
+        super().__init__(message)
+        self.path = str(path)
 
 
 def run_program(main: Callable[[], None]) -> None:
@@ -117,7 +130,7 @@ def _leave(code: int) -> NoReturn:
 def _print_error(message: str) -> None:
     if os.environ.get("RANK", "0") != "0":
         print(file=sys.stderr)  # leave the first process's progress bar
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
 
 
 def _told_together(message: str | None) -> bool:

@@ -70,14 +70,26 @@ class Fingerprint:
         return [name for name, flag in zip(names, is_other, strict=True) if flag or name in others]
 
 
-def take_fingerprint(files: Mapping[str, str | Path]) -> Fingerprint:
-    """The files (name -> path) as they are now; a `UserError` if one cannot be read."""
+def take_fingerprint(
+    files: Mapping[str, str | Path], may_be_unreadable: bool = False
+) -> Fingerprint:
+    """The files (name -> path) as they are now; a `UserError` if one cannot be read.
+
+    may_be_unreadable: its contents, or size and time too, are then not known.
+    """
     names = tuple(files)
     facts = _facts_of(list(files.values()))
     for name in (names[row] for row in np.flatnonzero(facts[:, 0] < 0)[:1]):
-        file_identity(Path(files[name]))  # which says why it cannot be read
-    sampled = [names[row] for row in _sample_rows(len(names))]
-    return Fingerprint(names, facts, {name: file_sha256(files[name]) for name in sampled})
+        if not may_be_unreadable:
+            file_identity(Path(files[name]))  # which says why it cannot be read
+    contents = {}
+    for name in (names[row] for row in _sample_rows(len(names))):
+        try:
+            contents[name] = file_sha256(files[name])
+        except UserError:
+            if not may_be_unreadable:
+                raise
+    return Fingerprint(names, facts, contents)
 
 
 def file_identity(file: Path) -> str:

@@ -31,6 +31,7 @@ from common.files import check_output
 from common.images.reading import read_image
 from common.language.captioner import Captioner, CaptionSettings
 from common.language.captions import captions_of
+from common.printable import one_line
 from common.progress import progress_bar
 from common.runtime.claims import claim_path, claim_together
 from common.runtime.hub import add_hub_argument, set_hub_timeout
@@ -165,7 +166,7 @@ def _finish(
     distinct = len({caption for entry in entries.values() for caption in captions_of(entry)})
     print(f"{output}: {len(entries)} images, {distinct} distinct captions")
     for problem in left_out[:10]:
-        print(f"left out: {problem}", file=sys.stderr)
+        print(f"left out: {one_line(problem)}", file=sys.stderr)
     if left_out:
         print(f"{len(left_out)} images were left out", file=sys.stderr)
 

@@ -36,7 +36,7 @@ from common.programs.data_sections import read_data_sections
 from common.runtime.hub import HUB_TIMEOUT, check_hub_timeout, set_hub_timeout
 from scripts.doctor_checks.commands import Commands, commands_for, place_of
 from scripts.doctor_checks.disk import check_disk
-from scripts.doctor_checks.duplicates import compare_contents, compare_lists
+from scripts.doctor_checks.duplicates import compare_contents, compare_lists, compare_scenes
 from scripts.doctor_checks.files import (
     ListedFiles,
     check_presence,
@@ -131,7 +131,7 @@ def examine(config: DoctorConfig, given: str, num_sampled: int) -> DoctorReport:
     for listed in files.values():
         findings += examine_pixels(listed, data, num_sampled)
     findings += examine_text(config, files, commands)
-    findings += examine_overlaps(files, sizes)
+    findings += examine_overlaps(files, sizes, data)
     num_images = sum(len(listed.samples) for listed in files.values())
     resolve = partial(place_of, data.root)
     length = text_feature_length(config.text, resolve)
@@ -175,8 +175,10 @@ def examine_text(
     return findings + check_image_features(config.text, resolve, files.values(), again)
 
 
-def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> list[Finding]:
-    """Images of one split that are in another one too."""
+def examine_overlaps(
+    files: dict[str, ListedFiles], sizes: dict[str, int], data: DataConfig
+) -> list[Finding]:
+    """Images, and scenes, of one split that are in another one too."""
     images = {
         split: {sample.key: sample.image_file for sample in listed.present}
         for split, listed in files.items()
@@ -184,7 +186,8 @@ def examine_overlaps(files: dict[str, ListedFiles], sizes: dict[str, int]) -> li
     findings = []
     for one, two in (("train", "test"), ("val", "test"), ("train", "val")):
         if one in images and two in images:
-            findings += compare_lists(one, two, images[one], images[two])
+            same = compare_lists(one, two, images[one], images[two])
+            findings += same or compare_scenes(files[one], files[two], data)
             findings += compare_contents(one, two, images[one], images[two], sizes)
     return findings
 

@@ -39,6 +39,7 @@ from common.language.encoding import (
 from common.language.feature_files import open_table, read_pictures, write_features
 from common.language.features import TextConfig
 from common.language.provenance import describe_provenance
+from common.printable import one_line
 from common.runtime.claims import claim_path
 from common.runtime.hub import add_hub_argument, set_hub_timeout
 from common.runtime.machine import unused_gpu
@@ -150,7 +151,7 @@ def _check_problems(problems: list[str], skip: bool) -> None:
             "again, or leave these images out with --skip-damaged"
         )
     for problem in problems[:10]:
-        print(f"left out: {problem}")
+        print(f"left out: {one_line(problem)}")
     if len(problems) > 10:
         print(f"left out: {len(problems) - 10} more")
 

@@ -42,13 +42,14 @@ def main() -> None:
         raise UserError(f"{trained.path} is exported already; name the run it was made from")
     interface = find_interface(trained, arguments.fixed_size)
     metadata = describe(trained, interface)
+    print("tracing the network, which may take a minute or two", file=sys.stderr, flush=True)
     program = trace(trained, interface)
     compared = []
     with whole_file(output) as temporary:
         if output.suffix == ONNX:
             write_onnx(program, interface, metadata, temporary)
         else:
-            write_torch_export(program, metadata, temporary)
+            write_torch_export(program, interface, metadata, temporary)
         if arguments.verify:
             compared = verify(trained, interface, temporary)
     for name, axes in interface.describe_axes().items():

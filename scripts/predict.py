@@ -29,6 +29,7 @@ from common.evaluation.known_distance import (
 from common.files import make_folder
 from common.images.depth_files import describe_changed
 from common.language.captioner import CaptionSettings
+from common.printable import one_line
 from common.programs.evaluate import CHANGEABLE
 from common.progress import progress_bar
 from common.runtime.claims import claim_folder
@@ -122,8 +123,8 @@ class Program:
         lost = describe_changed(self.writer.changed, self.writer.depth_scale)
         _tell(*([lost] if lost else []))
         if self.lines:
-            print(*self.lines[:SHOWN], sep="\n")
-            print(f"{len(self.lines)} of {len(self.stems)} written to {self.folder}")
+            print(*map(one_line, self.lines[:SHOWN]), sep="\n")
+            print(f"{len(self.lines)} of {len(self.stems)} written to {one_line(self.folder)}")
         if self.failures:
             more = len(self.failures) - 1
             raise UserError(f"{self.failures[0]}" + (f" ({more} more failed)" if more else ""))
@@ -235,7 +236,7 @@ def _output_folder(arguments: argparse.Namespace, model: DepthModel) -> Path:
 
 def _tell(*lines: str) -> None:
     for line in lines:
-        print(line, file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
 def _parse() -> tuple[argparse.Namespace, list[str]]:

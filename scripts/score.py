@@ -43,6 +43,7 @@ from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
 from common.evaluation.watchers import NOBODY, Watchers
+from common.printable import one_line
 from common.programs.data_sections import read_data_sections
 from common.programs.inference import scoring_rule
 from common.programs.report_folder import ReportFolder
@@ -80,7 +81,7 @@ def score(arguments: argparse.Namespace) -> None:
     finder = SplitFinder(config.data)
     dataset = build_dataset(config.data, finder.find(arguments.split))
     for note in dict.fromkeys((*finder.notes, *dataset.notes)):
-        print(note, file=sys.stderr)
+        print(one_line(note), file=sys.stderr)
     wanted = list(dataset.samples.keys)[: config.eval.max_images]
     maps = find_maps(Path(arguments.predictions), wanted, arguments.scale)
     calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
@@ -91,7 +92,7 @@ def score(arguments: argparse.Namespace) -> None:
     except ProtocolMismatch as error:
         raise error.naming_option() from error
     for note in (*describe_maps(maps, len(wanted)), *notes):
-        print(note, file=sys.stderr)
+        print(one_line(note), file=sys.stderr)
     labels = {
         "predictions": str(maps.folder),
         "recipe": "predictions",

@@ -176,3 +176,17 @@ def test_plain_tables_and_taps_are_the_fast_ones():
         ours = upsample_taps(taps, (32, 48)), position_code(8, 3, 5)
     torch.testing.assert_close(ours[0], fast[0], rtol=1e-5, atol=1e-5)
     assert torch.equal(ours[1], fast[1])
+
+
+def test_what_pytorch_cannot_write_is_one_line(joint, tmp_path, monkeypatch):
+    """As PyTorch 2.6 does with a network of free size."""
+
+    def fail(*arguments, **options):
+        raise AssertionError("Unknown symbolic expression\nand more")
+
+    monkeypatch.setattr("torch.export.save", fail)
+    outcome = export(joint, tmp_path / "joint.pt2")
+    assert "cannot write .pt2 of this network (AssertionError: Unknown symbolic" in outcome.refusal
+    assert "add --fixed-size, name an output that ends with .onnx" in outcome.refusal
+    assert not list(tmp_path.iterdir())
+    assert outcome.err.startswith("tracing the network, which may take a minute or two\n")

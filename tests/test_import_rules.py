@@ -18,6 +18,7 @@ GROUND = (
     "fingerprints",
     "packed",
     "packed_mappings",
+    "printable",
     "progress",
     "shortages",
     "text_files",

@@ -37,6 +37,7 @@ class Failure:
 
     image: str  # its key
     error: UserError
+    position: int = 0  # in training: see `Item`
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ class DataConfig:
     test_list: str | None = None  # the same
     allow_missing: bool = False  # go on when more than 1 % of a split is not there
     allow_changed: bool = may_change(False)  # go on with a run whose images or lists are others now
+    # A training image that cannot be read: the run stops, or another one stands in for it. What is
+    # validated or scored never has a stand-in.
+    on_error: Literal["stop", "skip"] = may_change("stop")
+    # The share of bad training images above which `skip` stops; one is allowed, unless this is 0.
+    max_bad_share: float = may_change(0.01)
     train_dir: str = ""  # folder below both roots where training and validation paths start
     test_dir: str = ""  # the same for test paths
     val_share: float = 0.02  # of the training images, when there is no val_list
@@ -65,6 +70,8 @@ class DataConfig:
                 raise ValueError(f"{key}: {scale} is not above 0")
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share: {self.val_share} is not in [0, 1)")
+        if not 0 <= self.max_bad_share < 1:
+            raise ValueError(f"max_bad_share: {self.max_bad_share} is not in [0, 1)")
         if not 0 <= self.test_share <= 1:
             raise ValueError(f"test_share: {self.test_share} is not in [0, 1]")
         if not 0 <= self.rotate_degrees <= 45:

@@ -29,7 +29,9 @@ class DepthDataset(Dataset):
     which of an image's captions it has, if any. Both therefore depend neither on the number of
     workers nor on the number of processes.
 
-    word_dropout: share of the training items that have no words.
+    word_dropout: share of the training items that have no words. max_bad_share: of the
+    images that may be unreadable, for which others stand in in training (`bad_images.py`); None: an
+    unreadable one is an error.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class DepthDataset(Dataset):
         augmentation: transforms.Augmentation | None = None,
         seed: int = 0,
         word_dropout: float = 0.0,
+        max_bad_share: float | None = None,
     ) -> None:
         self.split, self.reader, self.language = split, reader, language
+        self.max_bad_share = max_bad_share
         self.augmentation, self.seed, self.word_dropout = augmentation, seed, word_dropout
         self.samples, self.data_set, self.cache = split.samples, reader.data_set, reader.cache
         self.notes = (*split.notes, *language.notes)
@@ -49,6 +53,11 @@ class DepthDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def skips_bad(self) -> bool:
+        """Whether batches of training have another image where one cannot be read."""
+        return self.max_bad_share is not None
 
     @property
     def largest_size(self) -> tuple[int, int]:
@@ -169,6 +178,7 @@ def build_dataset(
     )
     reader = FrameReader(data_set, data.size, data.mask_border, cache, data.exif_orientation)
     varied = augmentation if augment else None
-    dataset = DepthDataset(split, reader, language, varied, seed, word_dropout)
+    bad_share = data.max_bad_share if data.on_error == "skip" else None
+    dataset = DepthDataset(split, reader, language, varied, seed, word_dropout, bad_share)
     dataset.notes += describe_turned(split.samples, data.exif_orientation)
     return dataset

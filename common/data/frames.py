@@ -8,7 +8,7 @@ from common.data.data_config import DataConfig
 from common.data.data_set import DataSet
 from common.data.frame_cache import Frame, FrameCache
 from common.data.samples import Sample
-from common.errors import UserError
+from common.errors import BadFileError, UserError
 from common.images import transforms
 from common.images.reading import read_orientation, read_pair, size_text
 
@@ -69,10 +69,11 @@ class FrameReader:
         try:
             return transforms.bottom_crop(image, size)
         except ValueError as error:
-            raise UserError(
+            raise BadFileError(
                 f"{sample.image_file} is {size_text(image)}, too small for the "
                 f"{size[0]}x{size[1]} crop of data.name={self.data_set.name}; is it of this data "
-                "set?"
+                "set?",
+                sample.image_file,
             ) from error
 
 

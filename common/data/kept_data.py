@@ -55,7 +55,11 @@ class KeptData:
     ) -> "KeptData":
         """As it is now."""
         images = {name: split.keys for name, split in samples.items()}
-        files = {name: take_fingerprint(files_of(_some(split))) for name, split in samples.items()}
+        skips = {name: name == "train" and data.on_error == "skip" for name in samples}
+        files = {
+            name: take_fingerprint(files_of(_some(split)), skips[name])
+            for name, split in samples.items()
+        }
         return cls(to_dict(data), pairs, images, files, words)
 
     @classmethod

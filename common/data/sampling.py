@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from common.data import workers
+from common.data.bad_images import StandIn, read_or_replace
 from common.data.batch import Batch, Failure, Item, collate_eval, collate_train
 from common.data.dataset import DepthDataset
-from common.errors import UserError
+from common.errors import BadFileError, UserError
 from common.shortages import ShortageError, shortages_told
 
 
@@ -134,9 +135,11 @@ class _FailuresAsItems(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> Item | Failure:
+    def __getitem__(self, key: int | tuple[int, int]) -> Item | StandIn | Failure:
         try:
             with shortages_told(self.remedies):
+                if isinstance(key, tuple) and self.dataset.skips_bad:
+                    return read_or_replace(self.dataset, *key)
                 return self.dataset[key]
         except UserError as error:
             index = key[0] if isinstance(key, tuple) else key
@@ -147,10 +150,14 @@ Collated = tuple[Batch | None, list[Failure]] | UserError
 
 
 def _collate_readable(
-    collate: Callable[[list], Batch], remedies: workers.Remedies, items: list[Item | Failure]
+    collate: Callable[[list], Batch],
+    remedies: workers.Remedies,
+    items: list[Item | StandIn | Failure],
 ) -> Collated:
     failures = [item for item in items if isinstance(item, Failure)]
-    readable = [item for item in items if not isinstance(item, Failure)]
+    failures += [f for item in items if isinstance(item, StandIn) for f in item.failures]
+    readable = [item.item if isinstance(item, StandIn) else item
+                for item in items if not isinstance(item, Failure)]  # fmt: skip
     for failure in failures:
         if isinstance(failure.error, ShortageError):  # is no fault of the image
             return failure.error
@@ -170,10 +177,12 @@ def train_loader(
     num_workers: int = 0,
     pin_memory: bool = False,
     prefetch: int = workers.PREFETCH,
+    on_bad: Callable[[Failure], None] = lambda failure: None,
 ) -> Iterator[Batch]:
     """Micro-batches in the sampler's order, workers started once; each keeps `prefetch` ready.
 
-    Raises the error of an image that cannot be read when its batch is due.
+    Raises the error of an image that cannot be read when its batch is due, or calls `on_bad` then
+    where another image stands in for it.
     """
     loader = DepthLoader(
         dataset,
@@ -183,9 +192,12 @@ def train_loader(
         **_worker_options(num_workers, pin_memory, prefetch),
     )
     for batch in loader:
-        if isinstance(batch, Failure):
+        if not isinstance(batch, Failure):
+            yield batch
+        elif dataset.skips_bad and isinstance(batch.error, BadFileError):
+            on_bad(batch)
+        else:
             raise batch.error
-        yield batch
 
 
 def eval_loader(

@@ -41,8 +41,8 @@ def scene_labels(keys: Sequence[str]) -> list[str]:
         folder = scene_of(key)
         name = PurePosixPath(key).stem
         frame = re.fullmatch(r"(.*?)(\d+)(\D*)", name, re.DOTALL)
-        if _names_one_scene(folder):
-            labels[key] = _without_scale(folder)
+        if names_one_scene(folder):
+            labels[key] = without_scale(folder)
         elif frame:
             before, number, after = frame.groups()
             numbered[folder, before, after].append((int(number), key))
@@ -60,7 +60,26 @@ def count_scenes(keys: Sequence[str]) -> int:
 
 def scene_type(key: str) -> str:
     """`test/living_room/rgb_1.jpg`, `living_room_0028b/rgb/1.jpg` -> living room."""
-    return folder_category(f"{_place(scene_of(key))}/image")
+    return folder_category(f"{scene_place(scene_of(key))}/image")
+
+
+def names_one_scene(folder: str) -> bool:
+    """Whether the place has a number in its name."""
+    return bool(re.search(r"\d", scene_place(folder)))
+
+
+def scene_place(folder: str) -> str:
+    """The name of the folder, or of the one above folders like `rgb`."""
+    parts = [part for part in PurePosixPath(folder).parts if part not in _STORAGE]
+    return parts[-1] if parts else ""
+
+
+def without_scale(folder: str) -> str:
+    """A demo room and its miniature are one scene."""
+    path = PurePosixPath(folder)
+    if not path.name:  # the images have no folder
+        return folder
+    return str(path.with_name(path.name.removeprefix(MINIATURE_PREFIX) or path.name))
 
 
 def number_labels(keys: Collection[str]) -> tuple[np.ndarray, list[str]]:
@@ -73,22 +92,6 @@ def number_labels(keys: Collection[str]) -> tuple[np.ndarray, list[str]]:
 def carve_by_frames(pairs: PairList, share: float, seed: int) -> tuple[PairList, PairList]:
     """`carve_by_scene` with the scenes of this module."""
     return carve_by_scene(pairs, share, seed, number_labels)
-
-
-def _names_one_scene(folder: str) -> bool:
-    """Whether the place has a number in its name."""
-    return bool(re.search(r"\d", _place(folder)))
-
-
-def _place(folder: str) -> str:
-    """The name of the folder, or of the one above folders like `rgb`."""
-    parts = [part for part in PurePosixPath(folder).parts if part not in _STORAGE]
-    return parts[-1] if parts else ""
-
-
-def _without_scale(folder: str) -> str:
-    path = PurePosixPath(folder)
-    return str(path.with_name(path.name.removeprefix(MINIATURE_PREFIX) or path.name))
 
 
 def _label_runs(frames: list[tuple[int, str]]) -> dict[str, str]:

@@ -185,7 +185,10 @@ class SplitFinder:
             return train, []
         if name == "test" and data.test_share == 1:
             return test, []
-        return _set_apart(name, val if name == "val" else test, data)
+        apart, notes = _set_apart(name, val if name == "val" else test, data)
+        if len(data.number_scenes((train + val + test).images)[1]) == 1:
+            notes = [_describe_last(name, apart)]
+        return apart, notes
 
     @cached_property
     def _divided(self) -> tuple[PairList, PairList, PairList]:
@@ -278,6 +281,13 @@ def _describe_new(pairs: PairList) -> Notes:
         f"{len(pairs)} images of {len(scenes)} scene(s), first {scenes[0]}, are newer than the run "
         "and in none of its splits: not used; a new run (experiment=NAME) divides them too"
     ]
+
+
+def _describe_last(name: SplitName, pairs: PairList) -> str:
+    return (
+        f"{name}: the last {len(pairs)} images by name, as all are in one folder: if that is "
+        "a video, or one place, this is a split by frames of it, and scores say little about others"
+    )
 
 
 def _real_path(data: DataConfig, pair: Pair) -> str:

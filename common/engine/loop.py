@@ -72,7 +72,8 @@ class Hooks:
 
     after_step: called after every update, before anything is logged, evaluated or saved.
     after_update: before that, with whether the step was skipped (bool [], on the device). on_error:
-    called with what ends training, which is raised after it. told: see `watching.py`.
+    called with what ends training, which is raised after it. told: see `watching.py`. meet: called
+    by all processes at once, before anything is logged, evaluated or saved.
     """
 
     log: Callable[[int, dict[str, float]], None]
@@ -82,6 +83,7 @@ class Hooks:
     after_update: Callable[[Tensor], None] = lambda skipped: None
     on_error: Callable[[int, Exception], None] = lambda done, error: None
     told: Told = Told()
+    meet: Callable[[int], None] = lambda done: None
 
 
 def fit(
@@ -130,6 +132,7 @@ def fit(
                 watch.see(record, due.pause or update.can_skip, told)
                 if due.meeting:
                     fetcher.meet()
+                    hooks.meet(done)
                 hooks.after_step()
 
                 # Log, evaluate, save, stop.

@@ -27,6 +27,7 @@ _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None)}
 _TURNS |= {6: (True, 1), 7: (True, -1), 8: (True, 0)}
 _OPPOSITE = {6: 8, 8: 6}  # every other turn undoes itself
 
+PICTURE, DEPTH_MAP = "JPEG or PNG", "a 16-bit PNG or .npy"  # what foreign contents become
 # Contents that are no picture, or one of a kind that OpenCV mostly cannot read: where they show
 # themselves, by which words, and what to do.
 _FOREIGN = (
@@ -36,20 +37,46 @@ _FOREIGN = (
         "it is a pointer of Git LFS: fetch the files by git lfs pull",
     ),
     (0, (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "it is a web page: download it again"),
-    (
-        4,
-        (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"),
-        "it is HEIC: convert it to JPEG or PNG",
-    ),
-    (4, (b"ftypavif", b"ftypavis"), "it is AVIF: convert it to JPEG or PNG"),
+    (0, (b"<?xml", b"<Error"), "it is XML, a storage's answer maybe: download it again"),
 )
+# The same of pictures and arrays that can be converted: the name of the kind.
+_CONVERTIBLE = (
+    (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), "HEIC"),
+    (4, (b"ftypavif", b"ftypavis"), "AVIF"),
+    (4, (b"ftyp",), "a film"),
+    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), "JPEG XL"),
+    (0, (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"), "JPEG 2000"),
+    (0, (b"GIF8",), "GIF"),
+    (0, (b"8BPS",), "a Photoshop file"),
+    (0, (b"%PDF",), "PDF"),
+    (0, (b"v/1\x01",), "EXR"),
+    (0, (b"\x93NUMPY",), "a NumPy array"),
+    (0, (b"Pf\n", b"PF\n"), "PFM"),
+    (0, (b"\x89HDF",), "HDF5"),
+    (0, (b"SIMPLE  =",), "FITS"),
+    (0, (*_TIFF, b"II+\0", b"MM\0+"), "a TIFF of a kind that cannot be used here (floats, say)"),
+)
+_IF_CUT = ", or copy it again if it is damaged"
+_OWN = (_JPEG, _PNG[:4], _RIFF, b"BM")  # what OpenCV knows: such a file is damaged
 
 
-def foreign_remedy(data: bytes) -> str | None:
-    """What to do about contents that are known and no readable picture; None: they are not."""
-    data = data[:200].lstrip()
-    fitting = (text for at, words, text in _FOREIGN if data.startswith(words, at))
-    return next(fitting, None)
+def foreign_remedy(data: bytes, wanted: str = PICTURE) -> str | None:
+    """What to do about contents that are known and no readable picture; None: they are not.
+
+    wanted: what they can be converted to.
+    """
+    start = data[:200].lstrip()
+    fitting = (text for at, words, text in _FOREIGN if start.startswith(words, at))
+    if (text := next(fitting, None)) is not None:
+        return text
+    kinds = (kind for at, words, kind in _CONVERTIBLE if data.startswith(words, at))
+    kind = next(kinds, None)
+    return kind and f"it is {kind}: convert it to {wanted}{_IF_CUT if 'TIFF' in kind else ''}"
+
+
+def is_unknown(data: bytes) -> bool:
+    """Whether it is of no kind that has a name here."""
+    return bool(data) and not data.startswith(_OWN) and foreign_remedy(data) is None
 
 
 def is_cut_off(data: bytes) -> bool:

@@ -4,6 +4,7 @@ Each takes the bytes of a file and raises `ValueError`, with what to do, where t
 """
 
 import io
+import math
 import re
 import zipfile
 import zlib
@@ -21,7 +22,23 @@ def load_npy(data: bytes) -> np.ndarray:
         # Not np.load, which also opens archives of several arrays, whatever they are called.
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # a damaged header fails in many ways, of Python's parser too
+        if isinstance(error, MemoryError) and _is_whole(data):
+            raise
         raise ValueError("not a readable .npy file; write it again with numpy.save") from error
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether a .npy file is as long as its header says: a damaged one may ask for any memory."""
+    stream = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        is_first = version == (1, 0)
+        formats = np.lib.format
+        read = formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0
+        shape, _, kind = read(stream)
+    except Exception:  # as above
+        return False
+    return math.prod(shape) * kind.itemsize <= len(data) - stream.tell()
 
 
 def load_npz(data: bytes) -> np.ndarray:

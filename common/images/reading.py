@@ -1,22 +1,27 @@
 """Read RGB images and depth maps; every defect is a one-line error that names the file."""
 
+import errno
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from common.errors import UserError
+from common.errors import BadFileError, UserError
 from common.files import read_bytes
 from common.images.containers import (
+    DEPTH_MAP,
+    PICTURE,
     exif_orientation,
     foreign_remedy,
     is_cut_off,
+    is_unknown,
     turn_back,
     turn_upright,
     turns_itself,
 )
 from common.images.depth_formats import load_npy, load_npz, load_pfm
+from common.shortages import as_shortage
 
 # Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -27,6 +32,10 @@ _NO_TIFF = (
     "save the depth as .npy instead"
 )
 _NOT_BY_OPENCV = {".exr": _NO_EXR, ".tif": _NO_TIFF, ".tiff": _NO_TIFF}
+_LIKE_NAME = (b"II", b"MM", b"v/1\x01")  # how TIFF and EXR begin
+_OF_THE_FILE = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+}
 _ARRAY_FILES = {".npy": load_npy, ".npz": load_npz, ".pfm": load_pfm}
 # One line of ours says what is wrong with a file, and not several of OpenCV's before it.
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.0
@@ -74,7 +83,8 @@ def read_pair(
     """uint8 [H, W, 3] and depth [H, W] of the same size; see `read_image` and `read_depth`."""
     image, depth = read_image(image_path, upright), read_depth(depth_path, rotated_bits)
     if image.shape[:2] != depth.shape:
-        raise UserError(_size_mismatch(image_path, image, depth_path, depth, upright))
+        mismatch = _size_mismatch(image_path, image, depth_path, depth, upright)
+        raise BadFileError(mismatch, image_path)
     return image, depth
 
 
@@ -105,15 +115,15 @@ def _size_mismatch(
 def _decode_depth(path: str | Path, suffix: str) -> np.ndarray:
     if suffix == ".exr":
         os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # OpenCV looks at the first file
-    remedy = _NOT_BY_OPENCV.get(suffix, "copy it again")
-    return _decode(read_file(path), path, cv2.IMREAD_UNCHANGED, remedy)
+    by_name = _NOT_BY_OPENCV.get(suffix)
+    return _decode(read_file(path), path, cv2.IMREAD_UNCHANGED, DEPTH_MAP, by_name)
 
 
 def _load_array(path: str | Path, suffix: str) -> np.ndarray:
     try:
         return _ARRAY_FILES[suffix](read_file(path))
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise BadFileError(f"{path}: {error}", path) from error
 
 
 def _as_depth(array: np.ndarray, path: str | Path) -> np.ndarray:
@@ -123,18 +133,20 @@ def _as_depth(array: np.ndarray, path: str | Path) -> np.ndarray:
         array = array[0] if shape[0] == 1 else array[:, :, 0]
     kind, bits = array.dtype.kind, 8 * array.itemsize
     if array.ndim != 2 or not array.size or kind not in "fiu" or bits < 16:
-        raise UserError(
+        raise BadFileError(
             f"{path}: depth must have one channel, [H, W], of floats (meters) or of whole numbers "
             f"with 16 bits or more (millimeters, say), this is {list(shape)} of {array.dtype}; "
-            "write it again from the source, and not as a picture"
+            "write it again from the source, and not as a picture",
+            path,
         )
     if kind == "f" or array.dtype == np.uint16:
         return array
     largest = int(array.max())
     if largest > NO_MEASUREMENT:
-        raise UserError(
+        raise BadFileError(
             f"{path}: its {array.dtype} numbers go up to {largest}, above {NO_MEASUREMENT}; "
-            "divide them by what makes a meter and save them as floats"
+            "divide them by what makes a meter and save them as floats",
+            path,
         )
     return array.clip(0).astype(np.uint16)
 
@@ -149,18 +161,48 @@ def read_file(path: str | Path) -> bytes:
     try:
         return read_bytes(path)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        message = f"cannot read {path}: {error.strerror or error}"
+        if _is_of_the_file(error, path):
+            raise BadFileError(message, path) from error
+        raise UserError(message) from error
 
 
-def _decode(data: bytes, path: str | Path, flags: int, remedy: str = "copy it again") -> np.ndarray:
+def _is_of_the_file(error: OSError, path: str | Path) -> bool:
+    """Whether the file alone cannot be read; where its folder is gone or empty, a disk may be."""
+    if error.errno not in _OF_THE_FILE:
+        return False
+    try:
+        with os.scandir(Path(path).parent) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False
+
+
+def _remedy(data: bytes, wanted: str, by_name: str | None) -> str:
+    """wanted: what it can be converted to. by_name: what helps where it is what its name says."""
+    known = foreign_remedy(data, wanted)
+    if by_name is not None and (known is None or data.startswith(_LIKE_NAME)):
+        return by_name
+    if known is None and is_unknown(data):
+        return f"its kind is not known: copy it again, or convert it to {wanted}"
+    return known or "copy it again"
+
+
+def _decode(
+    data: bytes, path: str | Path, flags: int, wanted: str = PICTURE, by_name: str | None = None
+) -> np.ndarray:
     if is_cut_off(data):
-        raise UserError(f"{path}: the file is cut off ({len(data)} bytes); copy it again")
+        raise BadFileError(f"{path}: the file is cut off ({len(data)} bytes); copy it again", path)
     try:
         array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
+    except cv2.error as error:
+        told = as_shortage(error, {})
+        if told is not error:
+            raise told from error
         array = None
     if array is None:
-        raise UserError(
-            f"{path}: not a readable image ({len(data)} bytes); {foreign_remedy(data) or remedy}"
+        raise BadFileError(
+            f"{path}: not a readable image ({len(data)} bytes); {_remedy(data, wanted, by_name)}",
+            path,
         )
     return array

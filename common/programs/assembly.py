@@ -3,14 +3,14 @@
 list file -> split -> language (captions, features, controls) -> data set -> batches
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from common.data.batch import Batch
+from common.data.batch import Batch, Failure
 from common.data.before import Before
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
@@ -19,6 +19,7 @@ from common.data.kept_data import KeptData
 from common.data.lists import find_file
 from common.data.samples import SplitName
 from common.data.sampling import DepthLoader, StepSampler, eval_loader, train_loader
+from common.data.shared_scenes import find_shared_scenes
 from common.data.splits import Split, SplitFinder
 from common.data.workers import check_shared_memory, num_workers_that_fit
 from common.engine.loop import Plan
@@ -117,7 +118,18 @@ def load_data(
         return Data(train, val)
     if before is not None:
         notes += [n for part in (train, val) for n in before.check_words(part, config.data)]
+    notes += _describe_shared_scenes(train, val, config.data)
     return Data(train, val, _keep(finder, [train, val]), (*finder.notes, *notes))
+
+
+def _describe_shared_scenes(train: DepthDataset, val: DepthDataset, data: DataConfig) -> list[str]:
+    """A line for the log if validation is of scenes that are trained on."""
+    shared = find_shared_scenes(train.samples, val.samples, data)
+    if shared is None:
+        return []
+    line = shared.describe("val")
+    advice = "; data.val_list=null sets whole scenes apart, best.pt is chosen on them"
+    return [f"WARNING: {line}{advice}" if shared.is_known else line]
 
 
 def _keep(finder: SplitFinder, datasets: list[DepthDataset]) -> KeptData:
@@ -159,8 +171,13 @@ def _dataset(
     return build_dataset(config.data, split, words, config.seed, is_trained, config.text.dropout)
 
 
-def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) -> Iterator[Batch]:
-    """This process's micro-batches of the plan's steps, in order."""
+def training_batches(
+    dataset: DepthDataset,
+    plan: Plan,
+    processes: Processes,
+    on_bad: Callable[[Failure], None] = lambda failure: None,
+) -> Iterator[Batch]:
+    """This process's micro-batches of the plan's steps, in order; on_bad: see `train_loader`."""
     config = plan.config
     rows = processes.share(config.batch_size)
     part_size = config.micro_batch_size or len(rows)
@@ -176,7 +193,7 @@ def training_batches(dataset: DepthDataset, plan: Plan, processes: Processes) ->
     batch_bytes = part_size * dataset.item_bytes
     check_shared_memory(batch_bytes, config.num_workers, sampler.micro_batches_per_step)
     pin_memory = processes.device.type == "cuda"
-    return train_loader(dataset, sampler, config.num_workers, pin_memory)
+    return train_loader(dataset, sampler, config.num_workers, pin_memory, on_bad=on_bad)
 
 
 def evaluation_batches(

@@ -22,6 +22,7 @@ from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.watchers import OnScored, Watchers
 from common.images.depth_files import DepthWriter, describe_changed, write_scale
+from common.printable import one_line
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
 from common.programs.exported import exported_stage
@@ -164,7 +165,7 @@ class Checkpoint:
             notes.append(f"{self.path} does not say which images it was trained on; the folder was "
                          "divided again")  # fmt: skip
         if processes.is_main and notes:
-            print(*notes, sep="\n", file=sys.stderr)
+            print(*map(one_line, notes), sep="\n", file=sys.stderr)
         self.stage.check_words(model, dataset.language, dataset.largest_size)
         writer = None
         if wanted.predictions is not None:

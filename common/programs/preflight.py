@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.data.batch import collate_eval, collate_train
+from common.data.bad_images import BadImages
+from common.data.batch import Failure, collate_eval, collate_train
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.ground_truth import GroundTruthUse, count_use, total_use
 from common.data.splits import SplitFinder
 from common.engine.train_config import TrainConfig
-from common.errors import UserError
+from common.errors import BadFileError, UserError
 from common.evaluation.protocols import PROTOCOLS, find_protocol, resize_to_gt
 from common.evaluation.results import Row
 from common.evaluation.scoring import EvalConfig, ScoringRule, score_batch, summarize
@@ -69,9 +70,21 @@ def check_training_images(
 ) -> GroundTruthUse:
     """Read some images as training does; refuse depth of which no pixel would be trained on."""
     parts: list[GroundTruthUse] = []
+    bad = BadImages(len(train), train.max_bad_share or 0.0)
     end = time.monotonic() + SECONDS
     for index in _spread(len(train), MOST):
-        gt_depth = collate_train([train[index, index]]).gt_depth  # [1, 1, H, W]
+        try:
+            item = train[index, index]
+        except BadFileError as error:
+            if not train.skips_bad:
+                raise
+            bad.add(Failure(train.samples[index].key, error))
+            bad.meet()
+            bad.check()
+            if len(bad) == len(train):
+                raise
+            continue
+        gt_depth = collate_train([item]).gt_depth  # [1, 1, H, W]
         parts.append(count_use(gt_depth, valid(gt_depth, max_depth)))
         is_used = any(part.num_used for part in parts)
         if is_used and len(parts) >= FEWEST and time.monotonic() > end:

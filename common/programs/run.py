@@ -23,6 +23,7 @@ from common.config_values import read_yaml
 from common.errors import UserError
 from common.evaluation.panels import write_png
 from common.files import write_errors_told
+from common.printable import one_line
 from common.programs.board import Board
 from common.programs.run_config import RunConfig
 from common.programs.wandb_board import WandbBoard, open_wandb
@@ -62,6 +63,7 @@ class Run:
         """One line on the terminal and in log.txt."""
         if not self.processes.is_main:
             return
+        text = one_line(text)
         write_line(text)
         if self.claim is not None and self.claim.lost_to is not None:
             return  # the file is another run's now

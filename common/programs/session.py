@@ -20,6 +20,7 @@ from common.engine.watching import NumberWatch, Told
 from common.errors import UserError
 from common.evaluation.results import EvalResult, describe_failures
 from common.programs.assembly import Data
+from common.programs.bad_data import BadData
 from common.programs.inference import draw_prediction_panels, evaluate_dataset
 from common.programs.run import Run
 from common.programs.run_config import RunConfig
@@ -48,6 +49,7 @@ class Session:
         self.watch = NumberWatch(config.train, run.processes)
         decay = config.train.ema_decay
         self.average = WeightAverage(model, decay) if decay is not None else None
+        self.bad_data = BadData(data.train, run)
         self.best_metric = float("inf")
         self.saver = Saver(run.checkpoints, config.train, run.check_claim)
         self.window = Window(config.train.batch_size)
@@ -68,9 +70,8 @@ class Session:
         """What the loop calls. after_step, on_error: see `Hooks`."""
         images = partial(name_images, processes=self.run.processes)
         told = Told(self.run.log, images, self.write_dump)
-        return Hooks(
-            self.log, self.validate, self.save, after_step, self.after_update, on_error, told
-        )
+        own = self.log, self.validate, self.save, after_step, self.after_update
+        return Hooks(*own, on_error, told, self.bad_data.meet)
 
     def after_update(self, skipped: Tensor) -> None:
         """Take the new weights into their average. skipped: bool [], nothing was changed."""
@@ -113,6 +114,7 @@ class Session:
         checkpoints.restore_random_states(saved["random_states"])
         self.best_metric, self.saver.saved_step = saved["best_metric"], saved["step"]
         self.is_evaluating = saved.get("evaluation_failed", False)
+        self.bad_data.restore(saved.get("bad_images", []))
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
         began = saved.get("cpu")
@@ -133,7 +135,7 @@ class Session:
     def log(self, step: int, values: dict[str, float]) -> None:
         """Scalars of the training steps."""
         self.saver.check()
-        self.run.scalars(step, "train", values)
+        self.run.scalars(step, "train", values | self.bad_data.counts())
 
     def validate(self, step: int) -> None:
         """Score the validation split, draw some of it, keep the checkpoint if it is the best."""
@@ -195,6 +197,7 @@ class Session:
             "watch": self.watch.state(),
             "cpu": threads_of_run(self.run.processes.world_size),
             "window": self.window.state(step, self.run.processes),
+            **self.bad_data.state(),
             **({"evaluation_failed": True} if self.is_evaluating else {}),
             **raw,
         }

@@ -50,7 +50,7 @@ def train_to_the_end(
             fit(
                 wrap(model, processes, config.train.compile, stage.has_branches, run.log),
                 bind_task(stage, config),
-                training_batches(data.train, plan, processes),
+                training_batches(data.train, plan, processes, session.bad_data.images.add),
                 session.optimizer,
                 plan,
                 session.hooks(after_step, rescue),
@@ -66,6 +66,7 @@ def train_to_the_end(
     except KeyboardInterrupt:
         run.log(f"interrupted at once; {session.describe_saved(plan)}")
         raise SystemExit(130) from None
+    session.bad_data.tell_all()
 
 
 @contextmanager

@@ -12,28 +12,55 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from common.data.data_config import DataConfig
 from common.data.lists import scene_of
+from common.data.shared_scenes import find_shared_scenes
 from common.errors import UserError
 from common.fingerprints import file_sha256
-from scripts.doctor_checks.findings import Finding, advice, fine, in_threads, note, problem
+from scripts.doctor_checks.files import ListedFiles
+from scripts.doctor_checks.findings import (
+    Finding,
+    advice,
+    fine,
+    in_threads,
+    note,
+    problem,
+    settings,
+)
 
 _ENDS = 4096
+_DIVIDE = advice("divide the images by scene, each with all its frames in one list")
 FileSizes = dict[str, int]  # file -> bytes
 Files = dict[str, str]  # image key -> file
 
 
 def compare_lists(name: str, other: str, files: Files, other_files: Files) -> list[Finding]:
-    """Images, and scenes, that are in both lists."""
+    """Images that are in both lists."""
     taken = set(other_files.values())
     shared = [key for key, file in files.items() if file in taken]
     if shared and len(shared) == len(files) == len(other_files):
         return [_same_list(name, other, shared)]
     if shared:
         return [_overlap(name, other, f"{len(shared):,} images are in both lists", shared)]
-    scenes = {scene_of(key) for key in files} & {scene_of(key) for key in other_files}
+    return []
+
+
+def compare_scenes(listed: ListedFiles, other: ListedFiles, data: DataConfig) -> list[Finding]:
+    """Scenes that are in both lists; where they are known, training must have none of them."""
+    name, other_name = listed.split, other.split
+    shared = find_shared_scenes(listed.samples, other.samples, data)
+    if shared is not None and shared.is_known and name == "train":
+        cause = "the frames were divided, and not the scenes (videos, drives, rooms)"
+        fix = settings("data.val_list=null") if other_name == "val" else _DIVIDE
+        text = shared.describe(other_name)
+        return [problem("scene_overlap", text, shared.scenes, cause, fix)]
+    if shared is not None and name == "train":
+        return [note("scene_overlap", shared.describe(other_name), shared.scenes)]
+    scenes = {scene_of(key) for key in listed.samples.keys}
+    scenes &= {scene_of(key) for key in other.samples.keys}
     if not scenes:
         return []
-    text = f"{name} and {other} have {len(scenes):,} scenes (folders) in common"
+    text = f"{name} and {other_name} have {len(scenes):,} scenes (folders) in common"
     cause = "fine for splits by frame and for folders named by room type; not for splits by scene"
     return [note("scene_overlap", text, sorted(scenes), cause)]
 

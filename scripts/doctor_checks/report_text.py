@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.printable import one_line
 from common.text_files import write_json
 from scripts.doctor_checks.findings import Finding
 
@@ -44,7 +45,7 @@ def describe(finding: Finding) -> str:
 
 def _wrapped(start: str, text: str) -> str:
     return textwrap.fill(
-        text,
+        one_line(text),
         WIDTH,
         initial_indent=start,
         subsequent_indent=" " * len(start),

@@ -12,7 +12,14 @@ from pathlib import Path
 from common.config_values import REPO_ROOT
 
 FOLDERS = ("common", "stage1_vae", "stage2_sampler", "stage3_depth", "llm_mde", "scripts")
-ERRORS = ("UserError", "ProtocolMismatch", "SilentHubError", "ShortageError", "ArgumentTypeError")
+ERRORS = (
+    "UserError",
+    "BadFileError",
+    "ProtocolMismatch",
+    "SilentHubError",
+    "ShortageError",
+    "ArgumentTypeError",
+)
 # Functions that return what another file raises or prints.
 SAYING = {
     "common/errors.py": ("_lost_contact",),

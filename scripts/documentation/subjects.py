@@ -20,12 +20,15 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "Lists, splits and folders of data": (
         "common/data/",
         "common/fingerprints.py",
+        "common/programs/assembly.py",
         "common/images/folder_index.py",
         "scripts/doctor",
     ),
     "Pictures and depth maps": (
         "common/images/",
+        "common/data/bad_images.py",
         "common/data/frames.py",
+        "common/programs/bad_data.py",
         "common/data/ground_truth.py",
         "common/programs/preflight.py",
     ),

@@ -78,9 +78,25 @@ def write_onnx(
         ) from error
 
 
-def write_torch_export(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
-    """For `torch.export.load`; what is said of it is in the extra file `langdepth.json`."""
-    torch.export.save(program, path, extra_files={FACTS_FILE: json.dumps(metadata)})
+def write_torch_export(
+    program: ExportedProgram, interface: Interface, metadata: dict[str, str], path: Path
+) -> None:
+    """For `torch.export.load`; what is said of it is in the extra file `langdepth.json`.
+
+    A `UserError` where this PyTorch cannot write it: 2.6 cannot, of a network of free size.
+    """
+    try:
+        torch.export.save(program, path, extra_files={FACTS_FILE: json.dumps(metadata)})
+    except OSError:
+        raise  # of the disk, told by who opened the file
+    except Exception as error:  # its errors have no common class but this one
+        reason = next(iter(str(error).strip().splitlines()), "")[:200]
+        remedy = "name an output that ends with .onnx, or take a newer PyTorch"
+        remedy = remedy if interface.fixed else f"add --fixed-size, {remedy}"
+        raise UserError(
+            f"PyTorch {torch.__version__} cannot write {path.suffix} of this network "
+            f"({type(error).__name__}: {reason}); {remedy}"
+        ) from error
 
 
 def _check_packages() -> None:
