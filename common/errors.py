@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
@@ -38,7 +39,7 @@ def run_program(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     code = _run(main)
     if _is_one_of_several():
-        _leave(code)
+        leave(code)
     if code:
         sys.exit(code)
 
@@ -91,18 +92,22 @@ def _describe(error: Exception) -> str | None:
 
 def _lost_contact(error: Exception) -> str | None:
     """One line where another process has gone; None: it is another error."""
-    text = str(error)
-    if not (_is_one_of_several() and any(word in text for word in _LOST_CONTACT)):
+    if not is_lost_contact(error):
         return None
-    reason = text.partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
+    reason = str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
     return f"another process of this run has ended or cannot be reached ({reason})"
+
+
+def is_lost_contact(error: Exception) -> bool:
+    """Whether it follows from another process that has gone."""
+    return _is_one_of_several() and any(word in str(error) for word in _LOST_CONTACT)
 
 
 def _is_one_of_several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End this process without Python's shutdown, in which threads of gloo may abort it.
 
     PyTorch issue 190489; the abort would replace the exit code.
@@ -145,6 +150,30 @@ def _open_store() -> "Store":
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=PATIENCE)
     return dist.PrefixStore(f"mistake/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def mistake_is_told() -> bool:
+    """Whether a process of this run ends for a mistake; False where it cannot be known."""
+    return _is_in_store("first")
+
+
+def tell_stop() -> None:
+    """Let the other processes know that this one leaves because it was told to stop."""
+    if _is_one_of_several():
+        with suppress(RuntimeError):
+            _open_store().set("stop", "yes")
+
+
+def stop_is_told() -> bool:
+    """Whether a process was told to stop and leaves; False where it cannot be known."""
+    return _is_in_store("stop")
+
+
+def _is_in_store(key: str) -> bool:
+    try:
+        return _is_one_of_several() and _open_store().check([key])
+    except RuntimeError:
+        return False
 
 
 def _tell_once(store: "Store", message: str | None) -> bool:

@@ -9,7 +9,7 @@ micro-batches of 4 therefore take the same steps.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,18 @@ from common.engine.optimization import gradient_scaler, learning_rate
 from common.engine.train_config import TrainConfig
 from common.engine.update import Task, Update, logged_terms
 from common.engine.watching import NumberWatch, Told
-from common.errors import UserError
+from common.errors import UserError, tell_stop
 from common.progress import progress_bar
-from common.runtime.processes import MEETING_EVERY, Processes
-from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
+from common.runtime.processes import Processes
+from common.runtime.signals import (
+    PATIENCE,
+    Abandoned,
+    Caught,
+    Interrupted,
+    Meetings,
+    catch_signals,
+    is_interruption,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Plan:
     start_step: int
     total_steps: int
     evaluate_every: int
-    evaluate_first: bool = False  # an error left out the evaluation of `start_step`
+    evaluate_first: bool = False  # an error or a signal left out the evaluation of `start_step`
     watch: NumberWatch | None = None  # that of a run which goes on
 
     def due(self, done: int) -> "Due":
@@ -44,17 +52,16 @@ class Plan:
         log, evaluation, save = (
             done % period == 0 or done == self.total_steps for period in periods
         )
-        return Due(log, evaluation, save, log or evaluation or save or done % MEETING_EVERY == 0)
+        return Due(log, evaluation, save)
 
 
 @dataclass(frozen=True)
 class Due:
-    """What follows a step. meeting: the processes make sure that none has failed."""
+    """What follows a step."""
 
     log: bool
     evaluation: bool
     save: bool
-    meeting: bool
 
     @property
     def pause(self) -> bool:
@@ -90,7 +97,7 @@ def fit(
     processes: Processes,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
+    """Train from `start_step` to `total_steps`; raise `Interrupted` after a signal, saved.
 
     scaler: see `gradient_scaler`; None: a new one.
     """
@@ -103,11 +110,13 @@ def fit(
     window = Window(config.batch_size)
     bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
     done = plan.start_step
-    with catch_signals() as caught, bar:
+    meetings = Meetings(processes, done)
+    with catch_signals() as caught, caught.noting(), bar:
         try:
             if plan.evaluate_first:
                 hooks.evaluate(done)
-                hooks.save(done)
+                with caught.saving():
+                    hooks.save(done)
             for step in range(plan.start_step, total):
                 # Train: one update from this step's micro-batches.
                 rate = learning_rate(config, step, total)
@@ -115,7 +124,8 @@ def fit(
                 with caught.waiting():
                     parts = fetcher.fetch(step)
                 window.data_seconds += time.perf_counter() - fetch_start
-                record = update(step, parts, rate, fetcher.is_void)
+                giving_up = caught.leaving(PATIENCE if step > plan.start_step else 0.0)
+                record = update(step, parts, rate, fetcher.is_void, giving_up)
                 window.add(logged_terms(record, update.skipped, processes.world_size))
                 hooks.after_update(update.skipped)
                 hooks.after_step()
@@ -123,7 +133,7 @@ def fit(
                 done = step + 1
                 due = plan.due(done)
                 watch.see(record, due.pause or update.can_skip, told)
-                if due.meeting:
+                if due.pause or meetings.due(done):
                     fetcher.meet()
 
                 # Log, evaluate, save, stop.
@@ -135,21 +145,31 @@ def fit(
                 if due.evaluation:
                     with window.pause():
                         hooks.evaluate(done)
-                stop = should_stop(caught, done, processes)
+                stop = meetings.should_stop(caught, done)
                 if due.save or stop:
                     watch.settle(told)
-                    hooks.save(done)
+                    with caught.saving():
+                        hooks.save(done)
                 if stop:
-                    raise Interrupted(done)
-        except WaitEnded:
-            done = watch.whole_steps(done)
-            hooks.save(done)
-            raise Interrupted(done) from None
+                    processes.barrier()  # the first that leaves has the others ended
+                    raise Interrupted(done, caught.reason)
         except Interrupted:
             raise
-        except Exception as error:
-            hooks.on_error(watch.whole_steps(done), error)
-            raise
+        except (Abandoned, Exception) as error:
+            done = watch.whole_steps(done)
+            if isinstance(error, Exception) and not is_interruption(error, caught):
+                hooks.on_error(done, error)
+                raise
+            _leave(plan, done, hooks, caught)
+
+
+def _leave(plan: Plan, done: int, hooks: Hooks, caught: Caught) -> NoReturn:
+    """Save what was learned, without waiting for other processes, and raise `Interrupted`."""
+    tell_stop()
+    if done > plan.start_step:
+        with caught.saving():
+            hooks.save(done)
+    raise Interrupted(done, caught.reason)
 
 
 def _stop_if_broken(terms: dict[str, float], done: int) -> None:

@@ -28,7 +28,7 @@ from common.programs.stage import Stage
 from common.programs.step_dumps import name_images, write_dump
 from common.runtime import checkpoints
 from common.runtime.processes import wrap
-from common.runtime.signals import Interrupted
+from common.runtime.signals import INTERRUPTED, Interrupted
 from common.shortages import ShortageError, as_shortage
 
 
@@ -66,14 +66,11 @@ def train_to_the_end(
                 session.scaler,
             )
     except Interrupted as stopped:
-        run.log(
-            f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
-            "The same command continues from there."
-        )
-        raise SystemExit(130) from None
+        run.log(stopped.describe(plan.start_step, plan.total_steps))
+        raise SystemExit(INTERRUPTED) from None
     except KeyboardInterrupt:
         run.log(f"interrupted at once; {session.describe_saved(plan)}")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
 
 
 def bind_task(stage: Stage, config: Any) -> Task:
@@ -95,7 +92,7 @@ class Session:
         self.average = WeightAverage(model, decay) if decay is not None else None
         self.best_metric = float("inf")
         self.saved_step = 0  # of this run; 0: nothing
-        self.is_evaluating = False  # an error in it leaves an evaluation to do
+        self.is_evaluating = False  # what ends it leaves an evaluation to do
         self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:

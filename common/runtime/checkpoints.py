@@ -3,8 +3,8 @@
 Keys: format_version, stage, recipe, model (earlier stages' weights included), model_config, config,
 data (what `common/data/kept_data.py` keeps), step, sampler_position, best_metric. In last.pt also
 what resuming needs: optimizer, scaler, random_states, watch (see `common/engine/watching.py`),
-evaluation_failed (only where it did). With train.ema_decay `model` holds the averaged weights,
-`average` says of how many updates, and last.pt has the others in raw_weights.
+evaluation_failed (only where it did, or a signal ended it). With train.ema_decay `model` holds the
+averaged weights, `average` says of how many updates, and last.pt has the others in raw_weights.
 """
 
 import random

@@ -21,8 +21,6 @@ from torch.nn.parallel import DistributedDataParallel
 from common.errors import UserError
 from common.runtime.machine import unused_gpu
 
-MEETING_EVERY = 10  # steps of training, between which several processes do not ask each other
-
 
 @dataclass(frozen=True)
 class Processes:
@@ -57,11 +55,15 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """True on every process when it is True on one."""
+        return self.max([float(flag)])[0] > 0
+
+    def max(self, values: list[float]) -> list[float]:
+        """The largest of each value over all processes, in one message."""
         if self.world_size == 1:
-            return flag
-        packed = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(packed)
-        return packed.item() > 0
+            return values
+        packed = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(packed, dist.ReduceOp.MAX)
+        return packed.tolist()
 
     def gather(self, rows: list) -> list:
         """The rows of all processes in one list, on every process."""
