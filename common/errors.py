@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
+LAUNCHER = "LANGDEPTH_LAUNCHER"  # the launcher's process, which tells who is gone
+LOST_CONTACT = 3  # exit code for the launcher alone
+
 # What gloo and NCCL say when another process has gone.
 _LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
 
@@ -37,7 +40,7 @@ def run_program(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text that can be written
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = _run(main)
+    code = _ended_before() or _run(main)
     if _is_one_of_several():
         leave(code)
     if code:
@@ -61,13 +64,17 @@ def _run(main: Callable[[], None]) -> int:
             return stop.code or 0
         raise
     except Exception as error:
-        line = _describe(error)
+        is_lost = is_lost_contact(error) and LAUNCHER in os.environ
+        line = None if is_lost else _describe(error)
         # torch's errors may follow from a mistake that another process has told.
         is_told = _told_together(line) if line or isinstance(error, RuntimeError) else False
-        if not is_told and line is None:
+        if is_told:
+            return 2
+        if is_lost:
+            return LOST_CONTACT
+        if line is None:
             raise
-        if not is_told and line is not None:
-            _print_error(line)
+        _print_error(line)
         return 2
     return 0
 
@@ -142,14 +149,34 @@ def _told_together(message: str | None) -> bool:
         return False
 
 
-def _open_store() -> "Store":
-    """A connection of its own: a mistake may come before the processes have joined."""
+def _open_store(restart: int | None = None) -> "Store":
+    """A connection of its own: a mistake may come before the processes have joined.
+
+    restart: what torchrun's so many-th restart said; None: this one.
+    """
     # Imported here: this module serves programs that need no torch.
     import torch.distributed as dist
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=PATIENCE)
-    return dist.PrefixStore(f"mistake/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return dist.PrefixStore(f"mistake/{_restart() if restart is None else restart}", store)
+
+
+def _restart() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _ended_before() -> int:
+    """The exit code where torchrun starts again what ended for a mistake or was told to stop; 0."""
+    if not (_is_one_of_several() and _restart()):
+        return 0
+    with suppress(RuntimeError):
+        before = _open_store(_restart() - 1)
+        for key, code in (("first", 2), ("stop", 130)):
+            if before.check([key]):
+                _open_store().set(key, before.get(key).decode())
+                return code
+    return 0
 
 
 def mistake_is_told() -> bool:

@@ -1,11 +1,13 @@
 """A training that stays at one moment for long, for tests that send signals there.
 
-    python tests/stopped_moments.py MOMENT FOLDER [arguments of stage1_vae/train.py]
+    python tests/stopped_moments.py MOMENT[@RANK] FOLDER [arguments of stage1_vae/train.py]
 
-When it is there, process RANK writes its number to FOLDER/RANK. Run by the launcher, as a program.
+When it is there, process RANK (each one, or the one named) writes its number to FOLDER/RANK. Run by
+the launcher, as a program.
 """
 
 import os
+import signal
 import sys
 import time
 from datetime import timedelta
@@ -18,9 +20,10 @@ import torch.distributed as dist
 
 from common.engine.fetching import PartFetcher
 from common.engine.update import Update
-from common.errors import run_program
+from common.errors import UserError, run_program
 from common.evaluation import scoring
 from common.programs import ready
+from common.programs import train as program
 from common.runtime import checkpoints
 from stage1_vae.train import main
 
@@ -54,6 +57,22 @@ def without_python(folder):
     store.wait(["never"], timedelta(seconds=LONG))
 
 
+def fail(error):
+    raise error
+
+
+def die_once(folder):
+    """As a process that the system kills for its memory; not when it is started again."""
+    mark = folder / "killed"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_step(_, step, *__):
+    return step == STEP
+
+
 def prepare(moment, folder):
     """Have the training stay at the moment."""
     stay = partial(arrive, folder, LONG)
@@ -62,19 +81,28 @@ def prepare(moment, folder):
     elif moment == "first step":
         hold(Update, "_differentiate", stay)
     elif moment == "step":
-        hold(Update, "_differentiate", stay, lambda _, step, *__: step == STEP)
+        hold(Update, "_differentiate", stay, at_step)
     elif moment == "data":
         hold(PartFetcher, "fetch", stay, lambda _, step: step == STEP)
     elif moment == "evaluation":
         hold(scoring, "score_batch", partial(arrive, folder, 3.0))
     elif moment == "save":
         hold(checkpoints.torch, "save", partial(arrive, folder, 3.0))
+    elif moment == "start":
+        hold(program, "join_processes", stay)
+    elif moment == "mistake":
+        hold(program, "join_processes", partial(fail, UserError("a mistake")))
+    elif moment == "bug":
+        hold(Update, "_differentiate", partial(fail, ZeroDivisionError("a bug")), at_step)
+    elif moment == "killed once":
+        hold(Update, "_differentiate", partial(die_once, folder), at_step)
     elif moment == "no python":
-        at = lambda _, step, *__: step == STEP  # noqa: E731
-        hold(Update, "_differentiate", partial(without_python, folder), at)
+        hold(Update, "_differentiate", partial(without_python, folder), at_step)
 
 
 if __name__ == "__main__":
     moment, folder, *sys.argv[1:] = sys.argv[1:]
-    prepare(moment, Path(folder))
+    moment, _, rank = moment.partition("@")
+    if rank in ("", os.environ.get("RANK", "0")):
+        prepare(moment, Path(folder))
     run_program(main)

@@ -151,13 +151,14 @@ def fit(
                     with caught.saving():
                         hooks.save(done)
                 if stop:
+                    tell_stop()
                     processes.barrier()  # the first that leaves has the others ended
                     raise Interrupted(done, caught.reason)
         except Interrupted:
             raise
         except (Abandoned, Exception) as error:
             done = watch.whole_steps(done)
-            if isinstance(error, Exception) and not is_interruption(error, caught):
+            if isinstance(error, Exception) and not is_interruption(error):
                 hooks.on_error(done, error)
                 raise
             _leave(plan, done, hooks, caught)

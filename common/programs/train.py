@@ -28,6 +28,7 @@ from common.runtime.signals import (
     catch_signals,
     is_interruption,
 )
+from common.runtime.time_limit import time_limited
 from common.shortages import shortages_told
 
 
@@ -57,12 +58,13 @@ def _try_out(settings: Settings) -> None:
 
 def _train_until_told(settings: Settings) -> None:
     """Train; a signal outside the steps ends it with one line."""
-    with catch_signals() as caught:
+    limit = settings.config().train.time_limit
+    with catch_signals() as caught, time_limited(limit, caught):
         try:
             with caught.leaving(), _joined(settings) as processes:
                 train_stage(settings, processes, caught)
         except (Abandoned, Exception) as error:
-            if isinstance(error, Exception) and not is_interruption(error, caught):
+            if isinstance(error, Exception) and not is_interruption(error):
                 raise
             tell_stop()
             if os.environ.get("RANK", "0") == "0":

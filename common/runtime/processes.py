@@ -4,7 +4,9 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 (or `common/runtime/launcher.py`) sets RANK, LOCAL_RANK and WORLD_SIZE. NCCL on GPUs, gloo on CPUs.
 """
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.errors import UserError
+from common.errors import LAUNCHER, UserError
 from common.runtime.machine import unused_gpu
 
 
@@ -103,6 +105,7 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     most: so many take part; others, for which there is no work, end with code 0. An error leaves
     the connections open until the process ends: the others only wait until then.
     """
+    _end_with_launcher()
     if most is not None:
         _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -122,6 +125,12 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     yield processes
     if world_size > 1:
         dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have Linux send SIGTERM when the launcher is killed, which can then end nobody itself."""
+    if sys.platform == "linux" and os.environ.get(LAUNCHER) == str(os.getppid()):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _limit_processes(most: int) -> None:
