@@ -178,9 +178,9 @@ def until_signal(items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
-def is_interruption(error: Exception, caught: Caught) -> bool:
-    """Whether contact was lost because this process or another one was told to stop."""
-    return is_lost_contact(error) and not mistake_is_told() and (len(caught) > 0 or stop_is_told())
+def is_interruption(error: Exception) -> bool:
+    """Whether contact was lost because another process was told to stop."""
+    return is_lost_contact(error) and not mistake_is_told() and stop_is_told()
 
 
 class Meetings:
