@@ -64,17 +64,18 @@ def _run(main: Callable[[], None]) -> int:
             return stop.code or 0
         raise
     except Exception as error:
-        is_lost = is_lost_contact(error) and LAUNCHER in os.environ
-        line = None if is_lost else _describe(error)
+        is_lost = is_lost_contact(error)
+        line = _describe(error)
         # torch's errors may follow from a mistake that another process has told.
-        is_told = _told_together(line) if line or isinstance(error, RuntimeError) else False
-        if is_told:
-            return 2
-        if is_lost:
+        if is_lost or line or isinstance(error, RuntimeError):
+            if _told_together(None if is_lost else line):
+                return 2
+        if is_lost and LAUNCHER in os.environ:
             return LOST_CONTACT
         if line is None:
             raise
-        _print_error(line)
+        if not (is_lost and _told_together(line, "lost")):
+            _print_error(line)
         return 2
     return 0
 
@@ -132,18 +133,19 @@ def _print_error(message: str) -> None:
     print(f"error: {message}", file=sys.stderr, flush=True)
 
 
-def _told_together(message: str | None) -> bool:
+def _told_together(message: str | None, key: str = "first") -> bool:
     """See to it that the first mistake of all processes is printed once on this machine.
 
-    message: this process's own mistake; None: it knows of none. Returns False where nobody has told
-    one, or it cannot be known: a single process, or a store that is gone.
+    message: this process's own mistake; None: it knows of none. key: other news has another one.
+    Returns False where nobody has told one, or it cannot be known: a single process, or a store
+    that is gone.
     """
     if not _is_one_of_several():
         return False
     try:
         # The store takes whole characters only.
         return _tell_once(
-            _open_store(), message and message.encode(errors="backslashreplace").decode()
+            _open_store(), message and message.encode(errors="backslashreplace").decode(), key
         )
     except RuntimeError:  # torch's connection errors and timeouts
         return False
@@ -203,14 +205,14 @@ def _is_in_store(key: str) -> bool:
         return False
 
 
-def _tell_once(store: "Store", message: str | None) -> bool:
-    if message is None and not store.check(["first"]):
+def _tell_once(store: "Store", message: str | None, key: str) -> bool:
+    if message is None and not store.check([key]):
         return False
-    first = store.compare_set("first", "", message or "").decode()
+    first = store.compare_set(key, "", message or "").decode()
     machine = os.environ.get("GROUP_RANK", "0")
-    if store.add(f"{machine}/tellers", 1) == 1:
+    if store.add(f"{machine}/{key}/tellers", 1) == 1:
         _print_error(first)
-        store.set(f"{machine}/told", "yes")
+        store.set(f"{machine}/{key}/told", "yes")
     else:  # the launcher ends everyone as soon as one has left
-        store.wait([f"{machine}/told"], PATIENCE)
+        store.wait([f"{machine}/{key}/told"], PATIENCE)
     return True

@@ -59,9 +59,9 @@ def process_at(place, rank, *launchers, seconds=150):
     return int(path.read_text().split()[0])
 
 
-def ended(process):
-    """Its exit code and what it said, within the time that is promised."""
-    _, err = process.communicate(timeout=IN_TIME)
+def ended(process, seconds=IN_TIME):
+    """Its exit code and what it said; by itself within the time that is promised."""
+    _, err = process.communicate(timeout=seconds)
     return process.returncode, err, [line for line in err.splitlines() if "error:" in line]
 
 
@@ -114,7 +114,7 @@ def check_same(run, other):
 
 @pytest.mark.slow
 def test_torchrun_starts_a_run_again_that_lost_a_process(begin, straight, tmp_path):
-    code, err, _ = ended(begin("killed once@1", NPROC="2", MAX_RESTARTS="1"))
+    code, err, _ = ended(begin("killed once@1", NPROC="2", MAX_RESTARTS="1"), 300)
     assert code == 0, err
     assert (tmp_path / "moment/killed").exists()
     assert "resuming at step 2" in err
@@ -138,7 +138,7 @@ def test_what_ends_on_purpose_is_not_started_again(begin, tmp_path, moment, code
     process = begin(moment, NPROC="2", MAX_RESTARTS="2")
     if code == 130:
         os.kill(process_at(tmp_path / "moment", 1, process), signal.SIGTERM)
-    found, err, errors = ended(process)
+    found, err, errors = ended(process, 300)
     assert found == code, err
     assert errors == (["error: a mistake"] if code == 2 else [])
 
@@ -160,7 +160,7 @@ def two_machines(begin):
 @pytest.mark.slow
 def test_two_machines_train_as_one_with_two_processes(two_machines, straight, tmp_path):
     for process in two_machines():
-        code, err, _ = ended(process)
+        code, err, _ = ended(process, 300)
         assert code == 0, err
     check_same(straight, tmp_path / "tiny/stage1")
 
@@ -196,7 +196,7 @@ def test_machines_that_do_not_come_are_not_waited_for(begin, rank):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     process = begin("none", NNODES="2", NODE_RANK=rank, MASTER_PORT=port, RDZV_TIMEOUT="5")
-    code, err, errors = ended(process)
+    code, err, errors = ended(process, 150)
     assert code == 2, err
     assert len(errors) == 1 and "cannot meet at 127.0.0.1" in errors[0]
     assert "RDZV_TIMEOUT" in errors[0]

@@ -115,8 +115,11 @@ def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
             file=sys.stderr,
         )
         watch.start()
-    code = _run_processes([*words, *command], machines, watch)
-    watch.end(code)
+    code = 2
+    try:
+        code = _run_processes([*words, *command], machines, watch)
+    finally:
+        watch.end(code)
     return code
 
 
@@ -155,7 +158,7 @@ def _exit_code(failures: dict[int, ProcessFailure], watch: MachineWatch) -> int:
         if INTERRUPTED not in codes:  # before it knew of signals
             print("interrupted before the first step; there is nothing to save", file=sys.stderr)
         return INTERRUPTED
-    print(watch.describe("contact with another machine was lost"), file=sys.stderr)
+    print(watch.describe("contact with another process was lost"), file=sys.stderr)
     return 2
 
 

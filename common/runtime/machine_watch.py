@@ -7,6 +7,7 @@ with an error says so. The others then end their processes, which may wait for i
 
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -54,7 +55,7 @@ class MachineWatch:
                 self._store = self._store or self._connect()
                 lost = self._look(self._store, numbers)
                 heard = time.monotonic()
-            except RuntimeError:  # torch's connection errors and timeouts
+            except (OSError, RuntimeError):  # torch's connection errors and timeouts among them
                 is_gone = self._store is not None and time.monotonic() - heard > GRACE
                 lost = "machine 0 has ended or cannot be reached" if is_gone else None
             if lost and not self._is_over.is_set():
@@ -63,6 +64,7 @@ class MachineWatch:
                 return
 
     def _connect(self) -> "Store":
+        socket.create_connection((self.address, self.port), EVERY).close()  # torch's is not quiet
         patience = timedelta(seconds=EVERY)
         store = dist.TCPStore(
             self.address, self.port, is_master=False, wait_for_workers=False, timeout=patience
