@@ -67,9 +67,9 @@ def _run(main: Callable[[], None]) -> int:
         is_lost = is_lost_contact(error)
         line = _describe(error)
         # torch's errors may follow from a mistake that another process has told.
-        if is_lost or line or isinstance(error, RuntimeError):
-            if _told_together(None if is_lost else line):
-                return 2
+        is_shared = bool(line) or isinstance(error, RuntimeError)
+        if is_shared and _told_together(None if is_lost else line):
+            return 2
         if is_lost and LAUNCHER in os.environ:
             return LOST_CONTACT
         if line is None:

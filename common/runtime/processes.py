@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.errors import LAUNCHER, UserError
+from common.errors import LAUNCHER, LOST_CONTACT, UserError
 from common.runtime.machine import unused_gpu
 
 
@@ -105,7 +105,8 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     most: so many take part; others, for which there is no work, end with code 0. An error leaves
     the connections open until the process ends: the others only wait until then.
     """
-    _end_with_launcher()
+    if LAUNCHER in os.environ and "RANK" in os.environ:
+        _end_with_launcher()
     if most is not None:
         _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -118,7 +119,8 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     if world_size > 1:
         check_address(os.environ.get("MASTER_ADDR", "127.0.0.1"))
         # Others wait while the main process encodes captions or images, which may take hours.
-        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
+        backend, hours = "nccl" if use_cuda else "gloo", timedelta(hours=6)
+        dist.init_process_group(backend, timeout=hours, **_own_store(world_size, hours))
     processes = Processes(int(os.environ.get("RANK", "0")), world_size, place)
     if processes.is_main and (warning := unused_gpu()):
         print(warning, file=sys.stderr)
@@ -127,10 +129,26 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def _own_store(world_size: int, timeout: timedelta) -> dict[str, Any]:
+    """Options of `init_process_group` where torchrun has started all processes again.
+
+    Its store may still have the addresses of those that were there before (torch 2.14).
+    """
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restart == "0":
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout)
+    own = dist.PrefixStore(f"restart_{restart}", store)
+    return {"store": own, "rank": int(os.environ["RANK"]), "world_size": world_size}
+
+
 def _end_with_launcher() -> None:
     """Have Linux send SIGTERM when the launcher is killed, which can then end nobody itself."""
-    if sys.platform == "linux" and os.environ.get(LAUNCHER) == str(os.getppid()):
+    if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.environ[LAUNCHER] != str(os.getppid()):
+            raise SystemExit(LOST_CONTACT)  # it is gone already
 
 
 def _limit_processes(most: int) -> None:
