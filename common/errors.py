@@ -25,7 +25,13 @@ LAUNCHER = "LANGDEPTH_LAUNCHER"  # the launcher's process, which tells who is go
 LOST_CONTACT = 3  # exit code for the launcher alone
 
 # What gloo and NCCL say when another process has gone.
-_LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+_LOST_CONTACT = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Write error [",
+    "connectFullMesh failed",
+    "remote process exited",
+)
 
 
 class UserError(Exception):

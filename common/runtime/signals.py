@@ -28,7 +28,7 @@ INTERRUPTED = 130  # exit code: saved as far as it came; the same command goes o
 PATIENCE = 10.0  # seconds after a signal
 MEETING_EVERY = 10  # steps, between which several processes do not ask each other
 MEETING_SECONDS = 5.0  # but this long at most, or a step
-T = TypeVar("T")
+Served = TypeVar("Served")
 
 
 class Interrupted(Exception):
@@ -163,7 +163,7 @@ def catch_signals() -> Iterator[Caught]:
             signal.signal(number, handler)
 
 
-def until_signal(items: Iterable[T]) -> Iterator[T]:
+def until_signal(items: Iterable[Served]) -> Iterator[Served]:
     """The items of an evaluation; a signal that is caught ends it before the next one."""
     if not _ACTIVE:
         yield from items
