@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
+LAUNCHER = "LANGDEPTH_LAUNCHER"  # the launcher's process, which tells who is gone
+LOST_CONTACT = 3  # exit code for the launcher alone
+
 # What gloo and NCCL say when another process has gone.
-_LOST_CONTACT = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+_LOST_CONTACT = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Write error [",
+    "connectFullMesh failed",
+    "remote process exited",
+)
 
 
 class UserError(Exception):
@@ -49,9 +59,9 @@ def run_program(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text that can be written
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    code = _run(main)
+    code = _ended_before() or _run(main)
     if _is_one_of_several():
-        _leave(code)
+        leave(code)
     if code:
         sys.exit(code)
 
@@ -73,12 +83,17 @@ def _run(main: Callable[[], None]) -> int:
             return stop.code or 0
         raise
     except Exception as error:
+        is_lost = is_lost_contact(error)
         line = _describe(error)
         # torch's errors may follow from a mistake that another process has told.
-        is_told = _told_together(line) if line or isinstance(error, RuntimeError) else False
-        if not is_told and line is None:
+        is_shared = bool(line) or isinstance(error, RuntimeError)
+        if is_shared and _told_together(None if is_lost else line):
+            return 2
+        if is_lost and LAUNCHER in os.environ:
+            return LOST_CONTACT
+        if line is None:
             raise
-        if not is_told and line is not None:
+        if not (is_lost and _told_together(line, "lost")):
             _print_error(line)
         return 2
     return 0
@@ -104,18 +119,22 @@ def _describe(error: Exception) -> str | None:
 
 def _lost_contact(error: Exception) -> str | None:
     """One line where another process has gone; None: it is another error."""
-    text = str(error)
-    if not (_is_one_of_several() and any(word in text for word in _LOST_CONTACT)):
+    if not is_lost_contact(error):
         return None
-    reason = text.partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
+    reason = str(error).partition("\n")[0].rpartition("] ")[2].partition(". ")[0][:160]
     return f"another process of this run has ended or cannot be reached ({reason})"
+
+
+def is_lost_contact(error: Exception) -> bool:
+    """Whether it follows from another process that has gone."""
+    return _is_one_of_several() and any(word in str(error) for word in _LOST_CONTACT)
 
 
 def _is_one_of_several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End this process without Python's shutdown, in which threads of gloo may abort it.
 
     PyTorch issue 190489; the abort would replace the exit code.
@@ -133,41 +152,86 @@ def _print_error(message: str) -> None:
     print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
 
 
-def _told_together(message: str | None) -> bool:
+def _told_together(message: str | None, key: str = "first") -> bool:
     """See to it that the first mistake of all processes is printed once on this machine.
 
-    message: this process's own mistake; None: it knows of none. Returns False where nobody has told
-    one, or it cannot be known: a single process, or a store that is gone.
+    message: this process's own mistake; None: it knows of none. key: other news has another one.
+    Returns False where nobody has told one, or it cannot be known: a single process, or a store
+    that is gone.
     """
     if not _is_one_of_several():
         return False
     try:
         # The store takes whole characters only.
         return _tell_once(
-            _open_store(), message and message.encode(errors="backslashreplace").decode()
+            _open_store(), message and message.encode(errors="backslashreplace").decode(), key
         )
     except RuntimeError:  # torch's connection errors and timeouts
         return False
 
 
-def _open_store() -> "Store":
-    """A connection of its own: a mistake may come before the processes have joined."""
+def _open_store(restart: int | None = None) -> "Store":
+    """A connection of its own: a mistake may come before the processes have joined.
+
+    restart: what torchrun's so many-th restart said; None: this one.
+    """
     # Imported here: this module serves programs that need no torch.
     import torch.distributed as dist
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=PATIENCE)
-    return dist.PrefixStore(f"mistake/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return dist.PrefixStore(f"mistake/{_restart() if restart is None else restart}", store)
 
 
-def _tell_once(store: "Store", message: str | None) -> bool:
-    if message is None and not store.check(["first"]):
+def _restart() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _ended_before() -> int:
+    """The exit code where torchrun starts again what ended for a mistake or was told to stop; 0."""
+    if not (_is_one_of_several() and _restart()):
+        return 0
+    with suppress(RuntimeError):
+        before = _open_store(_restart() - 1)
+        for key, code in (("first", 2), ("stop", 130)):
+            if before.check([key]):
+                _open_store().set(key, before.get(key).decode())
+                return code
+    return 0
+
+
+def mistake_is_told() -> bool:
+    """Whether a process of this run ends for a mistake; False where it cannot be known."""
+    return _is_in_store("first")
+
+
+def tell_stop() -> None:
+    """Let the other processes know that this one leaves because it was told to stop."""
+    if _is_one_of_several():
+        with suppress(RuntimeError):
+            _open_store().set("stop", "yes")
+
+
+def stop_is_told() -> bool:
+    """Whether a process was told to stop and leaves; False where it cannot be known."""
+    return _is_in_store("stop")
+
+
+def _is_in_store(key: str) -> bool:
+    try:
+        return _is_one_of_several() and _open_store().check([key])
+    except RuntimeError:
         return False
-    first = store.compare_set("first", "", message or "").decode()
+
+
+def _tell_once(store: "Store", message: str | None, key: str) -> bool:
+    if message is None and not store.check([key]):
+        return False
+    first = store.compare_set(key, "", message or "").decode()
     machine = os.environ.get("GROUP_RANK", "0")
-    if store.add(f"{machine}/tellers", 1) == 1:
+    if store.add(f"{machine}/{key}/tellers", 1) == 1:
         _print_error(first)
-        store.set(f"{machine}/told", "yes")
+        store.set(f"{machine}/{key}/told", "yes")
     else:  # the launcher ends everyone as soon as one has left
-        store.wait([f"{machine}/told"], PATIENCE)
+        store.wait([f"{machine}/{key}/told"], PATIENCE)
     return True

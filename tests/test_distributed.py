@@ -98,7 +98,7 @@ def store(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(server.port))
     monkeypatch.setattr(errors, "PATIENCE", timedelta(seconds=1))
-    monkeypatch.setattr(errors, "_leave", sys.exit)  # the test's own process stays
+    monkeypatch.setattr(errors, "leave", sys.exit)  # the test's own process stays
     return server
 
 

@@ -1,4 +1,4 @@
-"""`train.sh` and its launcher: processes, machines, GPUs, Slurm; every refusal is one line."""
+"""`train.sh` and its launcher: processes, machines, GPUs; every refusal is one line."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import call, run_process, start_process, train_process, write_program
 
-from common.config import REPO_ROOT
 from common.errors import UserError
 from common.runtime import launcher, machine, processes
 from common.runtime.launcher import Machines, read_machines
@@ -161,53 +160,3 @@ def test_nvidias_own_program_is_asked(tmp_path, monkeypatch, listing, found):
     write_program(tmp_path / "nvidia-smi", f'test "$1" = -L && echo "{listing}"')
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert machine._has_nvidia_gpu() == (found or Path("/dev/nvidia0").exists())
-
-
-@pytest.fixture
-def submit(tmp_path):
-    """`sbatch scripts/slurm_example.sh WORDS` in a folder with stand-ins for Slurm and stages."""
-    tools = tmp_path / "tools"
-    hosts = 'test "$*" = "show hostnames gpu[1-2]" && printf "gpu1\\ngpu2\\n"'
-    write_program(tools / "scontrol", hosts)
-    write_program(tools / "srun", 'for i in 0 1; do SLURM_NODEID=$i "$@"; done')
-    told = 'echo "$NODE_RANK of $NNODES, $NPROC at $MASTER_ADDR:$MASTER_PORT: $*"'
-    write_program(tmp_path / "stage3_depth" / "train.sh", told)
-    write_program(tmp_path / "llm_mde" / "train.sh", f"echo LLM; {told}")
-
-    def outcome(*words):
-        return run_process(
-            "sh",
-            str(shutil.copy(REPO_ROOT / "scripts/slurm_example.sh", tools / "slurm_script")),
-            *words,
-            cwd=tmp_path,
-            PATH=f"{tools}:{os.environ['PATH']}",
-            SLURM_JOB_NODELIST="gpu[1-2]",
-            SLURM_JOB_ID="123456",
-            SLURM_NNODES="2",
-            SLURM_GPUS_ON_NODE="4",
-        )
-
-    return outcome
-
-
-@pytest.mark.parametrize(
-    "words", [["configs/nyu/stage3.yaml"], ["stage3_depth", "a b.yaml"], ["train.lr=1e-4"], []]
-)
-def test_slurm_example_gives_every_machine_its_place(submit, words):
-    outcome = submit(*words)
-    assert outcome.code == 0, outcome.err
-    rest = " ".join(word for word in words if word != "stage3_depth")
-    assert outcome.out.splitlines() == [
-        f"0 of 2, 4 at gpu1:23456: {rest}",
-        f"1 of 2, 4 at gpu1:23456: {rest}",
-    ]
-
-
-def test_slurm_example_with_another_stage(submit):
-    assert submit("llm_mde/", "x.yaml").out.startswith("LLM\n0 of 2, 4 at gpu1:23456: x.yaml")
-
-
-def test_slurm_example_with_a_stage_that_does_not_exist(submit):
-    outcome = submit("stage9", "x.yaml")
-    assert outcome.code == 2
-    assert "/stage9/train.sh; submit from the repository root" in outcome.errors[0]

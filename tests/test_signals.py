@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.runtime import signals
-from common.runtime.signals import WaitEnded, catch_signals
+from common.runtime.signals import Abandoned, catch_signals
 
 
 def test_a_second_ctrl_c_stops_at_once():
@@ -29,7 +29,7 @@ def test_one_of_several_processes_that_waits_for_long_leaves(monkeypatch):
             with caught.waiting():
                 time.sleep(0.1)
         start = time.monotonic()
-        with pytest.raises(WaitEnded), caught.waiting():
+        with pytest.raises(Abandoned), caught.waiting():
             time.sleep(60)
         assert 0.2 < time.monotonic() - start < 20
     time.sleep(0.4)  # no alarm is left
@@ -38,5 +38,5 @@ def test_one_of_several_processes_that_waits_for_long_leaves(monkeypatch):
 def test_a_signal_just_before_a_wait_ends_it():
     with catch_signals() as caught:
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(WaitEnded), caught.waiting():
+        with pytest.raises(Abandoned), caught.waiting():
             pass

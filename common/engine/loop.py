@@ -9,7 +9,7 @@ micro-batches of 4 therefore take the same steps.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,18 @@ from common.engine.pace import Pace
 from common.engine.train_config import TrainConfig
 from common.engine.update import Task, Update, logged_terms
 from common.engine.watching import NumberWatch, Told
-from common.errors import UserError
+from common.errors import UserError, tell_stop
 from common.progress import progress_bar
-from common.runtime.processes import MEETING_EVERY, Processes
-from common.runtime.signals import Interrupted, WaitEnded, catch_signals, should_stop
+from common.runtime.processes import Processes
+from common.runtime.signals import (
+    PATIENCE,
+    Abandoned,
+    Caught,
+    Interrupted,
+    Meetings,
+    catch_signals,
+    is_interruption,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Plan:
     start_step: int
     total_steps: int
     evaluate_every: int
-    evaluate_first: bool = False  # an error left out the evaluation of `start_step`
+    evaluate_first: bool = False  # an error or a signal left out the evaluation of `start_step`
     watch: NumberWatch | None = None  # that of a run which goes on
     window: Window | None = None  # likewise
 
@@ -48,17 +56,16 @@ class Plan:
             done % period == 0 or done == self.total_steps for period in periods
         )
         save = save or (config.keep_every is not None and done % config.keep_every == 0)
-        return Due(log, evaluation, save, log or evaluation or save or done % MEETING_EVERY == 0)
+        return Due(log, evaluation, save)
 
 
 @dataclass(frozen=True)
 class Due:
-    """What follows a step. meeting: the processes make sure that none has failed."""
+    """What follows a step."""
 
     log: bool
     evaluation: bool
     save: bool
-    meeting: bool
 
     @property
     def pause(self) -> bool:
@@ -96,72 +103,116 @@ def fit(
     processes: Processes,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Train from `start_step` to `total_steps`; raise `Interrupted` after a saved Ctrl-C.
+    """Train from `start_step` to `total_steps`; raise `Interrupted` after a signal, saved.
 
     scaler: see `gradient_scaler`; None: a new one.
     """
-    config, total = plan.config, plan.total_steps
-    scaler = scaler or gradient_scaler(config, processes.device)
-    update = Update(model, task, optimizer, config, plan.seed, processes, scaler)
-    watch = plan.watch or NumberWatch(config, processes)
-    fetcher = PartFetcher(micro_batches, update.parts_per_step, processes)
-    told = replace(hooks.told, fetch_errors=fetcher.meet)
-    window, pace = plan.window or Window(config.batch_size), Pace(processes)
-    window.begin(plan.start_step)
-    bar = progress_bar("train", total, done=plan.start_step, unit="step", has_rhythm=True)
-    done = plan.start_step
-    with catch_signals() as caught, bar:
-        try:
-            if plan.evaluate_first:
-                hooks.evaluate(done)
-                window.settle(processes)
-                hooks.save(done)
-            for step in range(plan.start_step, total):
-                # Train: one update from this step's micro-batches.
-                rate = learning_rate(config, step, total)
-                fetch_start = time.perf_counter()
-                with caught.waiting():
-                    parts = fetcher.fetch(step)
-                window.data_seconds += time.perf_counter() - fetch_start
-                record = update(step, parts, rate, fetcher.is_void)
-                window.add(logged_terms(record, update.skipped, processes.world_size))
-                hooks.after_update(update.skipped)
-                bar.update()
-                done = step + 1
-                due = plan.due(done)
-                watch.see(record, due.pause or update.can_skip, told)
-                if due.meeting:
-                    fetcher.meet()
-                    hooks.meet(done)
-                hooks.after_step()
+    scaler = scaler or gradient_scaler(plan.config, processes.device)
+    update = Update(model, task, optimizer, plan.config, plan.seed, processes, scaler)
+    with catch_signals() as caught, caught.noting():
+        steps = _Steps(update, micro_batches, plan, hooks, caught)
+        with steps.bar:
+            try:
+                if plan.evaluate_first:
+                    hooks.evaluate(plan.start_step)
+                    steps.save()
+                for step in range(plan.start_step, plan.total_steps):
+                    steps.train(step)
+                    steps.follow_up()
+            except Interrupted:
+                raise
+            except (Abandoned, Exception) as error:
+                steps.end(error)
 
-                # Log, evaluate, save, stop.
-                if due.log:
-                    terms = window.close(processes, rate)
-                    hooks.log(done, terms)
-                    if (line := pace.see(terms)) is not None:
-                        told.line(f"step {done}: {line}")
-                    bar.report(f"loss {terms['loss/total']:.4g}")
-                    _stop_if_broken(terms, done)
-                if due.evaluation:
-                    with window.pause():
-                        hooks.evaluate(done)
-                stop = should_stop(caught, done, processes)
-                if due.save or stop:
-                    watch.settle(told)
-                    window.settle(processes)
-                    hooks.save(done)
-                if stop:
-                    raise Interrupted(done)
-        except WaitEnded:
-            done = watch.whole_steps(done)
-            hooks.save(done)
-            raise Interrupted(done) from None
-        except Interrupted:
-            raise
-        except Exception as error:
-            hooks.on_error(watch.whole_steps(done), error)
-            raise
+
+class _Steps:
+    """The steps of a run, and how far it is: `done` of them are."""
+
+    def __init__(
+        self,
+        update: Update,
+        micro_batches: Iterator[Any],
+        plan: Plan,
+        hooks: Hooks,
+        caught: Caught,
+    ):
+        config, self.processes = plan.config, update.processes
+        self.update, self.plan, self.hooks, self.caught = update, plan, hooks, caught
+        self.watch = plan.watch or NumberWatch(config, self.processes)
+        self.fetcher = PartFetcher(micro_batches, update.parts_per_step, self.processes)
+        self.told = replace(hooks.told, fetch_errors=self.fetcher.meet)
+        self.window, self.pace = plan.window or Window(config.batch_size), Pace(self.processes)
+        self.done, total = plan.start_step, plan.total_steps
+        self.meetings = Meetings(self.processes, self.done)
+        self.bar = progress_bar("train", total, done=self.done, unit="step", has_rhythm=True)
+        self.window.begin(self.done)
+
+    def train(self, step: int) -> None:
+        """One update from this step's micro-batches."""
+        plan, window, update = self.plan, self.window, self.update
+        self.rate = learning_rate(plan.config, step, plan.total_steps)
+        fetch_start = time.perf_counter()
+        with self.caught.waiting():
+            parts = self.fetcher.fetch(step)
+        window.data_seconds += time.perf_counter() - fetch_start
+        giving_up = self.caught.leaving(PATIENCE if step > plan.start_step else 0.0)
+        record = update(step, parts, self.rate, self.fetcher.is_void, giving_up)
+        window.add(logged_terms(record, update.skipped, self.processes.world_size))
+        self.hooks.after_update(update.skipped)
+        self.bar.update()
+        self.done = step + 1
+        pauses = plan.due(self.done).pause
+        self.watch.see(record, pauses or update.can_skip, self.told)
+        if pauses or self.meetings.due(self.done):
+            self.fetcher.meet()
+            self.hooks.meet(self.done)
+        self.hooks.after_step()
+
+    def follow_up(self) -> None:
+        """Log, evaluate, save, stop: what is due after the step."""
+        due = self.plan.due(self.done)
+        if due.log:
+            self.log()
+        if due.evaluation:
+            with self.window.pause():
+                self.hooks.evaluate(self.done)
+        stop = self.meetings.should_stop(self.caught, self.done)
+        if due.save or stop:
+            self.watch.settle(self.told)
+            self.save()
+        if stop:
+            tell_stop()
+            self.processes.barrier()  # the first that leaves has the others ended
+            raise Interrupted(self.done, self.caught.reason)
+
+    def log(self) -> None:
+        """The means since the last line; a line where steps have become slow."""
+        terms = self.window.close(self.processes, self.rate)
+        self.hooks.log(self.done, terms)
+        if (line := self.pace.see(terms)) is not None:
+            self.told.line(f"step {self.done}: {line}")
+        self.bar.report(f"loss {terms['loss/total']:.4g}")
+        _stop_if_broken(terms, self.done)
+
+    def save(self) -> None:
+        """By all processes at once."""
+        self.window.settle(self.processes)
+        with self.caught.saving():
+            self.hooks.save(self.done)
+
+    def end(self, error: BaseException) -> NoReturn:
+        """After an error: tell of it and raise it. After a signal: save what was learned, without
+        waiting for other processes, and raise `Interrupted`.
+        """
+        self.done = self.watch.whole_steps(self.done)
+        if isinstance(error, Exception) and not is_interruption(error):
+            self.hooks.on_error(self.done, error)
+            raise error
+        tell_stop()
+        if self.done > self.plan.start_step:
+            with self.caught.saving():
+                self.hooks.save(self.done)
+        raise Interrupted(self.done, self.caught.reason)
 
 
 def _stop_if_broken(terms: dict[str, float], done: int) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from common.config import may_change, passing, require_at_least
 from common.runtime.precision import Precision
+from common.runtime.time_limit import read_time
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class TrainConfig:
     keep_newest: int = may_change(0)  # so many of train.keep_every stay; 0: all
     async_save: bool = may_change(False)  # write checkpoints in a thread while training goes on
     resume: bool = may_change(True)  # go on from last.pt; false: start over in the same folder
+    # Hours, HH:MM:SS or Slurm's D-HH:MM:SS: save and end before it, exit code 130; None: no limit.
+    time_limit: str | None = may_change(None)
     dry_run: bool = passing(False)  # two steps, and what a run would take; nothing is kept
 
     def __post_init__(self) -> None:
@@ -64,6 +67,14 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}: must be positive, not {value}")
+        if self.time_limit is not None:
+            try:
+                read_time(self.time_limit)
+            except ValueError:
+                raise ValueError(
+                    f"time_limit: {self.time_limit!r} is no time; give hours as a number (1.5), "
+                    "HH:MM:SS, or Slurm's MM:SS, D-HH, D-HH:MM or D-HH:MM:SS"
+                ) from None
         if self.epochs is None and self.max_steps is None:
             raise ValueError("max_steps: give train.max_steps or train.epochs")
 

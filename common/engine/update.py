@@ -6,7 +6,7 @@ running statistics. That is decided on the device, where it is known; the host r
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from common.runtime.processes import Processes, unwrap
 from common.runtime.randomness import StepRandom
 
 Totals = Mapping[str, Tensor]
+NEVER = nullcontext()
 
 
 class MicroBatch(Protocol):
@@ -103,16 +104,39 @@ class Update:
         self.is_closed = self.skipped
 
     def __call__(
-        self, step: int, parts: list[MicroBatch], rate: float, is_void: bool = False
+        self,
+        step: int,
+        parts: list[MicroBatch],
+        rate: float,
+        is_void: bool = False,
+        giving_up: AbstractContextManager[None] = NEVER,
     ) -> StepRecord:
         """Train on the micro-batches `parts`; `skipped` says then whether nothing was changed.
 
         is_void: make the gradients nan, for which every process leaves its weights as they are.
+        giving_up: holds while a step that ends early, for an error or a signal, changes nothing.
         """
         self.model.train()
         statistics = [tensor.clone() for tensor in self.statistics]
-        parts = [part.to(self.processes.device) for part in parts]
-        totals = self._totals(step, parts)
+        try:
+            with giving_up:
+                parts = [part.to(self.processes.device) for part in parts]
+                totals = self._totals(step, parts)
+                terms = self._differentiate(step, parts, totals, is_void)
+        except BaseException:
+            for tensor, before in zip(self.statistics, statistics, strict=True):
+                tensor.copy_(before)
+            raise
+        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
+        grad_norm = self._clip_and_update(rate)
+        for tensor, before in zip(self.statistics, statistics, strict=True):
+            tensor.copy_(torch.where(self.skipped, before, tensor))
+        return StepRecord(step, parts, totals, terms, grad_norm, scale)
+
+    def _differentiate(
+        self, step: int, parts: list[Any], totals: Totals, is_void: bool
+    ) -> dict[str, Tensor]:
+        """Forward and backward of each part; the named terms."""
         terms: dict[str, Tensor] = {}
         for index, part in enumerate(parts):
             with self._no_sync(is_last=index == len(parts) - 1):
@@ -120,11 +144,7 @@ class Update:
                 weight = self._weight(losses["total"], is_void)
                 self.scaler.scale(losses["total"] * weight).backward()
             _add(terms, losses)
-        scale = self.scaler.get_scale() if self.scaler.is_enabled() else 1.0
-        grad_norm = self._clip_and_update(rate)
-        for tensor, before in zip(self.statistics, statistics, strict=True):
-            tensor.copy_(torch.where(self.skipped, before, tensor))
-        return StepRecord(step, parts, totals, terms, grad_norm, scale)
+        return terms
 
     def repeat(self, record: StepRecord) -> Repetition:
         """This process's part of a step once more; nothing is changed, no process is waited for."""

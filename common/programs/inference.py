@@ -19,6 +19,7 @@ from common.images.transforms import bottom_crop
 from common.programs.assembly import evaluation_batches
 from common.programs.remedies import evaluation_remedies
 from common.runtime.processes import Processes
+from common.runtime.signals import until_signal
 from common.shortages import shortages_told
 
 Predict = Callable[[nn.Module, Batch], Tensor]
@@ -49,7 +50,7 @@ def evaluate_dataset(
     with shortages_told(evaluation_remedies(config)):
         return evaluate_depth(
             predict_batch,
-            batches,
+            until_signal(batches),
             scoring_rule(dataset, config, max_depth, with_medians),
             num_images=batches.num_images,
             num_skipped=dataset.split.num_without_gt,

@@ -53,7 +53,7 @@ class Session:
         self.best_metric = float("inf")
         self.saver = Saver(run.checkpoints, config.train, run.check_claim)
         self.window = Window(config.train.batch_size)
-        self.is_evaluating = False  # an error in it leaves an evaluation to do
+        self.is_evaluating = False  # what ends it leaves an evaluation to do
         self._kept = data.kept.to_plain() if data.kept else None
 
     def plan(self, start_step: int) -> Plan:

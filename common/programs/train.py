@@ -2,11 +2,13 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.config import REPO_ROOT, find_yaml
 from common.data.splits import is_searched
-from common.errors import UserError
+from common.errors import UserError, tell_stop
 from common.programs.dry_run import try_out
 from common.programs.preflight import check_outputs
 from common.programs.print_config import describe_settings
@@ -16,8 +18,17 @@ from common.programs.run import open_run
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage, Start
 from common.programs.training import train_to_the_end
+from common.progress import write_line
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
+from common.runtime.signals import (
+    INTERRUPTED,
+    Abandoned,
+    Caught,
+    catch_signals,
+    is_interruption,
+)
+from common.runtime.time_limit import time_limited
 from common.shortages import shortages_told
 
 
@@ -36,16 +47,44 @@ def train(doc: str, *stages: Stage) -> None:
         if os.environ.get("RANK", "0") == "0":  # of several processes one prints
             print(describe_settings(settings))
         return
+    start = _try_out if settings.config().train.dry_run else _train_until_told
+    start(settings)
+
+
+def _try_out(settings: Settings) -> None:
+    with _joined(settings) as processes:
+        try_out(settings, processes)
+
+
+def _train_until_told(settings: Settings) -> None:
+    """Train; a signal outside the steps ends it with one line."""
+    limit = settings.config().train.time_limit
+    with catch_signals() as caught, time_limited(limit, caught):
+        try:
+            with caught.leaving(), _joined(settings) as processes:
+                train_stage(settings, processes, caught)
+        except (Abandoned, Exception) as error:
+            if isinstance(error, Exception) and not is_interruption(error):
+                raise
+            tell_stop()
+            if os.environ.get("RANK", "0") == "0":
+                write_line(caught.describe())
+            raise SystemExit(INTERRUPTED) from None
+
+
+@contextmanager
+def _joined(settings: Settings) -> Iterator[Processes]:
+    """The processes of a training, and what a machine has too little of in one line."""
     config = settings.config()
     set_hub_timeout(config.hub_timeout)
-    with join_processes(most=config.train.batch_size) as processes:
-        remedies = training_remedies(config, processes.world_size)
-        with shortages_told(remedies):
-            start = try_out if config.train.dry_run else train_stage
-            start(settings, processes)
+    with (
+        join_processes(most=config.train.batch_size) as processes,
+        shortages_told(training_remedies(config, processes.world_size)),
+    ):
+        yield processes
 
 
-def train_stage(settings: Settings, processes: Processes) -> None:
+def train_stage(settings: Settings, processes: Processes, caught: Caught) -> None:
     """Earlier stage, network, data, run folder, first weights, and the steps."""
     ready = make_ready(settings, processes)
     stage, config, model, data = ready.stage, ready.config, ready.model, ready.data
@@ -58,7 +97,9 @@ def train_stage(settings: Settings, processes: Processes) -> None:
         is_fresh = run.resumed is None
         stage.start(model, config, Start(data, ready.earlier, run.log, is_fresh))
         train_to_the_end(stage, config, model, data, run)
-        stage.finish(config, data, run)
+        caught.has_trained = True
+        with caught.leaving():
+            stage.finish(config, data, run)
 
 
 def read_command_line(arguments: list[str], *stages: Stage) -> Settings:

@@ -17,7 +17,7 @@ from common.programs.run_config import RunConfig
 from common.programs.session import Session, bind_task
 from common.programs.stage import Stage
 from common.runtime.processes import wrap
-from common.runtime.signals import Interrupted, catch_signals
+from common.runtime.signals import INTERRUPTED, Interrupted, catch_signals
 from common.shortages import as_shortage
 
 
@@ -58,14 +58,11 @@ def train_to_the_end(
                 session.scaler,
             )
     except Interrupted as stopped:
-        run.log(
-            f"interrupted; saved at step {stopped.step} of {plan.total_steps}. "
-            "The same command continues from there."
-        )
-        raise SystemExit(130) from None
+        run.log(stopped.describe(plan.start_step, plan.total_steps))
+        raise SystemExit(INTERRUPTED) from None
     except KeyboardInterrupt:
         run.log(f"interrupted at once; {session.describe_saved(plan)}")
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     session.bad_data.tell_all()
 
 
@@ -78,7 +75,7 @@ def saves_finished(session: Session, plan: Plan) -> Iterator[None]:
     try:
         yield
     finally:
-        with catch_signals():
+        with catch_signals() as caught, caught.saving():
             try:
                 session.saver.finish()
             except UserError as error:

@@ -4,8 +4,8 @@ Keys: format_version, stage, recipe, model (earlier stages' weights included), m
 data (what `common/data/kept_data.py` keeps), step, sampler_position, best_metric. In last.pt also
 what resuming needs: optimizer, scaler, random_states, watch (see `common/engine/watching.py`),
 window (`common/engine/log_window.py`), cpu (`common/runtime/threads.py`), evaluation_failed (only
-where it did). With train.ema_decay `model` holds the averaged weights, `average` says of how many
-updates, and last.pt has the others in raw_weights.
+where it did, or a signal ended it). With train.ema_decay `model` holds the averaged weights,
+`average` says of how many updates, and last.pt has the others in raw_weights.
 
 The file proves its contents: `torch.save` writes a CRC-32 of every part, which `torch.load` does
 not look at and `read_checkpoint` does, also in files that were written before it did.

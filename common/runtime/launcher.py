@@ -1,8 +1,9 @@
 """Start a training program once, or once per GPU, or on several machines (called by `train.sh`).
 
 NPROC: processes on this machine (default: one per visible GPU, else 1). NNODES, NODE_RANK,
-MASTER_ADDR and MASTER_PORT are torchrun's own. The exit code is the program's: 0, 2 for a user's
-mistake, 130 after a saved Ctrl-C.
+MASTER_ADDR and MASTER_PORT are torchrun's own. MAX_RESTARTS: how often torchrun starts all
+processes again when one dies (0). RDZV_TIMEOUT: seconds in which the machines must meet (900). The
+exit code is the program's: 0, 2 for a user's mistake, 130 when told to stop; 137: one was killed.
 """
 
 import logging
@@ -18,13 +19,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import get_args_parser, run
 
-from common.errors import UserError, run_program
+from common.errors import LAUNCHER, LOST_CONTACT, UserError, run_program
+from common.runtime.machine_watch import INTERRUPTED, MachineWatch
 from common.runtime.processes import check_address, check_num_gpus
 from common.runtime.threads import are_chosen, free_threads
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,22 @@ class Machines:
     address: str
     port: int
 
+    @property
+    def place(self) -> str:
+        return f"{self.address}:{self.port}"
+
     def options(self) -> list[str]:
         """Of torchrun."""
         if self.count == 1:
             # A machine need not be able to look up its own name.
             return ["--standalone", "--local-addr=127.0.0.1"]
+        timeout = _whole_number("RDZV_TIMEOUT", 900)
         first = [f"--local-addr={self.address}"] if self.rank == 0 else []
         return [
             f"--node-rank={self.rank}",
             f"--master-addr={self.address}",
             f"--master-port={self.port}",
+            f"--rdzv-conf=timeout={timeout}",
             *first,
         ]
 
@@ -91,47 +101,84 @@ def _whole_number(name: str, default: int, least: int = 1) -> int:
 
 def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
     """Start the processes with torchrun's launcher and wait; returns their exit code."""
+    restarts = _whole_number("MAX_RESTARTS", 0, least=0)
     words = [f"--nnodes={machines.count}", f"--nproc-per-node={per_machine}", *machines.options()]
+    words += [f"--max-restarts={restarts}"]
     if not are_chosen():
         os.environ["OMP_NUM_THREADS"] = str(max(1, free_threads()[0] // per_machine))
     for part in ("agent.server.api", "multiprocessing.api"):  # the programs speak for themselves
-        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
-    place = f"{machines.address}:{machines.port}"
+        logger = logging.getLogger(f"torch.distributed.elastic.{part}")
+        logger.setLevel(logging.ERROR if restarts else logging.CRITICAL)
+    watch = MachineWatch(machines.rank, machines.count, machines.address, machines.port)
     if machines.count > 1:
         print(
-            f"machine {machines.rank} of {machines.count}: meets the others at {place}",
+            f"machine {machines.rank} of {machines.count}: meets the others at {machines.place}",
             file=sys.stderr,
         )
+        watch.start()
+    code = 2
     try:
-        run(get_args_parser().parse_args([*words, *command]))
+        code = _run_processes([*words, *command], machines, watch)
+    finally:
+        watch.end(code)
+    return code
+
+
+def _run_processes(words: list[str], machines: Machines, watch: MachineWatch) -> int:
+    """Torchrun's command line; returns the exit code."""
+    try:
+        run(get_args_parser().parse_args(words))
     except ChildFailedError as error:
-        return _exit_code(error)
+        return _exit_code(error.failures, watch)
     except SignalException:
-        return 130
+        if watch.lost and watch.code != INTERRUPTED:
+            print(watch.describe(""), file=sys.stderr)
+        return watch.code if watch.lost else INTERRUPTED
     except (DistError, RendezvousError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"the {machines.count} machines (NNODES) cannot meet at {place}: {reason}; check "
-            "MASTER_ADDR and MASTER_PORT, and that each machine was started with its NODE_RANK"
+            f"the {machines.count} machines (NNODES) cannot meet at {machines.place}: {reason}; "
+            "check MASTER_ADDR and MASTER_PORT, that each machine was started with its NODE_RANK, "
+            "and that all start within RDZV_TIMEOUT seconds (900)"
         ) from error
     return 0
 
 
-def _exit_code(error: ChildFailedError) -> int:
-    """That of a process which ended by itself; the launcher ends the others with SIGTERM."""
-    codes = [failure.exitcode for failure in error.failures.values()]
-    for rank, failure in error.failures.items():
-        if failure.exitcode == -getattr(signal, "SIGKILL", 9):
-            print(
-                f"error: process {rank} was killed, as systems do without memory; set "
-                "train.num_workers or train.micro_batch_size to less, or give the job more memory "
-                "(Slurm: --mem)",
-                file=sys.stderr,
-            )
-        elif failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:
-            print(f"error: process {rank} died: {failure.message}", file=sys.stderr)
-    return max(codes) if max(codes) > 0 else 1
+def _exit_code(failures: dict[int, ProcessFailure], watch: MachineWatch) -> int:
+    """That of the process that ended first; the launcher ends the others with SIGTERM."""
+    first = min(failure.timestamp for failure in failures.values())
+    for rank, failure in failures.items():
+        number = -failure.exitcode
+        if number > 0 and number not in STOPS and failure.timestamp <= first + 1:
+            print(f"error: {_describe_death(rank, failure.pid, number)}", file=sys.stderr)
+            return 128 + number
+    codes = {failure.exitcode for failure in failures.values()}
+    if mistakes := {code for code in codes if code > 0} - {INTERRUPTED, LOST_CONTACT}:
+        return max(mistakes)
+    if LOST_CONTACT not in codes:
+        if INTERRUPTED not in codes:  # before it knew of signals
+            print("interrupted before the first step; there is nothing to save", file=sys.stderr)
+        return INTERRUPTED
+    print(watch.describe("contact with another process was lost"), file=sys.stderr)
+    return 2
+
+
+def _describe_death(rank: int, pid: int, number: int) -> str:
+    """Which process, by which signal, and what to look at."""
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    goes_on = "the same command goes on from the last checkpoint"
+    if number == getattr(signal, "SIGKILL", 9):
+        return (
+            f"process {rank} (PID {pid}) was killed by {name}, as systems do without memory (see "
+            "dmesg, or Slurm's sacct); set train.num_workers or train.micro_batch_size to less, or "
+            f"give the job more memory (Slurm: --mem); {goes_on}"
+        )
+    return (
+        f"process {rank} (PID {pid}) died by {name}, in code that is not Python's; look at the "
+        f"lines above, and start it with PYTHONFAULTHANDLER=1 to see where; {goes_on}"
+    )
 
 
 if __name__ == "__main__":
+    os.environ[LAUNCHER] = str(os.getpid())
     run_program(main)

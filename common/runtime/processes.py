@@ -4,7 +4,9 @@ A program asks `Processes` who it is; every function here is a no-op in a single
 (or `common/runtime/launcher.py`) sets RANK, LOCAL_RANK and WORLD_SIZE. NCCL on GPUs, gloo on CPUs.
 """
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,10 +20,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.errors import UserError
+from common.errors import LAUNCHER, LOST_CONTACT, UserError
 from common.runtime.machine import unused_gpu
-
-MEETING_EVERY = 10  # steps of training, between which several processes do not ask each other
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,15 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """True on every process when it is True on one."""
+        return self.max([float(flag)])[0] > 0
+
+    def max(self, values: list[float]) -> list[float]:
+        """The largest of each value over all processes, in one message."""
         if self.world_size == 1:
-            return flag
-        packed = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(packed)
-        return packed.item() > 0
+            return values
+        packed = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(packed, dist.ReduceOp.MAX)
+        return packed.tolist()
 
     def gather(self, rows: list) -> list:
         """The rows of all processes in one list, on every process."""
@@ -101,6 +105,8 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     most: so many take part; others, for which there is no work, end with code 0. An error leaves
     the connections open until the process ends: the others only wait until then.
     """
+    if LAUNCHER in os.environ and "RANK" in os.environ:
+        _end_with_launcher()
     if most is not None:
         _limit_processes(most)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -113,13 +119,36 @@ def join_processes(most: int | None = None) -> Iterator[Processes]:
     if world_size > 1:
         check_address(os.environ.get("MASTER_ADDR", "127.0.0.1"))
         # Others wait while the main process encodes captions or images, which may take hours.
-        dist.init_process_group("nccl" if use_cuda else "gloo", timeout=timedelta(hours=6))
+        backend, hours = "nccl" if use_cuda else "gloo", timedelta(hours=6)
+        dist.init_process_group(backend, timeout=hours, **_own_store(world_size, hours))
     processes = Processes(int(os.environ.get("RANK", "0")), world_size, place)
     if processes.is_main and (warning := unused_gpu()):
         print(warning, file=sys.stderr)
     yield processes
     if world_size > 1:
         dist.destroy_process_group()
+
+
+def _own_store(world_size: int, timeout: timedelta) -> dict[str, Any]:
+    """Options of `init_process_group` where torchrun has started all processes again.
+
+    Its store may still have the addresses of those that were there before (torch 2.14).
+    """
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if restart == "0":
+        return {}
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=timeout)
+    own = dist.PrefixStore(f"restart_{restart}", store)
+    return {"store": own, "rank": int(os.environ["RANK"]), "world_size": world_size}
+
+
+def _end_with_launcher() -> None:
+    """Have Linux send SIGTERM when the launcher is killed, which can then end nobody itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        if os.environ[LAUNCHER] != str(os.getppid()):
+            raise SystemExit(LOST_CONTACT)  # it is gone already
 
 
 def _limit_processes(most: int) -> None:

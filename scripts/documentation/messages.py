@@ -24,6 +24,7 @@ ERRORS = (
 SAYING = {
     "common/errors.py": ("_lost_contact",),
     "common/data/workers.py": ("describe_death",),
+    "common/runtime/launcher.py": ("_describe_death",),
     "common/data/kept_checks.py": ("describe_seen",),
 }
 KEY_ERROR = re.compile(r"[a-z][a-z_]*: |(?:KEY|NAME): ")  # of a config's own checks, ValueErrors

@@ -77,7 +77,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     ),
     "Several processes, several machines": (
         "common/errors.py",
+        "common/runtime/deadline.py",
         "common/runtime/launcher.py",
+        "common/runtime/machine_watch.py",
         "common/runtime/processes.py",
     ),
     "Scoring and known distances": (
