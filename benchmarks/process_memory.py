@@ -1,0 +1,78 @@
+"""Memory and open files of a process and those it started, and whether a figure grows. Linux only.
+
+Memory is what the process wrote itself, with its part of what it shares with a fork of it (PSS of
+anonymous and of shared memory). Programs and libraries are left out: their pages are shared with
+whatever else runs on the machine, and so would the figure change with that.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+NUM_WINDOWS = 10  # of a run; a slope is that of their medians
+PROC = Path("/proc")
+OWN = ("Pss_Anon:", "Pss_Shmem:")  # lines of smaps_rollup, kB
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one process; pages that it shares with a fork count by parts."""
+
+    kilobytes: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Growth per 1,000 steps, with the half-width of its 95 % interval."""
+
+    value: float
+    uncertainty: float
+
+    def verdict(self, limit: float) -> str:
+        """`flat`: surely below the limit; `grows`: surely above; else `unclear`."""
+        if self.value - self.uncertainty > limit:
+            return "grows"
+        return "flat" if self.value + self.uncertainty <= limit else "unclear"
+
+
+def look(pid: int) -> Figures | None:
+    """None: the process is gone, or has no memory any more."""
+    try:
+        lines = (PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines()
+        files = sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return None
+    sizes = [int(line.split()[1]) for line in lines if line.startswith(OWN)]
+    return Figures(sum(sizes), files) if sizes else None
+
+
+def children(pid: int) -> list[int]:
+    """The processes that any thread of this one has started, by number."""
+    found: list[int] = []
+    for path in (PROC / str(pid) / "task").glob("*/children"):
+        try:
+            found += map(int, path.read_text(encoding="ascii").split())
+        except OSError:  # the thread has ended
+            continue
+    return sorted(found)
+
+
+def slope(steps: Sequence[float], values: Sequence[float]) -> Slope:
+    """Least squares through the medians of `NUM_WINDOWS` equal windows of the samples.
+
+    Neighboring samples resemble each other, and an evaluation is a peak; medians of windows are
+    nearly independent of each other, so that their scatter tells the uncertainty.
+    """
+    if len(values) < 2 * NUM_WINDOWS:
+        raise ValueError(f"{len(values)} samples; a slope needs {2 * NUM_WINDOWS}")
+    parts = np.array_split(np.arange(len(values)), NUM_WINDOWS)
+    x = np.array([statistics.median(steps[i] for i in part) for part in parts]) / 1000
+    y = np.array([statistics.median(values[i] for i in part) for part in parts])
+    (growth, _), covariance = np.polyfit(x, y, 1, cov=True)
+    half_width = student.ppf(0.975, NUM_WINDOWS - 2) * np.sqrt(covariance[0, 0])
+    return Slope(float(growth), float(half_width))
