@@ -1,8 +1,9 @@
 """Memory and open files of a process and those it started, and whether a figure grows. Linux only.
 
-Memory is what the process wrote itself, with its part of what it shares with a fork of it (PSS of
-anonymous and of shared memory). Programs and libraries are left out: their pages are shared with
-whatever else runs on the machine, and so would the figure change with that.
+Memory is what the process wrote itself or was forked with (RSS of anonymous and of shared memory);
+programs and libraries are left out. Its part of these (PSS) is told beside it: pages that a fork
+shares count by parts, so that the sum over all processes is what the machine gives; that moves when
+another process that shares them comes or goes, and is no sign of a leak by itself.
 """
 
 import statistics
@@ -15,14 +16,15 @@ from scipy.stats import t as student
 
 NUM_WINDOWS = 10  # of a run; a slope is that of their medians
 PROC = Path("/proc")
-OWN = ("Pss_Anon:", "Pss_Shmem:")  # lines of smaps_rollup, kB
+OWN = {"status": ("RssAnon:", "RssShmem:"), "smaps_rollup": ("Pss_Anon:", "Pss_Shmem:")}  # kB
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one process; pages that it shares with a fork count by parts."""
+    """Of one process. part_kilobytes: pages that it shares count by parts."""
 
     kilobytes: int
+    part_kilobytes: int
     files: int
 
 
@@ -43,12 +45,16 @@ class Slope:
 def look(pid: int) -> Figures | None:
     """None: the process is gone, or has no memory any more."""
     try:
-        lines = (PROC / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines()
+        whole, part = (_sum_lines(PROC / str(pid) / name, OWN[name]) for name in OWN)
         files = sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
     except OSError:
         return None
-    sizes = [int(line.split()[1]) for line in lines if line.startswith(OWN)]
-    return Figures(sum(sizes), files) if sizes else None
+    return Figures(whole, part, files) if whole else None
+
+
+def _sum_lines(path: Path, names: tuple[str, ...]) -> int:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(names))
 
 
 def children(pid: int) -> list[int]:

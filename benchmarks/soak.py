@@ -6,8 +6,8 @@
 
 A real run (the joint recipe with a tiny network, averaged weights, two workers, generated pictures)
 with an evaluation, panels and checkpoints every 100 steps. At each logged step its processes are
-looked at: memory (their own, code left out), open files, size of the logs. The first quarter is
-warm-up. Of the rest: growth per 1,000 steps with its 95 % interval, and a verdict against the
+looked at: memory (without code; "its part": shared pages by parts), open files, size of the logs.
+The first quarter is warm-up. Of the rest: growth per 1,000 steps with its 95 % interval, and a verdict against the
 limits (--limit-kb; 5 files). Exit code 1 where something grows. --config: another run, in a new
 folder that goes afterwards; its first evaluation must fall into the warm-up. Linux only.
 """
@@ -189,15 +189,18 @@ def judge(samples: list[Sample], limit_kb: float) -> list[Measurement]:
 
     rows = [
         row("trainer, memory", "kB", limit_kb, lambda s: s.trainer.kilobytes),
+        row("trainer, its part", "kB", None, lambda s: s.trainer.part_kilobytes),
         row("trainer, open files", "files", FILE_LIMIT, lambda s: s.trainer.files),
         row("processes it started", "processes", FILE_LIMIT, lambda s: len(s.others)),
     ]
     for number, pid in enumerate(workers, start=1):
         there = [(s.step, s.others[pid]) for s in kept if pid in s.others]
         memory = [(step, float(figures.kilobytes)) for step, figures in there]
+        part = [(step, float(figures.part_kilobytes)) for step, figures in there]
         files = [(step, float(figures.files)) for step, figures in there]
         rows += [
             judged(f"worker {number}, memory", "kB", limit_kb, memory),
+            judged(f"worker {number}, its part", "kB", None, part),
             judged(f"worker {number}, open files", "files", FILE_LIMIT, files),
         ]
     return rows + [row(name, "bytes", None, lambda s, name=name: s.sizes[name]) for name in LOGS]

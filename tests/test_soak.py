@@ -11,6 +11,7 @@ from conftest import call, run_process
 from benchmarks import soak
 from benchmarks.launching import last_line
 from benchmarks.process_memory import Slope, children, look, slope
+from common.config import REPO_ROOT
 from common.errors import UserError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -19,6 +20,7 @@ LIMIT_KB = 20_000  # per 1,000 steps: a run as short as this one has hardly warm
 # A stand-in for stage3_depth/train.py: it does `LEAK` with each batch that a step is given.
 LEAKY = """
 import sys
+sys.path.insert(0, {root!r})
 import stage3_depth.train
 from common.engine import update
 
@@ -92,10 +94,10 @@ def test_the_last_whole_line_of_a_file_that_grows(tmp_path):
 
 def made_up(num_samples: int, kilobytes=lambda step: 200_000, files=lambda step: 20):
     """Samples of a run with two workers."""
-    steady = soak.Figures(90_000, 12)
+    steady = soak.Figures(90_000, 40_000, 12)
     for step in range(5, 5 * num_samples + 1, 5):
         sizes = dict.fromkeys(soak.LOGS, 370 * step // 5)
-        trainer = soak.Figures(kilobytes(step), files(step))
+        trainer = soak.Figures(kilobytes(step), 100_000, files(step))
         yield soak.Sample(step, trainer, {7: steady, 9: steady}, sizes)
 
 
@@ -161,5 +163,5 @@ def test_nothing_grows_in_a_real_run(tmp_path):
 )
 def test_a_leak_is_seen(config, tmp_path, leak, grows):
     program = tmp_path / "train.py"
-    program.write_text(textwrap.dedent(LEAKY).format(leak=leak))
+    program.write_text(textwrap.dedent(LEAKY).format(leak=leak, root=str(REPO_ROOT)))
     assert run(config, tmp_path, program)[grows] == "grows"
