@@ -7,9 +7,10 @@
 A real run (the joint recipe with a tiny network, averaged weights, two workers, generated pictures)
 with an evaluation, panels and checkpoints every 100 steps. At each logged step its processes are
 looked at: memory (without code; "its part": shared pages by parts), open files, size of the logs.
-The first quarter is warm-up. Of the rest: growth per 1,000 steps with its 95 % interval, and a verdict against the
-limits (--limit-kb; 5 files). Exit code 1 where something grows. --config: another run, in a new
-folder that goes afterwards; its first evaluation must fall into the warm-up. Linux only.
+The first quarter is warm-up. Of the rest: growth per 1,000 steps with its 95 % interval, and a
+verdict against the limits (--limit-kb; 5 files). Exit code 1 where something grows. --config:
+another run, in a new folder that goes afterwards; its first evaluation must fall into the warm-up.
+Linux only.
 """
 
 import argparse
@@ -60,7 +61,7 @@ MODEL = {
 
 
 @dataclass(frozen=True)
-class Sample:
+class Moment:
     """A run at one logged step: the trainer, those it started by number, bytes of its logs."""
 
     step: int
@@ -122,12 +123,12 @@ def run_words(root: Path, steps: int) -> list[str]:
     ]
 
 
-def watch_run(program: Path, config: Path, runs: Path, words: list[str]) -> list[Sample]:
+def watch_run(program: Path, config: Path, runs: Path, words: list[str]) -> list[Moment]:
     """Start a training and look at it whenever it has logged a step, until it ends."""
     launcher = REPO_ROOT / "common" / "runtime" / "launcher.py"
     command = [sys.executable, str(launcher), str(program), str(config), *words]
     output = runs.parent / "output.txt"
-    samples: list[Sample] = []
+    samples: list[Moment] = []
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "NPROC": "1"}
     with output.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
@@ -148,13 +149,13 @@ def watch_run(program: Path, config: Path, runs: Path, words: list[str]) -> list
     return samples
 
 
-def take_sample(step: int, pid: int, run: Path) -> list[Sample]:
+def take_sample(step: int, pid: int, run: Path) -> list[Moment]:
     """One, or none of a run that is at its end."""
     trainer = look(pid)
     if trainer is None:
         return []
     found = {child: figures for child in children(pid) if (figures := look(child))}
-    return [Sample(step, trainer, found, {name: size_of(run / name) for name in LOGS})]
+    return [Moment(step, trainer, found, {name: size_of(run / name) for name in LOGS})]
 
 
 def size_of(path: Path) -> int:
@@ -168,7 +169,7 @@ def size_of(path: Path) -> int:
     return total
 
 
-def judge(samples: list[Sample], limit_kb: float) -> list[Measurement]:
+def judge(samples: list[Moment], limit_kb: float) -> list[Measurement]:
     """One row for each thing that could grow; the values are those after the warm-up."""
     kept = samples[int(WARM_UP * len(samples)) :]
     if len(kept) < 2 * NUM_WINDOWS:
@@ -182,7 +183,7 @@ def judge(samples: list[Sample], limit_kb: float) -> list[Measurement]:
         raise UserError("no data worker was there from the warm-up to the end; nothing is judged")
 
     def row(
-        name: str, unit: str, limit: float | None, of: Callable[[Sample], float]
+        name: str, unit: str, limit: float | None, of: Callable[[Moment], float]
     ) -> Measurement:
         having = [(sample.step, of(sample)) for sample in kept]
         return judged(name, unit, limit, having)

@@ -12,7 +12,7 @@ import pytest
 from conftest import run_process, write_program
 
 from common.config import REPO_ROOT
-from scripts.lock import MADE_FOR, this_system
+from scripts.pinning.lock_file import MADE_FOR, this_system
 
 pytestmark = pytest.mark.slow  # each makes an environment
 

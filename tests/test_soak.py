@@ -98,7 +98,7 @@ def made_up(num_samples: int, kilobytes=lambda step: 200_000, files=lambda step:
     for step in range(5, 5 * num_samples + 1, 5):
         sizes = dict.fromkeys(soak.LOGS, 370 * step // 5)
         trainer = soak.Figures(kilobytes(step), 100_000, files(step))
-        yield soak.Sample(step, trainer, {7: steady, 9: steady}, sizes)
+        yield soak.Moment(step, trainer, {7: steady, 9: steady}, sizes)
 
 
 def verdicts(samples, limit_kb=1000):
@@ -121,7 +121,7 @@ def test_what_grows_is_named():
 def test_too_little_to_judge_is_said():
     with pytest.raises(UserError, match="give more --steps"):
         soak.judge(list(made_up(20)), 1000)
-    alone = [soak.Sample(s.step, s.trainer, {}, s.sizes) for s in made_up(100)]
+    alone = [soak.Moment(s.step, s.trainer, {}, s.sizes) for s in made_up(100)]
     with pytest.raises(UserError, match="no data worker"):
         soak.judge(alone, 1000)
 
