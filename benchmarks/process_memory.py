@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-NUM_WINDOWS = 10  # of a run; a slope is that of their medians
+NUM_WINDOWS = 10  # equal parts of a run's samples
+LOW = 10.0  # percentile
 PROC = Path("/proc")
 OWN = {"status": ("RssAnon:", "RssShmem:"), "smaps_rollup": ("Pss_Anon:", "Pss_Shmem:")}  # kB
 
@@ -69,16 +70,17 @@ def children(pid: int) -> list[int]:
 
 
 def slope(steps: Sequence[float], values: Sequence[float]) -> Slope:
-    """Least squares through the medians of `NUM_WINDOWS` equal windows of the samples.
+    """Least squares through a low value (the tenth percentile) of each of `NUM_WINDOWS` windows.
 
-    Neighboring samples resemble each other, and an evaluation is a peak; medians of windows are
-    nearly independent of each other, so that their scatter tells the uncertainty.
+    Neighboring samples resemble each other, and an evaluation is a peak; a leak lifts the lowest
+    values, too. Those of windows are nearly independent, so that their scatter tells the
+    uncertainty.
     """
     if len(values) < 2 * NUM_WINDOWS:
         raise ValueError(f"{len(values)} samples; a slope needs {2 * NUM_WINDOWS}")
     parts = np.array_split(np.arange(len(values)), NUM_WINDOWS)
     x = np.array([statistics.median(steps[i] for i in part) for part in parts]) / 1000
-    y = np.array([statistics.median(values[i] for i in part) for part in parts])
+    y = np.array([np.percentile([values[i] for i in part], LOW) for part in parts])
     (growth, _), covariance = np.polyfit(x, y, 1, cov=True)
     half_width = student.ppf(0.975, NUM_WINDOWS - 2) * np.sqrt(covariance[0, 0])
     return Slope(float(growth), float(half_width))

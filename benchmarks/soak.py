@@ -226,8 +226,8 @@ def parse() -> argparse.Namespace:
     parser = benchmark_parser(__doc__ or "", rounds=1)
     add = parser.add_argument
     add("--steps", type=positive, default=2000, metavar="N", help="of the run (default 2000)")
-    add("--limit-kb", type=positive, default=1000, metavar="KB",
-        help="growth of a process per 1,000 steps that is too much (default 1000)")  # fmt: skip
+    add("--limit-kb", type=positive, default=2000, metavar="KB",
+        help="growth of a process per 1,000 steps that is too much (default 2000)")  # fmt: skip
     add("--program", default="stage3_depth/train.py", help="what trains (default: %(default)s)")
     add("--config", type=Path, help="of another run (default: generated pictures)")
     arguments = parser.parse_args()
