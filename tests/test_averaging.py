@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from conftest import evaluate, metrics_of, run_script, train, train_process
+from conftest import evaluate, metrics_of, run_script, train
+from ranks import train_ranks
 from test_distributed import check_same_training
 from test_resume import last, same, stop_after_save
 from torch import nn
@@ -212,7 +213,7 @@ def test_raw_training_is_that_without_an_average(words, tmp_path):
 def test_two_processes_equal_one(words, tmp_path, stage):
     assert train(stage, *words(stage, "train.max_steps=3")).code == 0
     two = words(stage, "train.max_steps=3", "experiment=two")
-    outcome = train_process(stage, *two, NPROC="2")
+    outcome = train_ranks(stage, *two)
     assert outcome.code == 0, outcome.err
     check_same_training(tmp_path / "tiny" / stage, tmp_path / "two" / stage)
     assert last(tmp_path / "two" / stage)["average"]["num_updates"] == 3
@@ -221,10 +222,10 @@ def test_two_processes_equal_one(words, tmp_path, stage):
 def test_two_processes_resume_bit_for_bit(words, tmp_path):
     settings = ["train.save_every=2", "eval.every=100"]
     straight = words("stage1", *settings, "train.max_steps=4", "experiment=straight")
-    assert train_process("stage1", *straight, NPROC="2").code == 0
+    assert train_ranks("stage1", *straight).code == 0
     for steps in (2, 4):
         broken = words("stage1", *settings, f"train.max_steps={steps}")
-        assert train_process("stage1", *broken, NPROC="2").code == 0
+        assert train_ranks("stage1", *broken).code == 0
     a, b = last(tmp_path / "straight/stage1"), last(tmp_path / "tiny/stage1")
     assert all(same(a[key], b[key]) for key in ("model", "raw_weights", "average"))
 

@@ -110,6 +110,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "scripts/preparation/",
         "scripts/prepare_",
     ),
+    "The environment": ("scripts/lock.py", "scripts/pinning/"),
     "Studies, few-shot runs and reports": (
         "common/pages/",
         "scripts/few_shot.py",

@@ -1,0 +1,4 @@
+"""The lock file of `lock.py`.
+
+lock_file: made from what pip would install, read, compared.
+"""
