@@ -19,6 +19,7 @@ GROUND = (
     "packed",
     "packed_mappings",
     "progress",
+    "shards",
     "shortages",
     "text_files",
 )

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_bytes
 from common.images.containers import (
     exif_orientation,
     foreign_remedy,
@@ -17,6 +16,7 @@ from common.images.containers import (
     turns_itself,
 )
 from common.images.depth_formats import load_npy, load_npz, load_pfm
+from common.shards import read_stored
 
 # Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
 _COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -147,7 +147,7 @@ def size_text(array: np.ndarray) -> str:
 def read_file(path: str | Path) -> bytes:
     """All of a file; a `UserError` where it cannot be read."""
     try:
-        return read_bytes(path)
+        return read_stored(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 

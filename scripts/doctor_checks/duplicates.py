@@ -15,6 +15,7 @@ from pathlib import Path
 from common.data.lists import scene_of
 from common.errors import UserError
 from common.fingerprints import file_sha256
+from common.shards import place_of
 from scripts.doctor_checks.findings import Finding, advice, fine, in_threads, note, problem
 
 _ENDS = 4096
@@ -91,11 +92,16 @@ def _grouped(
 
 def _digest_ends(file: str) -> str:
     try:
+        shards, name = place_of(file)
+        if shards is not None:
+            content = shards.read(name)
+            ends = content[:_ENDS] + content[max(len(content) - _ENDS, 0) :]
+            return hashlib.md5(ends, usedforsecurity=False).hexdigest()
         with Path(file).open("rb") as stream:
             start = stream.read(_ENDS)
             stream.seek(max(stream.seek(0, os.SEEK_END) - _ENDS, 0))
             return hashlib.md5(start + stream.read(_ENDS), usedforsecurity=False).hexdigest()
-    except OSError:
+    except (OSError, UserError):
         return ""
 
 
