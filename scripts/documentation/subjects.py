@@ -21,7 +21,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/data/",
         "common/fingerprints.py",
         "common/images/folder_index.py",
+        "common/shards.py",
         "scripts/doctor",
+        "scripts/pack",
     ),
     "Pictures and depth maps": (
         "common/images/",
