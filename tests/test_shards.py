@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import call, evaluate, metrics_of, train, train_process, write_pair, write_yaml
+from conftest import evaluate, metrics_of, run_script, train, train_process, write_pair, write_yaml
 from dataset_trees import one_line
 
 from common import shards
@@ -22,14 +22,15 @@ from common.errors import UserError
 from common.fingerprints import take_fingerprint
 from common.images.reading import read_pair
 from common.shards import ABOUT, INDEX, Shards, read_stored, stored_facts
-from scripts import pack as pack_program
+from scripts.packing import plan as planning
 from scripts.packing import writer
+from scripts.packing.plan import make_plan
 
 TIMES = ("step_seconds", "data_seconds", "images_per_s", "memory_gb")
 
 
 def run_pack(*arguments: object):
-    return call(pack_program.main, *map(str, arguments))
+    return run_script("pack.py", *arguments)
 
 
 @pytest.fixture
@@ -39,18 +40,16 @@ def packed(workspace, tmp_path) -> Path:
 
 
 def pack_of(workspace, output: Path) -> Path:
-    config = workspace.configs / "stage1.yaml"
-    plan = pack_program.make_plan
-
-    def small(data, splits, shard_bytes):
-        return plan(data, splits, 30_000)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pack_program, "make_plan", small)
-        outcome = run_pack(config, "--output", output)
+        make_small_shards(patch)
+        outcome = run_pack(workspace.configs / "stage1.yaml", "--output", output)
     assert outcome.code == 0, outcome.err
     assert f"data.root={output}" in outcome.out
     return output
+
+
+def make_small_shards(patch) -> None:
+    patch.setattr(planning, "make_plan", lambda data, splits, _: make_plan(data, splits, 30_000))
 
 
 def tars(pack: Path) -> list[Path]:
@@ -168,7 +167,7 @@ def test_evaluation_from_shards(trained, workspace, packed, tmp_path):
 def test_images_and_depth_of_two_roots(kitti, tmp_path):
     """KITTI's: a folder of its own for each in the pack; one depth map of the list is missing."""
     split = find_split(kitti, "train")
-    plan = pack_program.make_plan(kitti, [split], 10**6)
+    plan = make_plan(kitti, [split], 10**6)
     writer.write_pack(plan, tmp_path / "pack", {}, {}, lambda line: None)
     moved = replace(kitti, root=tmp_path / "pack/root", gt_root=tmp_path / "pack/gt_root")
     moved = replace(moved, train_list=str(kitti.root / kitti.train_list))
@@ -186,7 +185,7 @@ def test_images_and_depth_of_two_roots(kitti, tmp_path):
 
 def test_the_frame_cache_and_fingerprints_take_files_of_a_pack(nyu, tmp_path):
     split = find_split(nyu, "train")
-    plan = pack_program.make_plan(nyu, [split], 10**6)
+    plan = make_plan(nyu, [split], 10**6)
     writer.write_pack(plan, tmp_path / "pack", {}, {}, lambda line: None)
     moved = replace(
         nyu,
@@ -284,7 +283,7 @@ def test_paths_that_leave_the_root_are_not_packed(nyu, tmp_path, line):
     data = replace(nyu, train_list="odd.txt", val_share=0)
     split = find_split(data, "train")
     with pytest.raises(UserError) as caught:
-        pack_program.make_plan(data, [split], 10**6)
+        make_plan(data, [split], 10**6)
     assert "a pack holds files by their place below data.root" in one_line(caught)
 
 
@@ -298,11 +297,9 @@ def test_interrupted_packing_goes_on_and_leaves_nothing_half(workspace, tmp_path
             raise KeyboardInterrupt
         write(part, plan, number, files)
 
-    plan = pack_program.make_plan
-    monkeypatch.setattr(pack_program, "make_plan", lambda d, s, n: plan(d, s, 30_000))
+    make_small_shards(monkeypatch)
     monkeypatch.setattr(writer, "_write_shard", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        pack_program.pack(config_of(config), output, 0)
+    assert run_pack(config, "--output", output).code == 130
     assert not output.exists()
     part = tmp_path / "pack.part"
     assert len(tars(part)) == 2
@@ -320,10 +317,6 @@ def test_interrupted_packing_goes_on_and_leaves_nothing_half(workspace, tmp_path
     assert "holds a pack of other files" in refusal
 
 
-def config_of(path: Path):
-    return pack_program.read_data_sections(pack_program.PackConfig, path, []).config
-
-
 def test_a_full_disk_shows_before_it_packs(workspace, tmp_path, monkeypatch):
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("common.files.shutil.disk_usage", lambda path: full)
@@ -335,7 +328,7 @@ def test_a_full_disk_shows_before_it_packs(workspace, tmp_path, monkeypatch):
 
 def test_a_source_that_changes_while_it_is_packed(nyu, tmp_path):
     split = find_split(nyu, "train")
-    plan = pack_program.make_plan(nyu, [split], 10**6)
+    plan = make_plan(nyu, [split], 10**6)
     with Path(split.samples[0].image_file).open("ab") as file:
         file.write(b"more")
     with pytest.raises(UserError, match="has changed while it was packed"):

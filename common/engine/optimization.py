@@ -9,10 +9,10 @@ from common.engine.train_config import TrainConfig
 from common.runtime.precision import choose_precision
 
 Parameters = list[Any]  # parameters, or groups of them
-Kind = TypeVar("Kind", bound=torch.optim.Optimizer)
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
 
-def without_compiler(kind: type[Kind]) -> type[Kind]:
+def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
     """The optimizer without what it tells `torch.compile`, whose import takes as long as torch's.
 
     torch decorates these methods so that they stay out of compiled graphs; this project calls them

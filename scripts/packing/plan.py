@@ -25,7 +25,7 @@ IMAGES, DEPTHS = "root", "gt_root"  # folders of a pack of two roots
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class PackPlan:
     """names: of N files in the pack. is_depth: bool [N]. hashes: uint64 [N], of the names.
     facts: int64 [N, 2], bytes and nanoseconds of the last change. roots: of images and depth maps.
     """
@@ -74,7 +74,7 @@ class Plan:
         return digest.hexdigest()[:32]
 
 
-def make_plan(data: DataConfig, splits: Sequence[Split], shard_bytes: int) -> Plan:
+def make_plan(data: DataConfig, splits: Sequence[Split], shard_bytes: int) -> PackPlan:
     """A `UserError` where a path leaves its root, or a file is not there."""
     roots = (data.root, data.gt_root or data.root)
     if find_shards(str(roots[0])) or find_shards(str(roots[1])):
@@ -88,8 +88,10 @@ def make_plan(data: DataConfig, splits: Sequence[Split], shard_bytes: int) -> Pl
     rows = np.sort(first)
     packed, is_depth = packed.take(rows), np.frombuffer(kinds, bool)[rows]
     hashes = hashes_of(packed)
-    plan = Plan(packed, is_depth, hashes, np.zeros((len(rows), 2), np.int64), roots, shard_bytes)
-    return Plan(packed, is_depth, hashes, _facts(plan), roots, shard_bytes)
+    plan = PackPlan(
+        packed, is_depth, hashes, np.zeros((len(rows), 2), np.int64), roots, shard_bytes
+    )
+    return PackPlan(packed, is_depth, hashes, _facts(plan), roots, shard_bytes)
 
 
 def _named(splits: Sequence[Split], roots: tuple[Path, Path]) -> Iterator[tuple[str, bool]]:
@@ -111,7 +113,7 @@ def _inside(file: str, root: Path) -> str:
     return name
 
 
-def _facts(plan: Plan) -> np.ndarray:
+def _facts(plan: PackPlan) -> np.ndarray:
     found = []
     starts = range(0, len(plan), CHUNK)
     for start in tracked(starts, "looking at files", stays=False):

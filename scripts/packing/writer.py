@@ -22,15 +22,15 @@ from common.files import check_space, read_bytes, whole_file, write_errors_told
 from common.progress import progress_bar
 from common.shards import ABOUT, COLUMNS, FORMAT, INDEX, label, read_about
 from common.text_files import write_json
-from scripts.packing.plan import DEPTHS, IMAGES, TAR_BLOCK, Plan
+from scripts.packing.plan import DEPTHS, IMAGES, TAR_BLOCK, PackPlan
 
 _PLAN = "plan"  # in PACK.part: the mark of what is being packed
 LABEL = "LANGDEPTH_SHARD"  # the first file of each shard
-Rows = dict[str, np.ndarray]
+IndexRows = dict[str, np.ndarray]
 
 
 def write_pack(
-    plan: Plan,
+    plan: PackPlan,
     output: Path,
     texts: Mapping[str, Path],
     lists: Mapping[str, PairList],
@@ -49,7 +49,7 @@ def write_pack(
     left = plan.num_bytes * (1 - len(done) / len(numbers))
     check_space(part, left, f"the pack of {len(plan)} files")
     bounds = np.searchsorted(plan.shard_of, [*numbers, len(numbers)])
-    rows: list[Rows] = []
+    rows: list[IndexRows] = []
     shards: list[dict[str, Any]] = []
     with progress_bar("packing", len(numbers), unit="shard") as bar:
         for number in numbers:
@@ -84,7 +84,7 @@ def _rows_file(part: Path, number: int) -> Path:
     return part / f"{number:05d}.npz"
 
 
-def _check_same(plan: Plan, output: Path, log: Callable[[str], None]) -> None:
+def _check_same(plan: PackPlan, output: Path, log: Callable[[str], None]) -> None:
     if not (output / ABOUT).is_file():
         raise UserError(f"{output} exists and is no pack; give another --output")
     if read_about(output).get("mark") != plan.mark:
@@ -95,7 +95,7 @@ def _check_same(plan: Plan, output: Path, log: Callable[[str], None]) -> None:
     log(f"{output}: packed already")
 
 
-def _open_part(part: Path, plan: Plan, log: Callable[[str], None]) -> set[int]:
+def _open_part(part: Path, plan: PackPlan, log: Callable[[str], None]) -> set[int]:
     """The numbers of the shards that are whole; what is of another plan goes."""
     mark = part / _PLAN
     if mark.is_file() and mark.read_text(encoding="utf-8") != plan.mark:
@@ -111,9 +111,9 @@ def _open_part(part: Path, plan: Plan, log: Callable[[str], None]) -> set[int]:
     return done
 
 
-def _write_shard(part: Path, plan: Plan, number: int, files: range) -> None:
+def _write_shard(part: Path, plan: PackPlan, number: int, files: range) -> None:
     """The tar first, then its rows: a shard without rows was not finished."""
-    rows: Rows = {name: np.zeros(len(files), kind) for name, kind in COLUMNS.items()}
+    rows: IndexRows = {name: np.zeros(len(files), kind) for name, kind in COLUMNS.items()}
     digest, offset = hashlib.sha256(), 0
     with whole_file(part / shard_name(number)) as temporary, temporary.open("wb") as tar:
 
@@ -138,7 +138,7 @@ def _write_shard(part: Path, plan: Plan, number: int, files: range) -> None:
         np.savez(temporary, about=about, **rows)  # type: ignore[arg-type]
 
 
-def _content(plan: Plan, row: int) -> bytes:
+def _content(plan: PackPlan, row: int) -> bytes:
     source = plan.source(row)
     try:
         content = read_bytes(source)
@@ -159,14 +159,14 @@ def _header(name: str, size: int, mtime_ns: int) -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
 
 
-def _read_shard(part: Path, number: int) -> tuple[Rows, dict[str, Any]]:
+def _read_shard(part: Path, number: int) -> tuple[IndexRows, dict[str, Any]]:
     with np.load(_rows_file(part, number), allow_pickle=False) as content:
         num_bytes, sha256 = content["about"].tolist()
         rows = {name: content[name] for name in COLUMNS}
     return rows, {"file": shard_name(number), "bytes": int(num_bytes), "sha256": sha256}
 
 
-def _write_index(part: Path, plan: Plan, rows: list[Rows]) -> None:
+def _write_index(part: Path, plan: PackPlan, rows: list[IndexRows]) -> None:
     order = np.argsort(np.concatenate([shard["hash"] for shard in rows]), kind="stable")
     with whole_file(part / INDEX) as temporary, temporary.open("wb") as file:
         for name, kind in COLUMNS.items():
@@ -174,7 +174,7 @@ def _write_index(part: Path, plan: Plan, rows: list[Rows]) -> None:
             file.write(np.ascontiguousarray(column, kind).tobytes())
 
 
-def _about(plan: Plan, shards: list[dict[str, Any]]) -> dict[str, Any]:
+def _about(plan: PackPlan, shards: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "mark": plan.mark,
