@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -88,10 +88,9 @@ def make_plan(data: DataConfig, splits: Sequence[Split], shard_bytes: int) -> Pa
     rows = np.sort(first)
     packed, is_depth = packed.take(rows), np.frombuffer(kinds, bool)[rows]
     hashes = hashes_of(packed)
-    plan = PackPlan(
-        packed, is_depth, hashes, np.zeros((len(rows), 2), np.int64), roots, shard_bytes
-    )
-    return PackPlan(packed, is_depth, hashes, _facts(plan), roots, shard_bytes)
+    no_facts = np.zeros((len(rows), 2), np.int64)
+    plan = PackPlan(packed, is_depth, hashes, no_facts, roots, shard_bytes)
+    return replace(plan, facts=_facts(plan))
 
 
 def _named(splits: Sequence[Split], roots: tuple[Path, Path]) -> Iterator[tuple[str, bool]]:
