@@ -20,6 +20,7 @@ GROUND = (
     "packed_mappings",
     "printable",
     "progress",
+    "shards",
     "shortages",
     "text_files",
 )

@@ -10,7 +10,6 @@ from llm_mde_files import train_into, vit_file
 from timm.models import get_pretrained_cfg
 
 from common.errors import UserError
-from common.networks import normalization
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.encoder_weights import start_from
 from common.networks.normalization import reading_of, require_known_reading
@@ -62,7 +61,7 @@ def test_a_file_is_known_by_the_hash_in_its_address(tag, is_default, tmp_path, m
         own = get_pretrained_cfg(name)
         return replace(own, url=f"https://a.b/w-{sha256[:8]}.pth") if name.endswith(tag) else own
 
-    monkeypatch.setattr(normalization, "get_pretrained_cfg", known)
+    monkeypatch.setattr(timm.models, "get_pretrained_cfg", known)
     if is_default:  # read as the plain name says
         require_known_reading(SMALL, file, KEY)
     else:

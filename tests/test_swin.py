@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from small_swin import SMALL, encoder
 from timm.models.swin_transformer import SwinTransformer
 
-from common.networks.swin import WindowBlock
+from common.networks.swin_parts import DropPath, SwinBody, WindowBlock
 
 
 def naive_attention(block, x):
@@ -169,3 +169,32 @@ def test_parameters_stand_in_timms_order():
     )  # fmt: skip
     theirs = [name for name, _ in body.named_parameters() if not name.startswith("norm.")]
     assert [name for name, _ in encoder().body.named_parameters()] == theirs
+
+
+def test_a_seed_gives_the_weights_that_timm_draws():
+    """Runs of before `SwinBody`, which took timm's own, start from the same network."""
+    networks = []
+    for make in (
+        lambda: SwinBody(8, SMALL["depths"], SMALL["num_heads"], 4, drop_path=0.3),
+        lambda: SwinTransformer(
+            img_size=(64, 96),
+            embed_dim=8,
+            depths=SMALL["depths"],
+            num_heads=SMALL["num_heads"],
+            window_size=4,
+            drop_path_rate=0.3,
+            num_classes=0,
+            always_partition=True,
+        ),
+    ):
+        torch.manual_seed(5)
+        networks.append(make())
+    ours, timms = networks
+    rates = [[m.rate for m in ours.modules() if isinstance(m, DropPath)]]
+    rates += [[m.drop_prob for m in timms.modules() if hasattr(m, "drop_prob")]]
+    assert len(rates[0]) == 10
+    assert rates[0] == rates[1]
+    theirs = {name: w for name, w in timms.state_dict().items() if not name.startswith("norm.")}
+    assert list(theirs) == list(ours.state_dict())
+    for name, weight in ours.state_dict().items():
+        assert torch.equal(weight, theirs[name]), name

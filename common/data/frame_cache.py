@@ -36,6 +36,7 @@ except ImportError:  # Windows; only a cache needs it
 from common.config import REPO_ROOT
 from common.data.samples import Sample
 from common.errors import UserError
+from common.shards import stored_facts
 
 Frame = tuple[np.ndarray, np.ndarray]
 PAGE = 4096
@@ -126,8 +127,8 @@ class FrameCache:
 
     def _stamp(self, sample: Sample) -> bytes:
         """All but the depth's type."""
-        facts = [Path(path).stat() for path in (sample.image_file, sample.depth_file)]
-        numbers = [n for f in facts for n in (f.st_size, f.st_mtime_ns, f.st_ctime_ns)]
+        facts = [stored_facts(path) for path in (sample.image_file, sample.depth_file)]
+        numbers = [number for fact in facts for number in fact]
         return _STAMP.pack(self._writer, *numbers, b"\0")[:-1]
 
     def _start(self, index: int) -> int:

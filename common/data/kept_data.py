@@ -21,6 +21,7 @@ from common.data.samples import Sample, Samples, SplitName
 from common.errors import UserError
 from common.fingerprints import Fingerprint, has_contents, take_fingerprint
 from common.packed import PackedStrings
+from common.shards import is_stored
 
 # The keys of the data section that decide which image is in which split of a folder without lists.
 DIVIDING_KEYS = ("name", "train_list", "val_list", "test_list", "val_share", "test_share")
@@ -111,7 +112,7 @@ class KeptData:
         """Key -> where an image is now, of some training images whose contents are known."""
         folder = data.root / data.train_dir
         names = [name for name in self.files["train"].contents if not name.startswith(_DEPTH)]
-        return {name: str(folder / name) for name in names if (folder / name).is_file()}
+        return {name: str(folder / name) for name in names if is_stored(folder / name)}
 
     def is_of(self, data: DataConfig) -> bool:
         """Whether training images of the run are below this data root, whatever else is."""

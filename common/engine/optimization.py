@@ -1,6 +1,7 @@
 """Learning rate, optimizers and gradient scaling."""
 
-from typing import Any
+from inspect import unwrap
+from typing import Any, TypeVar
 
 import torch
 
@@ -8,6 +9,22 @@ from common.engine.train_config import TrainConfig
 from common.runtime.precision import choose_precision
 
 Parameters = list[Any]  # parameters, or groups of them
+AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
+
+
+def without_compiler(kind: type[AnyOptimizer]) -> type[AnyOptimizer]:
+    """The optimizer without what it tells `torch.compile`, whose import takes as long as torch's.
+
+    torch decorates these methods so that they stay out of compiled graphs; this project calls them
+    outside of any, and a run that compiles its network imports the compiler by itself.
+    """
+    marked = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    methods: dict[str, Any] = {name: unwrap(getattr(kind, name)) for name in marked}
+    methods["step"] = torch.no_grad()(unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+Adam, AdamW = without_compiler(torch.optim.Adam), without_compiler(torch.optim.AdamW)
 
 
 def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
@@ -23,12 +40,12 @@ def learning_rate(config: TrainConfig, step: int, total_steps: int) -> float:
 
 def adam(parameters: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
     """Adam with PyTorch's eps 1e-8 and, if asked for, L2 weight decay (the published setting)."""
-    return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    return Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def adamw(parameters: Parameters, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW: as `adam`, but the weight decay is decoupled from the gradient."""
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    return AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def gradient_scaler(config: TrainConfig, device: torch.device) -> torch.amp.GradScaler:

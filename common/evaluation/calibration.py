@@ -16,10 +16,10 @@ by about 1 / M.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from common.evaluation.results import align_columns
 
@@ -126,7 +126,8 @@ def image_columns(draws: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]
 def gaussian_draws(mean: np.ndarray, std: np.ndarray | float, num_draws: int) -> np.ndarray:
     """The quantiles k / (M + 1) of Gaussians [N] in the place of draws: [N, M], no chance in it."""
     levels = np.arange(1, num_draws + 1) / (num_draws + 1)
-    return mean[:, None] + np.broadcast_to(std, mean.shape)[:, None] * ndtri(levels)
+    quantiles = np.array([NormalDist().inv_cdf(level) for level in levels])
+    return mean[:, None] + np.broadcast_to(std, mean.shape)[:, None] * quantiles
 
 
 def describe(draws: np.ndarray, truth: np.ndarray, groups: Sequence[str]) -> dict[str, Any]:

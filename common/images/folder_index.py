@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files import retried
 from common.packed import PackedStrings
 from common.progress import tracked
+from common.shards import find_shards, which_stored
 from common.text_files import to_bytes
 
 
@@ -27,6 +28,8 @@ class FolderIndex:
 
     def __contains__(self, path: str) -> bool:
         folder, name = os.path.split(path)
+        if shards := find_shards(folder):
+            return shards[0].find(f"{shards[1]}{name}") >= 0
         if folder not in self._names:
             self._names[folder] = self._list(folder)
         return name in self._names[folder]
@@ -44,11 +47,15 @@ class FolderIndex:
                 folder = below if below.startswith("/") else f"{base}/{below}"
                 folders.setdefault(folder.rstrip("/") or "/", []).append((column, below))
         for folder, spellings in tracked(folders.items(), "looking for files", stays=False):
-            there = self._list(folder)
-            for column, below in spellings if there else ():
+            shards = find_shards(folder)
+            there = frozenset[str]() if shards else self._list(folder)
+            for column, below in spellings if there or shards else ():
                 rows, paths = groups[column][below], columns[column][1].view(groups[column][below])
                 names = paths.cut(np.full(len(rows), len(to_bytes(below))))
-                exist[column][rows] = [name in there for name in names]
+                if shards:
+                    exist[column][rows] = which_stored(*shards, names)
+                else:
+                    exist[column][rows] = [name in there for name in names]
         return exist
 
     def _list(self, folder: str) -> frozenset[str]:

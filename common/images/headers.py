@@ -8,14 +8,20 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from common.shards import place_of
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def png_size(path: str | Path) -> tuple[int, int] | None:
     """Height and width of a PNG file; None: it is none, or cannot be read."""
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(24)
+        shards, name = place_of(path)
+        if shards is not None:
+            head = shards.read(name)[:24]
+        else:
+            with Path(path).open("rb") as file:
+                head = file.read(24)
     except OSError:
         return None
     if len(head) < 24 or not head.startswith(_PNG) or head[12:16] != b"IHDR":

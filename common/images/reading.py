@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from common.errors import BadFileError, UserError
-from common.files import read_bytes
 from common.images.containers import (
     DEPTH_MAP,
     PICTURE,
@@ -21,6 +20,7 @@ from common.images.containers import (
     turns_itself,
 )
 from common.images.depth_formats import load_npy, load_npz, load_pfm
+from common.shards import read_stored
 from common.shortages import as_shortage
 
 # Which way is up is our own affair: versions of OpenCV differ in the formats that they turn.
@@ -159,7 +159,7 @@ def size_text(array: np.ndarray) -> str:
 def read_file(path: str | Path) -> bytes:
     """All of a file; a `UserError` where it cannot be read."""
     try:
-        return read_bytes(path)
+        return read_stored(path)
     except OSError as error:
         message = f"cannot read {path}: {error.strerror or error}"
         if _is_of_the_file(error, path):

@@ -19,9 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch.nn.functional as F
-from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor
 
 from common.config_values import resolve_path
@@ -29,6 +27,7 @@ from common.errors import UserError
 from common.networks.normalization import reading_of, require_known_reading
 from common.networks.published.names import from_published, published_file, read_safely
 from common.networks.swin import SwinEncoder
+from common.networks.timm_door import timm
 from common.networks.timm_encoder import PREFIX, TimmEncoder, create_body
 from common.runtime.hub import load_from_hub
 
@@ -89,12 +88,12 @@ def _refuse_misfits(
 
 
 def _from_timm(name: str) -> dict[str, Tensor]:
-    tagged = timm.list_models("swin_*", pretrained=True)
-    if name not in (*tagged, *timm.list_models("swin_*")):
+    tagged = timm().list_models("swin_*", pretrained=True)
+    if name not in (*tagged, *timm().list_models("swin_*")):
         near = difflib.get_close_matches(name, tagged, n=1, cutoff=0)
         raise UserError(f"{KEY}: timm has no model {name}; nearest: {near[0]}")
     model = load_from_hub(
-        f"timm:{name}", _NO_NETWORK, lambda: timm.create_model(name, pretrained=True)
+        f"timm:{name}", _NO_NETWORK, lambda: timm().create_model(name, pretrained=True)
     )
     return {f"body.{key}": value for key, value in model.state_dict().items()}
 
@@ -134,7 +133,7 @@ def _resize_table(table: Tensor, like: Tensor) -> Tensor:
     if table.ndim != 2 or table.shape[1] != like.shape[1]:
         return table
     side = (int(like.shape[0] ** 0.5) + 1) // 2
-    return resize_rel_pos_bias_table(table, (side, side), tuple(like.shape))
+    return timm().layers.resize_rel_pos_bias_table(table, (side, side), tuple(like.shape))
 
 
 # Any network of timm

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models import get_pretrained_cfg
 from torch import Tensor
 
 from common.errors import UserError
 from common.images.transforms import IMAGENET_MEAN, IMAGENET_STD
+from common.networks.timm_door import timm
 from common.runtime.known_files import find_by_sha256, list_readings
 
 
@@ -41,7 +40,7 @@ def from_imagenet(pretrained: dict[str, Any]) -> tuple[Tensor, Tensor]:
 
 def reading_of(name: str) -> WeightsReading:
     """That of a network of timm with the weights that its name says (`NAME.TAG`) or implies."""
-    known = get_pretrained_cfg(name)
+    known = timm().models.get_pretrained_cfg(name)
     if known is None:
         return WeightsReading(IMAGENET_MEAN, IMAGENET_STD)
     return WeightsReading(tuple(known.mean), tuple(known.std), "QuickGELU" in str(known.notes))
@@ -55,7 +54,7 @@ def require_known_reading(name: str, file: Path, key: str, prefix: str = "") -> 
     behind `prefix`.
     """
     architecture, _, tag = name.partition(".")
-    tagged = timm.list_models(f"{architecture}.*", pretrained=True)
+    tagged = timm().list_models(f"{architecture}.*", pretrained=True)
     readings = {known.partition(".")[2]: reading_of(known) for known in tagged}
     if tag or len(set(readings.values())) < 2:
         return
@@ -70,5 +69,5 @@ def require_known_reading(name: str, file: Path, key: str, prefix: str = "") -> 
 
 
 def _address(name: str) -> str:
-    known = get_pretrained_cfg(name)
+    known = timm().models.get_pretrained_cfg(name)
     return known.url if known is not None and isinstance(known.url, str) else ""

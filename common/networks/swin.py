@@ -1,4 +1,4 @@
-"""Swin Transformer encoder on timm, with the published depth networks' padding (Liu et al. 2021).
+"""Swin Transformer encoder (Liu et al. 2021) with the published depth networks' padding.
 
 Where it stands: the image encoder of WorDepth (Zeng et al., CVPR 2024). Which Swin it is (Swin-L, a
 norm on each output, an absolute position embedding) is from the released code.
@@ -14,22 +14,16 @@ smaller (`always_partition`). An absolute position embedding is added after the 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import (
-    SwinTransformer,
-    SwinTransformerBlock,
-    WindowAttention,
-)
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
 from common.networks.fast.linear import use_fast_linears
-from common.networks.fast.window_attention import shifted_window_attention
-from common.networks.layers import Freezable, padded_size
+from common.networks.layers import Freezable
+from common.networks.swin_parts import SwinBody
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,14 @@ class SwinEncoder(Freezable):
         super().__init__()
         self.config = config
         self.channels = tuple(config.embed_dim * 2**i for i in range(4))
-        self.body = _timm_swin(config, image_size)
+        self.body = SwinBody(
+            config.embed_dim,
+            config.depths,
+            config.num_heads,
+            config.window_size,
+            config.drop_path,
+        )
+        use_fast_linears(self.body)
         # stages add up their blocks' outputs without a last norm, as the next one begins with one
         self.norms = nn.ModuleList(nn.LayerNorm(c) for c in self.channels)
         self.position: nn.Parameter | None = None
@@ -103,65 +104,3 @@ class SwinEncoder(Freezable):
         if self.config.activation_checkpointing and self.training:
             return checkpoint(block, x, use_reentrant=False)
         return block(x)
-
-
-class WindowBlock(nn.Module):
-    """A Swin block made of the parts of timm's, under timm's names."""
-
-    def __init__(self, block: SwinTransformerBlock):
-        super().__init__()
-        self.norm1 = block.norm1
-        self.attn = ShiftedAttention(block.attn, block.shift_size)
-        self.drop_path1 = block.drop_path1
-        self.norm2 = block.norm2
-        self.mlp = block.mlp
-        self.drop_path2 = block.drop_path2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [B, H, W, C] -> the same shape."""
-        x = x + self.drop_path1(self.attn(self.norm1(x)))
-        cells = x.flatten(1, 2)  # [B, H * W, C]
-        cells = cells + self.drop_path2(self.mlp(self.norm2(cells)))
-        return cells.view_as(x)
-
-
-class ShiftedAttention(nn.Module):
-    """Attention inside windows, in the published order: pad (bottom, right), roll, attend, back."""
-
-    relative_position_index: Tensor
-
-    def __init__(self, attention: WindowAttention, shift: tuple[int, int]):
-        super().__init__()
-        self.window_size, self.shift_size = attention.window_size, shift
-        self.relative_position_bias_table = attention.relative_position_bias_table
-        index: Any = attention.relative_position_index
-        self.register_buffer("relative_position_index", index, persistent=False)
-        self.qkv, self.proj = attention.qkv, attention.proj
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: [B, H, W, C] -> the same shape."""
-        bias = self.relative_position_bias_table[self.relative_position_index]  # [N, N, heads]
-        return shifted_window_attention(
-            x, self.qkv, self.proj, bias.permute(2, 0, 1), self.window_size, self.shift_size
-        )
-
-
-def _timm_swin(config: SwinConfig, image_size: tuple[int, int]) -> SwinTransformer:
-    """timm's network with timm's random weights, and blocks that compute as published."""
-    body = SwinTransformer(
-        img_size=padded_size(image_size),
-        embed_dim=config.embed_dim,
-        depths=config.depths,
-        num_heads=config.num_heads,
-        window_size=config.window_size,
-        drop_path_rate=config.drop_path,
-        num_classes=0,
-        always_partition=True,
-        strict_img_size=False,
-    )
-    body.norm, body.head = nn.Identity(), nn.Identity()  # type: ignore[assignment]
-    stages: Any = body.layers
-    for stage in stages:
-        stage.blocks = nn.Sequential(*map(WindowBlock, stage.blocks))
-    use_fast_linears(body)
-    return body

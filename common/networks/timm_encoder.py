@@ -9,14 +9,13 @@ import difflib
 from itertools import product
 from typing import Any
 
-import timm
 import torch
-from timm.layers import Format
 from torch import Tensor, nn
 
 from common.errors import UserError
 from common.networks.layers import Freezable, padded_size
 from common.networks.normalization import from_imagenet
+from common.networks.timm_door import timm
 
 KEY = "model.encoder.name"
 PREFIX = "timm:"
@@ -46,7 +45,7 @@ class TimmEncoder(Freezable):
         self.outputs = _outputs(name, body.feature_info.reduction())
         channels = body.feature_info.channels()
         self.channels = tuple(int(channels[index]) for index in self.outputs)
-        self.channels_last = getattr(body, "output_fmt", Format.NCHW) == Format.NHWC
+        self.channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
         if activation_checkpointing:
             _checkpoint_activations(name, body)
         scale, shift = from_imagenet(body.pretrained_cfg)
@@ -88,8 +87,8 @@ def create_body(
 
     Constructors differ in what they know: the most that one takes is what it gets.
     """
-    if not timm.is_model(name.partition(".")[0]):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1, cutoff=0)
+    if not timm().is_model(name.partition(".")[0]):
+        near = difflib.get_close_matches(name, timm().list_models(), n=1, cutoff=0)
         raise UserError(f"{KEY}: timm has no network {name}; nearest: {near[0]}")
     sizes: list[dict[str, Any]] = [
         {"img_size": image_size, "strict_img_size": False, "always_partition": True},
@@ -100,7 +99,7 @@ def create_body(
     drops: list[dict[str, Any]] = [{"drop_path_rate": drop_path}, {}]
     for size, drop in product(sizes, drops):
         try:
-            return timm.create_model(name, pretrained, features_only=True, **size, **drop)
+            return timm().create_model(name, pretrained, features_only=True, **size, **drop)
         except (TypeError, AssertionError, RuntimeError, KeyError, AttributeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__  # of the plainest try
     raise UserError(

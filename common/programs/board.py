@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
 from common.files import write_errors_told
 
@@ -15,6 +14,8 @@ class Board:
     """Writes to `folder`, from `first_step` on: what is there of later steps is forgotten."""
 
     def __init__(self, folder: Path, first_step: int = 0):
+        from torch.utils.tensorboard import SummaryWriter  # scoring and predicting need none
+
         self.folder = folder
         threading.excepthook = _tell_no_write_errors
         with write_errors_told(folder):

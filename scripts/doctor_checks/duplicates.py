@@ -17,6 +17,7 @@ from common.data.lists import scene_of
 from common.data.shared_scenes import find_shared_scenes
 from common.errors import UserError
 from common.fingerprints import file_sha256
+from common.shards import place_of
 from scripts.doctor_checks.files import ListedFiles
 from scripts.doctor_checks.findings import (
     Finding,
@@ -118,11 +119,16 @@ def _grouped(
 
 def _digest_ends(file: str) -> str:
     try:
+        shards, name = place_of(file)
+        if shards is not None:
+            content = shards.read(name)
+            ends = content[:_ENDS] + content[max(len(content) - _ENDS, 0) :]
+            return hashlib.md5(ends, usedforsecurity=False).hexdigest()
         with Path(file).open("rb") as stream:
             start = stream.read(_ENDS)
             stream.seek(max(stream.seek(0, os.SEEK_END) - _ENDS, 0))
             return hashlib.md5(start + stream.read(_ENDS), usedforsecurity=False).hexdigest()
-    except OSError:
+    except (OSError, UserError):
         return ""
 
 

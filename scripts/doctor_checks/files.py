@@ -11,9 +11,11 @@ import numpy as np
 from common.data.data_config import DataConfig
 from common.data.pairs import Pair, PairList
 from common.data.samples import MIN_SHARE, Sample, Samples, SplitName, name_files, which_exist
+from common.errors import UserError
 from common.files import read_bytes, retried
 from common.images.containers import is_cut_off
 from common.images.folder_index import FolderIndex
+from common.shards import place_of, stored_facts
 from scripts.doctor_checks.causes import ListColumn, RootKeys, Search, explain_missing
 from scripts.doctor_checks.findings import Finding, Fix, advice, fine, in_threads, note, problem
 from scripts.doctor_checks.lists import editable_list
@@ -103,7 +105,7 @@ def file_sizes(files: list[str]) -> dict[str, int]:
 
 def _size(file: str) -> int:
     try:
-        return retried(Path(file).stat).st_size
+        return retried(lambda: stored_facts(file)).size
     except OSError:
         return -1
 
@@ -142,6 +144,10 @@ def check_whole(sizes: dict[str, int], seconds: float) -> list[Finding]:
 def _lacks_its_end(file: str) -> bool:
     """Whether training would call it cut off: its rule, where the last bytes do not settle it."""
     try:
+        shards, name = place_of(file)
+        if shards is not None:
+            content = shards.read(name)
+            return content.startswith((*_ENDS, b"RIFF")) and is_cut_off(content)
         with Path(file).open("rb") as stream:
             start = stream.read(4)
             end = next((end for mark, end in _ENDS.items() if start.startswith(mark)), b"")
@@ -149,5 +155,5 @@ def _lacks_its_end(file: str) -> bool:
             if end and stream.read() == end:
                 return False
         return start.startswith((*_ENDS, b"RIFF")) and is_cut_off(read_bytes(file))
-    except OSError:
+    except (OSError, UserError):
         return True

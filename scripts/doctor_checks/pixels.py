@@ -13,9 +13,9 @@ import numpy as np
 from common.data.data_config import DataConfig
 from common.data.samples import Sample
 from common.errors import UserError
-from common.files import read_bytes
 from common.images.reading import NO_MEASUREMENT, read_depth, read_image, read_orientation
 from common.images.suffixes import has_suffix
+from common.shards import read_stored
 from scripts.doctor_checks.units import millimeter_shares
 
 _AS_STORED = cv2.IMREAD_UNCHANGED
@@ -190,7 +190,7 @@ def _as_stored(path: str) -> tuple[str, np.ndarray | None]:
     if has_suffix(path, _NO_PICTURES):
         return "float", None
     try:
-        data = np.frombuffer(read_bytes(path), np.uint8)
+        data = np.frombuffer(read_stored(path), np.uint8)
     except OSError:
         return "unreadable", None
     array = cv2.imdecode(data, _AS_STORED) if data.size else None

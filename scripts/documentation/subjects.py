@@ -22,7 +22,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/fingerprints.py",
         "common/programs/assembly.py",
         "common/images/folder_index.py",
+        "common/shards.py",
         "scripts/doctor",
+        "scripts/pack",
     ),
     "Pictures and depth maps": (
         "common/images/",

@@ -9,11 +9,10 @@ from typing import TypeVar
 import numpy as np
 import torch
 from golden.recipe import tensor_for
-from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor, nn
 
 from common.networks.published.names import Kind, State, complete, from_published
-from common.networks.swin import ShiftedAttention
+from common.networks.swin_parts import ShiftedAttention, relative_position_index
 
 GOLDEN = Path(__file__).parent
 N = TypeVar("N", bound=nn.Module)
@@ -36,7 +35,7 @@ def build(make: Callable[[], N]) -> N:
         network = make()
     for module in network.modules():
         if isinstance(module, ShiftedAttention):
-            module.relative_position_index = get_relative_position_index(*module.window_size)
+            module.relative_position_index = relative_position_index(module.window_size[0])
     return network.eval()
 
 

@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -71,10 +70,10 @@ def shifted_windows_plainly(
     x = F.pad(x, (0, 0, 0, -width % window[1], 0, -height % window[0]))
     size = (x.shape[1], x.shape[2])
     x = torch.roll(x, (-shift[0], -shift[1]), dims=(1, 2))
-    cut = window_partition(x, window).flatten(1, 2)  # [B * W, N, C]
+    cut = cut_windows(x, window).flatten(1, 2)  # [B * W, N, C]
     mask = shift_mask(size, window, shift).to(x.device) if any(shift) else None
     mixed = proj(attend(qkv(cut).unflatten(2, (3, len(bias), -1)), bias, mask))
-    x = window_reverse(mixed.unflatten(1, window), window, *size)  # [B, H', W', C]
+    x = join_windows(mixed.unflatten(1, window), size)  # [B, H', W', C]
     return torch.roll(x, shift, dims=(1, 2))[:, :height, :width].contiguous()
 
 
@@ -135,7 +134,7 @@ def windows_of(
     padded = F.pad(number, (0, 0, 0, -grid[1] % window[1], 0, -grid[0] % window[0]))
     size = (padded.shape[1], padded.shape[2])
     rolled = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
-    cell = window_partition(rolled, window).flatten() - 1
+    cell = cut_windows(rolled, window).flatten() - 1
     order = cell.argsort(stable=True)  # padding is -1 and comes first
     num_padding = len(cell) - grid[0] * grid[1]
     mask = shift_mask(size, window, shift).to(device) if any(shift) else None
@@ -143,6 +142,19 @@ def windows_of(
     is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
     order = order.to(device)
     return Windows(area, cell, order[num_padding:], order[:num_padding], is_padding, mask)
+
+
+def cut_windows(x: Tensor, window: Sides) -> Tensor:
+    """[B, H, W, C], of whole windows -> [B * H/h * W/w, h, w, C]."""
+    x = x.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))  # [B, H/h, h, W/w, w, C]
+    return x.transpose(2, 3).flatten(0, 2)
+
+
+def join_windows(windows: Tensor, size: Sides) -> Tensor:
+    """Undo `cut_windows` of a grid of this size."""
+    height, width = windows.shape[1:3]
+    x = windows.unflatten(0, (-1, size[0] // height, size[1] // width))
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
@@ -153,7 +165,7 @@ def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int,
     ]
     for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
         region[:, rows, columns] = index
-    label = window_partition(region, window).flatten(1)  # [W, N]
+    label = cut_windows(region, window).flatten(1)  # [W, N]
     different = label[:, None, :] != label[:, :, None]
     return different.float() * _APART
 

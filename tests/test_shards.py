@@ -1,0 +1,350 @@
+"""Packs of shards: the same bytes, order and numbers as files; whatever is damaged is one line."""
+
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import evaluate, metrics_of, run_script, train, train_process, write_pair, write_yaml
+from dataset_trees import one_line
+
+from common import shards
+from common.config import to_dict
+from common.data.data_config import DataConfig
+from common.data.dataset import build_dataset
+from common.data.splits import find_split
+from common.errors import UserError
+from common.fingerprints import take_fingerprint
+from common.images.reading import read_pair
+from common.shards import ABOUT, INDEX, Shards, read_stored, stored_facts
+from scripts.packing import plan as planning
+from scripts.packing import writer
+from scripts.packing.plan import make_plan
+
+TIMES = ("step_seconds", "data_seconds", "images_per_s", "memory_gb")
+
+
+def run_pack(*arguments: object):
+    return run_script("pack.py", *arguments)
+
+
+@pytest.fixture
+def packed(workspace, tmp_path) -> Path:
+    """The workspace's data in shards of a few pairs each."""
+    return pack_of(workspace, tmp_path / "pack")
+
+
+def pack_of(workspace, output: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        make_small_shards(patch)
+        outcome = run_pack(workspace.configs / "stage1.yaml", "--output", output)
+    assert outcome.code == 0, outcome.err
+    assert f"data.root={output}" in outcome.out
+    return output
+
+
+def make_small_shards(patch) -> None:
+    patch.setattr(planning, "make_plan", lambda data, splits, _: make_plan(data, splits, 30_000))
+
+
+def tars(pack: Path) -> list[Path]:
+    return sorted(pack.glob("*.tar"))
+
+
+def weights(run: Path) -> dict:
+    return torch.load(run / "checkpoints/last.pt", weights_only=True)
+
+
+def numbers(run: Path) -> list[dict]:
+    lines = metrics_of(run, "train") + metrics_of(run, "val")
+    return [
+        {k: v for k, v in line.items() if "seconds" not in k and k not in TIMES} for line in lines
+    ]
+
+
+def test_a_pack_holds_the_files_byte_for_byte_as_plain_tar(workspace, packed, tmp_path):
+    assert len(tars(packed)) > 2
+    for path in tars(packed):
+        with tarfile.open(path) as tar:
+            tar.extractall(tmp_path / "out", filter="data")
+    names = [str(p.relative_to(workspace.data)) for p in workspace.data.rglob("*.png")]
+    assert len(names) == 2 * (12 + 4 + 4)
+    for name in names:
+        content = (workspace.data / name).read_bytes()
+        assert (tmp_path / "out" / name).read_bytes() == content
+        assert read_stored(packed / name) == content
+        facts = (workspace.data / name).stat()
+        assert stored_facts(packed / name)[:2] == (facts.st_size, facts.st_mtime_ns)
+    assert run_pack("--check", packed).code == 0
+
+
+def test_a_pair_is_in_one_shard_and_a_file_in_one_place(packed):
+    index = Shards(str(packed))
+    of = {name: index._columns["shard"][index.find(name)] for name in members(packed)}
+    images = [name for name in of if "rgb_" in name]
+    assert images
+    assert all(of[n] == of[n.replace("rgb_", "sync_depth_")] for n in images)
+    assert len(of) == index.num_files == 40
+
+
+def members(pack: Path) -> list[str]:
+    names = []
+    for path in tars(pack):
+        with tarfile.open(path) as tar:
+            names += [name for name in tar.getnames() if name != writer.LABEL]
+    return names
+
+
+def test_training_from_shards_equals_training_from_files(workspace, packed, tmp_path):
+    """Workers or none, stopped in the middle and gone on with, and from files to shards."""
+    words = workspace.arguments("stage1", tmp_path, "train.max_steps=5", "train.schedule=constant")
+    shard_words = [*words, f"data.root={packed}"]
+    assert train("stage1", *words, "experiment=files").code == 0
+    assert train("stage1", *shard_words, "experiment=shards", "train.num_workers=2").code == 0
+    begun = [word for word in words if not word.startswith("train.max_steps")]
+    assert train("stage1", *begun, "train.max_steps=2", "experiment=both").code == 0
+    outcome = train("stage1", *shard_words, "experiment=both")
+    assert outcome.code == 0
+    assert "resuming at step 2" in outcome.err
+    assert "no longer those" not in outcome.err
+    whole = weights(tmp_path / "files" / "stage1")
+    for name in ("shards", "both"):
+        found = weights(tmp_path / name / "stage1")
+        for key, weight in whole["model"].items():
+            assert torch.equal(weight, found["model"][key]), (name, key)
+    assert numbers(tmp_path / "files" / "stage1") == numbers(tmp_path / "shards" / "stage1")
+
+
+def test_a_folder_without_lists_keeps_its_splits(tmp_path):
+    """It is divided when it is packed; the settings that are printed name the parts."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        image = tmp_path / f"own/rgb/room_{number // 2}/{number}.png"
+        depth = tmp_path / f"own/depth/room_{number // 2}/{number}.png"
+        depth.parent.mkdir(parents=True, exist_ok=True)
+        write_pair(image, depth, rng)
+    data = DataConfig("folder", tmp_path / "own", 64, 96, 10.0, val_share=0.2, test_share=0.2)
+    config = tmp_path / "own.yaml"
+    write_yaml(config, {"data": {**to_dict(data), "root": str(data.root)}})
+    outcome = run_pack(config)
+    assert outcome.code == 0, outcome.err
+    words = [word.partition("=") for word in outcome.out.split() if word.startswith("data.")]
+    given = {key.removeprefix("data."): value for key, _, value in words}
+    assert given.pop("root") == str(tmp_path / "own_pack")
+    moved = replace(data, root=tmp_path / "own_pack", **given)
+    for name in ("train", "val", "test"):
+        assert list(find_split(moved, name).samples.keys) == list(
+            find_split(data, name).samples.keys
+        )
+
+
+@pytest.mark.slow
+def test_two_processes_train_from_shards_as_from_files(workspace, packed, tmp_path):
+    words = workspace.arguments("stage1", tmp_path, "train.max_steps=3", "train.num_workers=1")
+    for name, more in (("files", ()), ("shards", (f"data.root={packed}",))):
+        outcome = train_process("stage1", *words, f"experiment={name}", *more, NPROC="2")
+        assert outcome.code == 0, outcome.err
+    one, two = (weights(tmp_path / name / "stage1") for name in ("files", "shards"))
+    assert all(torch.equal(weight, two["model"][key]) for key, weight in one["model"].items())
+
+
+def test_evaluation_from_shards(trained, workspace, packed, tmp_path):
+    results = []
+    for name, more in (("files", ()), ("shards", (f"data.root={packed}",))):
+        place = tmp_path / f"{name}.json"
+        run = trained / "tiny" / "stage1"
+        outcome = evaluate("stage1", "--checkpoint", str(run), "--json", str(place), *more)
+        assert outcome.code == 0, outcome.err
+        results.append(json.loads(place.read_text())["metrics"])
+    assert results[0] == results[1]
+
+
+def test_images_and_depth_of_two_roots(kitti, tmp_path):
+    """KITTI's: a folder of its own for each in the pack; one depth map of the list is missing."""
+    split = find_split(kitti, "train")
+    plan = make_plan(kitti, [split], 10**6)
+    writer.write_pack(plan, tmp_path / "pack", {}, {}, lambda line: None)
+    moved = replace(kitti, root=tmp_path / "pack/root", gt_root=tmp_path / "pack/gt_root")
+    moved = replace(moved, train_list=str(kitti.root / kitti.train_list))
+    packed = find_split(moved, "train")
+    assert [s.key for s in packed.samples] == [s.key for s in split.samples]
+    for one, two in zip(split.samples, packed.samples, strict=True):
+        assert two.image_file.startswith(str(tmp_path / "pack"))
+        for a, b in zip(
+            read_pair(one.image_file, one.depth_file),
+            read_pair(two.image_file, two.depth_file),
+            strict=True,
+        ):
+            assert np.array_equal(a, b)
+
+
+def test_the_frame_cache_and_fingerprints_take_files_of_a_pack(nyu, tmp_path):
+    split = find_split(nyu, "train")
+    plan = make_plan(nyu, [split], 10**6)
+    writer.write_pack(plan, tmp_path / "pack", {}, {}, lambda line: None)
+    moved = replace(
+        nyu,
+        root=tmp_path / "pack",
+        train_list=str(nyu.root / nyu.train_list),
+        cache=tmp_path / "cache",
+    )
+    packed = build_dataset(moved, find_split(moved, "train"))
+    plain = build_dataset(nyu, split)
+    for _ in range(2):  # decoded, then from the cache
+        assert torch.equal(packed[0, 0].image, plain[0, 0].image)
+    files = {s.key: s.image_file for s in split.samples}
+    inside = {s.key: s.image_file for s in packed.samples}
+    assert take_fingerprint(files).changed(inside) == []
+    assert take_fingerprint(inside).digest == take_fingerprint(files).digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda pack: flip(tars(pack)[0], 3000), "is not what was packed"),
+        (lambda pack: cut(tars(pack)[0]), "bytes, not"),
+        (lambda pack: tars(pack)[0].unlink(), "it cannot be read (No such file"),
+        (lambda pack: cut(pack / INDEX), "bytes, not those of its files"),
+        (lambda pack: (pack / INDEX).unlink(), "it cannot be read"),
+        (lambda pack: (pack / ABOUT).write_text("{"), "it cannot be read"),
+        (lambda pack: (pack / ABOUT).write_text("[]"), "it is not of format 1"),
+        (lambda pack: (pack / ABOUT).write_text('{"format": 1}'), "it is no index of shards"),
+    ],
+)
+def test_damage_is_one_line(workspace, packed, tmp_path, damage, reason):
+    damage(packed)
+    words = workspace.arguments("stage1", tmp_path, f"data.root={packed}", "train.max_steps=4")
+    refusal = train("stage1", *words).refusal
+    assert reason in refusal
+    assert "pack anew" in refusal
+    if reason != "it cannot be read":
+        assert run_pack("--check", packed).code == 2
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 255
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 100)
+
+
+def test_a_shard_of_another_pack(packed, tmp_path):
+    """Of the same size, which its label tells."""
+    one, two = tars(packed)[:2]
+    about = json.loads((packed / ABOUT).read_text())
+    shutil.copy(one, two)
+    about["shards"][1]["bytes"] = one.stat().st_size
+    (packed / ABOUT).write_text(json.dumps(about))
+    name = next(n for n in members_of(packed, 1, about))
+    with pytest.raises(UserError, match="it is a shard of another pack"):
+        Shards(str(packed)).read(name)
+
+
+def members_of(pack: Path, number: int, about: dict) -> list[str]:
+    index = Shards(str(pack))
+    return [n for n in members(pack) + all_names(pack) if index_shard(index, n) == number]
+
+
+def all_names(pack: Path) -> list[str]:
+    lines = [p.read_text().split() for p in pack.glob("*.txt")]
+    return [word.lstrip("/") for words in lines for word in words if word.endswith(".png")]
+
+
+def index_shard(index: Shards, name: str) -> int:
+    return int(index._columns["shard"][index.find(name)])
+
+
+def test_an_index_that_leads_out_of_its_folder(packed):
+    about = json.loads((packed / ABOUT).read_text())
+    about["shards"][0]["file"] = "../secret"
+    (packed / ABOUT).write_text(json.dumps(about))
+    with pytest.raises(UserError, match="lies outside its folder"):
+        Shards(str(packed))
+
+
+@pytest.mark.parametrize(
+    "line", ["sync/../secret.png", "../{outside.name}/secret.png", "{outside}/secret.png"]
+)
+def test_paths_that_leave_the_root_are_not_packed(nyu, tmp_path, line):
+    secret = tmp_path.parent / f"{tmp_path.name}_outside"
+    secret.mkdir()
+    for place in (secret, nyu.root):
+        shutil.copy(find_split(nyu, "train").samples[0].depth_file, place / "secret.png")
+    first = find_split(nyu, "train").samples[0].image_file.removeprefix(f"{nyu.root}/")
+    (nyu.root / "odd.txt").write_text(f"{first} {line.format(outside=secret)}\n")
+    data = replace(nyu, train_list="odd.txt", val_share=0, train_dir="")
+    split = find_split(data, "train")
+    with pytest.raises(UserError) as caught:
+        make_plan(data, [split], 10**6)
+    assert "a pack holds files by their place below data.root" in one_line(caught)
+
+
+def test_interrupted_packing_goes_on_and_leaves_nothing_half(workspace, tmp_path, monkeypatch):
+    output, config = tmp_path / "pack", workspace.configs / "stage1.yaml"
+    whole = pack_of(workspace, tmp_path / "whole")
+    write, read = writer._write_shard, []
+
+    def interrupted(part, plan, number, files):
+        if number == 2:
+            raise KeyboardInterrupt
+        write(part, plan, number, files)
+
+    make_small_shards(monkeypatch)
+    monkeypatch.setattr(writer, "_write_shard", interrupted)
+    assert run_pack(config, "--output", output).code == 130
+    assert not output.exists()
+    part = tmp_path / "pack.part"
+    assert len(tars(part)) == 2
+    (part / "00001.npz").unlink()  # as if it had ended between the two files of a shard
+    monkeypatch.setattr(writer, "_write_shard", lambda *a: (read.append(a[2]), write(*a)))
+    assert run_pack(config, "--output", output).code == 0
+    assert read == list(range(1, len(tars(output))))
+    assert not part.exists()
+    for path in sorted(whole.iterdir()):
+        assert (output / path.name).read_bytes() == path.read_bytes(), path.name
+    again = run_pack(config, "--output", output)
+    assert again.code == 0
+    assert "packed already" in again.out
+    refusal = run_pack(config, "--output", output, "data.val_list=null", "data.val_share=0").err
+    assert "holds a pack of other files" in refusal
+
+
+def test_a_full_disk_shows_before_it_packs(workspace, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("common.files.shutil.disk_usage", lambda path: full)
+    outcome = run_pack(workspace.configs / "stage1.yaml", "--output", tmp_path / "pack")
+    assert outcome.code == 2
+    assert "the pack of 40 files needs" in outcome.err
+    assert not tars(tmp_path / "pack.part")
+
+
+def test_a_source_that_changes_while_it_is_packed(nyu, tmp_path):
+    split = find_split(nyu, "train")
+    plan = make_plan(nyu, [split], 10**6)
+    with Path(split.samples[0].image_file).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match="has changed while it was packed"):
+        writer.write_pack(plan, tmp_path / "pack", {}, {}, lambda line: None)
+    assert not (tmp_path / "pack").exists()
+
+
+def test_many_shards_are_not_all_kept_open(packed, monkeypatch):
+    monkeypatch.setattr(shards, "_MOST_OPEN", 2)
+    index = Shards(str(packed))
+    for name in members(packed):
+        index.read(name)
+    assert len(tars(packed)) > 2
+    assert len(index._open) <= 2
+
+
+def test_an_index_takes_36_bytes_a_file(packed):
+    assert (packed / INDEX).stat().st_size == 36 * 40
+    assert shards.ROW_BYTES == 36
