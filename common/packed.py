@@ -113,6 +113,16 @@ class PackedStrings(Packed[str]):
             for start, end in zip(starts.tolist(), ends, strict=True):
                 yield view[start:end]
 
+    def joined(self, first: int = 0, end: int | None = None) -> np.ndarray:
+        """uint8: the bytes of these rows, one after the other, without a Python object for each."""
+        starts, sizes = self.starts[first:end], self.sizes[first:end].astype(np.int64)
+        ends = np.cumsum(sizes)
+        if not len(ends):
+            return self.text[:0]
+        if np.array_equal(starts - starts[0], ends - sizes):  # as they lie there
+            return self.text[starts[0] : starts[0] + ends[-1]]
+        return self.text[np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1])]
+
     def take(self, rows: np.ndarray) -> "PackedStrings":
         """As `view`, but most of the text is not kept for nothing."""
         part = self.view(rows)
@@ -145,16 +155,24 @@ class PackedStrings(Packed[str]):
         return int(self.sizes.sum(dtype=np.int64))
 
     @cached_property
+    def hashes(self) -> np.ndarray:
+        """uint32 [N], the same in every process; made when they are first asked for."""
+        return np.fromiter(map(zlib.crc32, self.parts()), np.uint32, len(self))
+
+    @cached_property
     def lookup(self) -> "PackedIndex":
         """Where each string stands; made when it is first asked for."""
         return PackedIndex(self)
 
     def to_joined(self) -> np.ndarray:
         """uint8: the text with a newline between the strings, as `from_joined` takes it."""
-        joined, parts = bytearray(), self.parts()
-        while chunk := list(islice(parts, CHUNK)):
-            joined += b"\n".join(chunk) + b"\n"
-        return np.frombuffer(joined, np.uint8)[:-1]
+        lines, start = np.full(self.num_bytes + len(self), ord("\n"), np.uint8), 0
+        for first in range(0, len(self), CHUNK):
+            text, sizes = self.joined(first, first + CHUNK), self.sizes[first : first + CHUNK]
+            newlines_before = np.repeat(np.arange(len(sizes)), sizes)
+            lines[start + np.arange(len(text)) + newlines_before] = text
+            start += len(text) + len(sizes)
+        return lines[:-1]
 
     def sorted_rows(self) -> np.ndarray:
         """The rows in the order of their strings, as Python sorts these; equal ones as they are."""
@@ -165,11 +183,11 @@ class PackedStrings(Packed[str]):
 
     def compressed(self) -> np.ndarray:
         """All of it in few bytes, uint8; `from_compressed` undoes it."""
-        packer, parts = zlib.compressobj(level=1), self.parts()
+        packer = zlib.compressobj(level=1)
         head = np.int64(len(self)).tobytes() + self.sizes.astype(np.int32).tobytes()
         packed = bytearray(packer.compress(head))
-        while chunk := list(islice(parts, CHUNK)):
-            packed += packer.compress(b"".join(chunk))
+        for first in range(0, len(self), CHUNK):
+            packed += packer.compress(self.joined(first, first + CHUNK).tobytes())
         return np.frombuffer(packed + packer.flush(), np.uint8)
 
     @classmethod
@@ -216,7 +234,7 @@ class PackedIndex:
 
     def __init__(self, strings: PackedStrings) -> None:
         self.strings = strings
-        hashes = _hashes(strings)
+        hashes = strings.hashes
         self.rows = np.argsort(hashes, kind="stable").astype(np.int32)
         self.hashes = hashes[self.rows]
 
@@ -240,7 +258,7 @@ class PackedIndex:
         wanted = PackedStrings.of(strings)
         if wanted is self.strings and not len(self.repeated()):
             return np.arange(len(wanted))
-        hashes = _hashes(wanted)
+        hashes = wanted.hashes
         at = np.maximum(np.searchsorted(self.hashes, hashes, "right") - 1, 0)
         if not len(self.strings):
             return np.full(len(wanted), -1)
@@ -257,12 +275,14 @@ class PackedIndex:
         return np.array([r for r in rows if last[self.strings.item(r)] != r], np.int64)
 
 
-def _hashes(strings: PackedStrings) -> np.ndarray:
-    """uint32 [N]."""
-    return np.fromiter(map(zlib.crc32, strings.parts()), np.uint32, len(strings))
-
-
 def _are_same(first: PackedStrings, second: PackedStrings, rows: np.ndarray) -> np.ndarray:
     """bool [N]: whether each of the first is the second's of that row."""
-    pairs = zip(first.parts(), second.view(rows).parts(), strict=True)
-    return np.fromiter((bytes(a) == bytes(b) for a, b in pairs), bool, len(first))
+    others = second.view(rows)
+    same = first.sizes == others.sizes
+    alike = np.flatnonzero(same & (first.sizes > 0))
+    for start in range(0, len(alike), CHUNK):
+        some = alike[start : start + CHUNK]
+        differ = first.view(some).joined() != others.view(some).joined()
+        begins = np.cumsum(first.sizes[some], dtype=np.int64) - first.sizes[some]
+        same[some] = ~np.logical_or.reduceat(differ, begins)
+    return same
