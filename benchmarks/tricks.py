@@ -15,6 +15,7 @@ from unittest import mock
 
 import torch
 
+import common.engine.optimization
 import common.networks.fast.depth_head
 import common.networks.fast.upsampling
 import common.networks.fast.window_attention
@@ -41,7 +42,7 @@ def _uncached(module: Any, name: str) -> tuple[object, str, Callable]:
 
 
 REPLACEMENTS: dict[str, list[tuple[object, str, Any]]] = {
-    "fused-adam": [(torch.optim, "Adam", PlainAdam)],
+    "fused-adam": [(common.engine.optimization, "Adam", PlainAdam)],
     "caches": [
         _uncached(common.networks.fast.window_attention, "windows_of"),
         _uncached(common.networks.scene_decoder, "position_code"),

@@ -248,7 +248,7 @@ def test_reads_that_fail_for_the_machine_s_sake_stop(tmp_path, monkeypatch, name
     def fail(path):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(reading, "read_bytes", fail)
+    monkeypatch.setattr(reading, "read_stored", fail)
     sampler = StepSampler(15, batch_size=5, micro_batch_size=5)
     with pytest.raises(UserError) as caught:
         list(train_loader(dataset, sampler))

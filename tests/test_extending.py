@@ -112,7 +112,8 @@ def test_a_stage_is_a_folder(copy, workspace, tmp_path):
         done = run_process(*start, f"train.max_steps={steps}", cwd=copy)
         assert done.code == 0, done.err
     assert "resuming at step 2" in (run_folder / "log.txt").read_text()
-    assert {p.name for p in (run_folder / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    found = {p.name for p in (run_folder / "checkpoints").iterdir()}
+    assert found == {"last.pt", "last.previous.pt", "best.pt"}
     out = run(copy, "stage0_constant/eval.py", "--checkpoint", str(run_folder))
     assert "stage0" in out
     rules = subprocess.run(

@@ -7,7 +7,7 @@ from conftest import train
 from common.config import REPO_ROOT
 from common.engine.loop import Update
 
-MOST = 18
+MOST = 20
 
 
 def test_one_step_leads_through_few_files(workspace, trained, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from conftest import call, train
 from common.engine.loop import Update
 from common.errors import UserError
 from common.evaluation.scoring import EvalConfig
-from common.programs import session
+from common.programs import training
 from common.programs.board import Board
 from common.programs.remedies import evaluation_remedies
 from common.programs.run import Run
@@ -188,7 +188,7 @@ def test_an_interruption_says_what_is_lost(workspace, tmp_path, monkeypatch, sav
     def fit(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "fit", fit)
+    monkeypatch.setattr(training, "fit", fit)
     outcome = train("stage1", *words)
     assert outcome.code == 130
     assert outcome.err.splitlines()[-1].startswith(f"interrupted at once; {message}")

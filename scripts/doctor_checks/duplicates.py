@@ -49,15 +49,15 @@ def compare_lists(name: str, other: str, files: Files, other_files: Files) -> li
 def compare_scenes(listed: ListedFiles, other: ListedFiles, data: DataConfig) -> list[Finding]:
     """Scenes that are in both lists; where they are known, training must have none of them."""
     name, other_name = listed.split, other.split
+    scenes = {scene_of(key) for key in listed.samples.keys}
     shared = find_shared_scenes(listed.samples, other.samples, data)
-    if shared is not None and shared.is_known and name == "train":
+    if shared is not None and shared.is_known and name == "train" and len(scenes) > 1:
         cause = "the frames were divided, and not the scenes (videos, drives, rooms)"
         fix = settings("data.val_list=null") if other_name == "val" else _DIVIDE
         text = shared.describe(other_name)
         return [problem("scene_overlap", text, shared.scenes, cause, fix)]
     if shared is not None and name == "train":
         return [note("scene_overlap", shared.describe(other_name), shared.scenes)]
-    scenes = {scene_of(key) for key in listed.samples.keys}
     scenes &= {scene_of(key) for key in other.samples.keys}
     if not scenes:
         return []

@@ -90,7 +90,7 @@ def _check_same(plan: PackPlan, output: Path, log: Callable[[str], None]) -> Non
     if read_about(output).get("mark") != plan.mark:
         raise UserError(
             f"{output} holds a pack of other files, or of files that have changed since; give "
-            "another --output, or delete it"
+            "another --output"
         )
     log(f"{output}: packed already")
 
