@@ -146,7 +146,8 @@ def check_space(folder: Path, num_bytes: float, what: str, fix: str = "name anot
     """
     free = shutil.disk_usage(existing_folder(folder)).free
     if num_bytes > free:
+        unit, size = ("GB", 1e9) if num_bytes >= 1e8 else ("MB", 1e6)
         raise UserError(
-            f"{what} needs {num_bytes / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
-            f"make room or {fix}"
+            f"{what} needs {num_bytes / size:.1f} {unit} in {folder}, {free / size:.1f} {unit} are "
+            f"free; make room or {fix}"
         )

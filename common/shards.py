@@ -178,13 +178,21 @@ def find_shards(folder: str) -> tuple[Shards, str] | None:
     """The pack that a folder is in, and how its names start there; None: it is a plain folder."""
     if folder not in _found:
         found = None
-        if os.path.isfile(os.path.join(folder, ABOUT)):  # noqa: PTH113, PTH118 - of many
+        if _is_pack(folder):
             found = Shards(folder), ""
         elif above := os.path.dirname(folder.rstrip("/")):  # noqa: PTH120
             shards = find_shards(above) if above != folder else None
             found = shards and (shards[0], f"{shards[1]}{os.path.basename(folder)}/")  # noqa: PTH119
         _found[folder] = found
     return _found[folder]
+
+
+def _is_pack(folder: str) -> bool:
+    """Other programs name a file `shards.json` too; one of the two may be lost or damaged."""
+    about, index = (os.path.join(folder, name) for name in (ABOUT, INDEX))  # noqa: PTH118 - of many
+    if not os.path.isfile(about):  # noqa: PTH113
+        return False
+    return os.path.isfile(index) or b'"mark"' in read_bytes(about)  # noqa: PTH113
 
 
 def read_stored(path: str | Path) -> bytes:

@@ -147,17 +147,26 @@ def test_a_number_of_the_user_stays_and_so_do_threads_beside_a_gpu(eight_cores, 
 
 
 def test_a_resumed_run_keeps_its_number(eight_cores, monkeypatch):
-    began = {"processes": 1, "threads": 3}
-    assert threads.resume_threads(began, num_processes=2) is None
-    assert threads.resume_threads(None, 1) is None
-    assert torch.get_num_threads() == 8
-    assert threads.resume_threads(began, 1) is None
-    assert threads.threads_of_run(1) == began
-    line = threads.resume_threads({"processes": 1, "threads": 9}, 1)
-    assert "began with 9 thread(s) and goes on with 3" in line
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert "began with 2" in threads.resume_threads({"processes": 1, "threads": 2}, 1)
+    def resume(number, num_processes=1, others=0.0):
+        began = {"processes": 1, "threads": number} if number else None
+        return threads.resume_threads(began, num_processes, CPU, meter(others))
+
+    assert resume(3) is None
+    assert threads.threads_of_run(1) == {"processes": 1, "threads": 3}
+    assert "computes with 3 threads as when it began" in resume(3, others=7.0)
     assert torch.get_num_threads() == 3
+    assert "began with 9 thread(s) and goes on with 3" in resume(9)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert "began with 2" in resume(2, others=8.0)
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(("number", "num_processes"), [(None, 1), (3, 2)])
+def test_what_is_not_known_is_fitted(eight_cores, number, num_processes):
+    began = {"processes": 1, "threads": number} if number else None
+    line = threads.resume_threads(began, num_processes, CPU, meter(7.0))
+    assert "computes with 1 of 8 cores" in line
+    assert torch.get_num_threads() == 1
 
 
 @pytest.fixture

@@ -348,3 +348,11 @@ def test_many_shards_are_not_all_kept_open(packed, monkeypatch):
 def test_an_index_takes_36_bytes_a_file(packed):
     assert (packed / INDEX).stat().st_size == 36 * 40
     assert shards.ROW_BYTES == 36
+
+
+def test_a_file_of_another_program_with_that_name_makes_no_pack(tmp_path):
+    (tmp_path / "shards.json").write_text('{"model": 3}')
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms/a.png").write_bytes(b"picture")
+    assert shards.find_shards(str(tmp_path / "rooms")) is None
+    assert read_stored(tmp_path / "rooms/a.png") == b"picture"

@@ -80,7 +80,8 @@ class Hooks:
     after_step: called after every update, before anything is logged, evaluated or saved.
     after_update: before that, with whether the step was skipped (bool [], on the device). on_error:
     called with what ends training, which is raised after it. told: see `watching.py`. meet: called
-    by all processes at once, before anything is logged, evaluated or saved.
+    by all processes at once, before anything is logged, evaluated or saved. finish_saves: returns
+    when what was saved is whole.
     """
 
     log: Callable[[int, dict[str, float]], None]
@@ -91,6 +92,7 @@ class Hooks:
     on_error: Callable[[int, Exception], None] = lambda done, error: None
     told: Told = Told()
     meet: Callable[[int], None] = lambda done: None
+    finish_saves: Callable[[], None] = lambda: None
 
 
 def fit(
@@ -181,8 +183,10 @@ class _Steps:
             self.watch.settle(self.told)
             self.save()
         if stop:
-            tell_stop()
-            self.processes.barrier()  # the first that leaves has the others ended
+            with self.caught.saving():  # the first that leaves has the others ended
+                self.hooks.finish_saves()
+                tell_stop()
+                self.processes.barrier()
             raise Interrupted(self.done, self.caught.reason)
 
     def log(self) -> None:

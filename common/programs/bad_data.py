@@ -61,9 +61,12 @@ class BadData:
         return {"bad_images": state} if state else {}
 
     def restore(self, state: list[dict[str, Any]]) -> None:
-        """Go on with those that a checkpoint knows; where they are too many, look at them again."""
+        """Go on with those that a checkpoint knows and that still cannot be read; [] at a start.
+
+        Called by all processes at once.
+        """
         self.images.restore(state)
-        if self.train.skips_bad and len(self.images) > self.images.most:
+        if self.train.skips_bad and state:
             is_main = self.run.processes.is_main
             still = [bad for bad in state if self._is_bad(bad["image"])] if is_main else []
             self.images.restore(self.run.processes.gather(still))

@@ -73,7 +73,7 @@ def moved(config: RunConfig, scratch: Path) -> RunConfig:
 def log_start(ready: Ready, run: Run) -> None:
     """What is computed with and trained on, and what it starts from."""
     earlier, config = ready.stage.earlier, ready.config
-    if (line := fit_threads(run.processes.device)) is not None:
+    if run.resumed is None and (line := fit_threads(run.processes.device)) is not None:
         run.log(line)
     run.log(ready.use.describe("trained on", config.data.max_depth))
     if earlier and (ready.earlier_path or earlier.experiments(config)):

@@ -71,7 +71,7 @@ class Session:
         images = partial(name_images, processes=self.run.processes)
         told = Told(self.run.log, images, self.write_dump)
         own = self.log, self.validate, self.save, after_step, self.after_update
-        return Hooks(*own, on_error, told, self.bad_data.meet)
+        return Hooks(*own, on_error, told, self.bad_data.meet, self.saver.finish)
 
     def after_update(self, skipped: Tensor) -> None:
         """Take the new weights into their average. skipped: bool [], nothing was changed."""
@@ -117,8 +117,9 @@ class Session:
         self.bad_data.restore(saved.get("bad_images", []))
         if "data" not in saved:
             self.run.log("this run does not say what it was trained on; the data are not compared")
-        began = saved.get("cpu")
-        if (line := resume_threads(began, self.run.processes.world_size)) is not None:
+        if (
+            line := resume_threads(saved.get("cpu"), processes.world_size, processes.device)
+        ) is not None:
             self.run.log(line)
         self.run.log(f"resuming at step {saved['step']}")
         return saved["step"]

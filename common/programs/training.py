@@ -30,6 +30,8 @@ def train_to_the_end(
     session = Session(stage, config, model, data, run)
     plan = session.plan(session.resume(run.resumed) if run.resumed else 0)
     run.rewind(plan.start_step)
+    if run.resumed is None:
+        session.bad_data.restore([])  # a run that is started over has the list of its folder
     for note in data.notes:
         run.log(note)
     if plan.start_step >= plan.total_steps and not plan.evaluate_first:

@@ -53,16 +53,28 @@ def threads_of_run(num_processes: int) -> dict[str, int]:
     return {"processes": num_processes, "threads": torch.get_num_threads()}
 
 
-def resume_threads(began: dict[str, int] | None, num_processes: int) -> str | None:
-    """Compute with the threads that a run began with; returns a line where that cannot be.
+def resume_threads(
+    began: dict[str, int] | None,
+    num_processes: int,
+    device: torch.device,
+    meter: LoadMeter = STARTED,
+) -> str | None:
+    """Compute with the threads that a run began with, and return what is to be said of them.
 
-    began: see `threads_of_run`; None: not known.
+    began: see `threads_of_run`. None, or another number of processes: as `fit_threads`.
     """
     if not began or began["processes"] != num_processes:
-        return None
+        return fit_threads(device, meter)
     threads = began["threads"]
-    if threads != torch.get_num_threads() and not are_chosen() and threads <= num_cores():
+    if device.type == "cpu" and not are_chosen() and threads <= num_cores():
+        free, others = free_threads(meter)
         torch.set_num_threads(threads)
+        if free < threads:
+            return (
+                f"computes with {threads} threads as when it began, though other programs keep "
+                f"{others:.1f} of {num_cores()} cores busy; stop it (Ctrl-C saves) and give the "
+                f"command after OMP_NUM_THREADS={free} if it is slow"
+            )
     if threads == torch.get_num_threads():
         return None
     return (
