@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(seconds=5)  # to reach the store, and for another process to print its line
 
 LAUNCHER = "LANGDEPTH_LAUNCHER"  # the launcher's process, which tells who is gone
+INTERRUPTED = 130  # exit code: told to stop, saved as far as it came; the same command goes on
 LOST_CONTACT = 3  # exit code for the launcher alone
 
 # What gloo and NCCL say when another process has gone.
@@ -77,7 +78,7 @@ def _run(main: Callable[[], None]) -> int:
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except SystemExit as stop:
         if isinstance(stop.code, int) or stop.code is None:
             return stop.code or 0
@@ -193,7 +194,7 @@ def _ended_before() -> int:
         return 0
     with suppress(RuntimeError):
         before = _open_store(_restart() - 1)
-        for key, code in (("first", 2), ("stop", 130)):
+        for key, code in (("first", 2), ("stop", INTERRUPTED)):
             if before.check([key]):
                 _open_store().set(key, before.get(key).decode())
                 return code

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -153,6 +154,12 @@ def workspace(tmp_path_factory) -> Workspace:
     for stage, settings in SETTINGS.items():
         write_yaml(place.configs / f"{stage}.yaml", {"base": "base.yaml", **settings})
     return place
+
+
+@pytest.fixture
+def data(workspace, tmp_path) -> Path:
+    """A copy of the workspace's data that a test may damage."""
+    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 def write_rooms(root: Path) -> Path:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 import sys
 
 import pytest
@@ -30,12 +29,6 @@ from stage1_vae.train import main
 preflight.MOST = preflight.FEWEST = 1
 run_program(main)
 """
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set that a test may damage."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Bad input: exit code 2 and one line on stderr that says what, where and what to do."""
 
 import json
-import shutil
 
 import cv2
 import numpy as np
@@ -11,12 +10,6 @@ from conftest import train, train_process
 
 from common.language.feature_files import write_features
 from common.language.feature_store import FeatureStore
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set that a test may damage."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`train.dry_run=true` tries a run and leaves nothing; `--print-config` shows its settings."""
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from stage2_sampler.config import Stage2Config
 
 DRY = "train.dry_run=true"
 LONG = ("train.max_steps=600", "eval.every=100")
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set without ready features: they are encoded."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 def everything_in(*folders):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import pytest
 import torch
@@ -14,12 +13,6 @@ from common.evaluation import scoring
 from common.evaluation.results import describe_failures, result_dict
 from common.evaluation.scoring import ScoringRule, evaluate_depth
 from scripts.run_plans.few_shot_plan import FewShotRun, Subset
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set that a test may damage."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 @pytest.fixture

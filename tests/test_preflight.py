@@ -1,6 +1,5 @@
 """What is checked before the first step, and that it costs little and changes nothing."""
 
-import shutil
 from collections import namedtuple
 
 import cv2
@@ -22,12 +21,6 @@ from stage3_depth.stage import STAGED as STAGE3
 
 NONE = EvalConfig(protocol="none")
 LISTS = {f"{split}_list": f"{split}.txt" for split in ("train", "val", "test")}
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set that a test may change."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 @pytest.fixture

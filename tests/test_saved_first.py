@@ -1,6 +1,5 @@
 """An error in the middle of training: the run is saved first, and the one line says where it is."""
 
-import shutil
 import sys
 
 import pytest
@@ -24,12 +23,6 @@ from stage1_vae.train import main
 common.programs.ready.check_data = lambda *_: GroundTruthUse()
 run_program(main)
 """
-
-
-@pytest.fixture
-def data(workspace, tmp_path):
-    """A copy of the data set that a test may damage."""
-    return shutil.copytree(workspace.data, tmp_path / "data")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.config import REPO_ROOT, find_yaml
 from common.data.splits import is_searched
-from common.errors import UserError, tell_stop
+from common.errors import INTERRUPTED, UserError, tell_stop
 from common.programs.dry_run import try_out
 from common.programs.preflight import check_outputs
 from common.programs.print_config import describe_settings
@@ -22,7 +22,6 @@ from common.progress import write_line
 from common.runtime.hub import set_hub_timeout
 from common.runtime.processes import Processes, join_processes
 from common.runtime.signals import (
-    INTERRUPTED,
     Abandoned,
     Caught,
     catch_signals,

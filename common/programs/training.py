@@ -8,7 +8,7 @@ from torch import nn
 from common.engine.fetching import SharedError
 from common.engine.loop import Plan, fit
 from common.engine.profiling import profile_steps
-from common.errors import UserError
+from common.errors import INTERRUPTED, UserError
 from common.programs.assembly import Data, training_batches
 from common.programs.remedies import training_remedies
 from common.programs.rescue import save_before_error
@@ -17,7 +17,7 @@ from common.programs.run_config import RunConfig
 from common.programs.session import Session, bind_task
 from common.programs.stage import Stage
 from common.runtime.processes import wrap
-from common.runtime.signals import INTERRUPTED, Interrupted, catch_signals
+from common.runtime.signals import Interrupted, catch_signals
 from common.shortages import as_shortage
 
 

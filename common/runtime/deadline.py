@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from common.errors import leave
+from common.errors import INTERRUPTED, leave
 
 SECONDS = 25.0
 _END = b"\0"  # no signal has this number
@@ -64,7 +64,7 @@ def _end_process() -> None:
             "more could be saved. The same command continues from the last checkpoint.",
             file=sys.stderr,
         )
-    leave(130)
+    leave(INTERRUPTED)
 
 
 _PLACES: list[socket.socket] = []  # where signals are written to

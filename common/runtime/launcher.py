@@ -23,8 +23,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.run import get_args_parser, run
 
-from common.errors import LAUNCHER, LOST_CONTACT, UserError, run_program
-from common.runtime.machine_watch import INTERRUPTED, MachineWatch
+from common.errors import INTERRUPTED, LAUNCHER, LOST_CONTACT, UserError, run_program
+from common.runtime.machine_watch import MachineWatch
 from common.runtime.processes import check_address, check_num_gpus
 from common.runtime.threads import are_chosen, free_threads
 

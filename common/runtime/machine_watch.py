@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
+from common.errors import INTERRUPTED
+
 if TYPE_CHECKING:
     from torch.distributed import Store
 
 EVERY = 2.0  # seconds
 SILENCE = 20.0  # seconds after which a machine is gone
 GRACE = 10.0  # seconds for the processes here to find the reason themselves
-INTERRUPTED = 130
 
 
 class MachineWatch:

@@ -24,7 +24,6 @@ from common.errors import is_lost_contact, mistake_is_told, stop_is_told
 from common.runtime.deadline import deadline
 from common.runtime.processes import Processes
 
-INTERRUPTED = 130  # exit code: saved as far as it came; the same command goes on
 PATIENCE = 10.0  # seconds after a signal
 MEETING_EVERY = 10  # steps, between which several processes do not ask each other
 MEETING_SECONDS = 5.0  # but this long at most, or a step

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from common.config import REPO_ROOT
+from common.errors import INTERRUPTED
 from common.programs.run import choose_folder
 from common.programs.run_config import RunConfig
 from common.programs.settings import Settings, read_settings
@@ -59,7 +60,7 @@ def run_command(arguments: list[str], **variables: str) -> None:
         except KeyboardInterrupt:
             process.wait()
             raise
-    if code == 130:
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)
