@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torch.serialization
@@ -25,6 +26,7 @@ from conftest import MAINS, call, metrics_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_resume import TIMES, same
 
+from common import errors
 from common.config import REPO_ROOT
 
 OURS = (str(REPO_ROOT / "common"), torch.serialization.__file__)
@@ -128,7 +130,8 @@ def start_forked(
         os.environ.update(variables)
         profile = _Profile(kill)
         sys.setprofile(profile)
-        outcome = call(MAINS[stage], *arguments)
+        with patch.object(errors, "leave", sys.exit):  # what it prints is to be written first
+            outcome = call(MAINS[stage], *arguments)
         sys.setprofile(None)
         code = outcome.code
         log.write_text(f"{profile.count} {profile.to_fit}\n{outcome.err}")
