@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from common.runtime import signals
+from common.runtime import deadline, signals
 from common.runtime.signals import Abandoned, catch_signals
 
 
@@ -40,3 +40,20 @@ def test_a_signal_just_before_a_wait_ends_it():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Abandoned), caught.waiting():
             pass
+
+
+def test_a_save_is_waited_for_and_told(monkeypatch, capsys):
+    monkeypatch.setattr(deadline, "SECONDS", 0.2)
+    monkeypatch.setattr(deadline, "_end_process", lambda: None)  # this one, were it slow
+    with catch_signals() as caught:
+        with caught.saving():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert "still saving" in wait_for_line(capsys)
+        assert caught == [signal.SIGTERM]
+
+
+def wait_for_line(capsys):
+    end = time.monotonic() + 20
+    while not (err := capsys.readouterr().err) and time.monotonic() < end:
+        time.sleep(0.05)
+    return err

@@ -52,9 +52,19 @@ def _watch(signals: socket.socket, is_saving: Callable[[], bool]) -> None:
             if end is None and {signal.SIGINT, signal.SIGTERM} & set(numbers):
                 end = time.monotonic() + SECONDS
         elif is_saving():
+            _tell_saving()
             end = time.monotonic() + SECONDS
         else:
             _end_process()
+
+
+def _tell_saving() -> None:
+    if os.environ.get("RANK", "0") == "0":
+        print(
+            f"\nstill saving, more than {SECONDS:.0f} s after the stop. If a launcher kills it "
+            "(torchrun does so after 30 s), the checkpoint before stays.",
+            file=sys.stderr,
+        )
 
 
 def _end_process() -> None:
