@@ -15,7 +15,7 @@ from common.evaluation.canvas import (
     wrap_text,
 )
 from common.evaluation.panels import depth_range, depth_tile, write_png
-from common.files import whole_file
+from common.files import whole_file, write_errors_told
 from common.images.depth_files import Changed, to_stored, write_depth_png
 from common.text_files import write_json
 from scripts.prediction.clouds import Cloud, make_cloud, write_glb, write_ply
@@ -52,7 +52,9 @@ class PictureWriter:
         # Of an earlier prediction, not of this depth; the JSON is the first of the new files, so
         # that whatever a kill leaves behind is known to be a prediction.
         for ending in {*ALWAYS, *SAMPLED, *CLOUDS} - {FACTS}:
-            Path(f"{place}{ending}").unlink(missing_ok=True)
+            file = Path(f"{place}{ending}")
+            with write_errors_told(file):
+                file.unlink(missing_ok=True)
         content = self._describe(picture, prediction, changed, cloud)
         write_json(Path(f"{place}{FACTS}"), content)
         write_array(Path(f"{place}.npy"), prediction.depth)
