@@ -68,8 +68,11 @@ def main() -> None:
             "more places, or check the numbers above"
         )
     if rule is None:
-        told = "note: nothing says which --focal-rule the maps are of; it is taken to be the same"
-        print(f"{told} wherever the calibration is used", file=sys.stderr)
+        print(
+            "note: nothing says which --focal-rule the maps are of: it is taken to be the same "
+            "wherever the calibration is used",
+            file=sys.stderr,
+        )
     if output:
         save_calibration(output, fitted)
         print(f"saved: {output}")

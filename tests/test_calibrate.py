@@ -163,6 +163,13 @@ def test_eval_scores_calibrated_depth_and_says_so(run, tmp_path):
     told = json.loads(out.read_text())["calibrated"]
     assert told == f"{file}: 1.25 * depth, from 1 known distance"
     assert medians() == pytest.approx([1.25 * median for median in plain], rel=1e-5)
+    for name, calibration in (("raw", ()), ("calibrated", ("--calibration", str(file)))):
+        folder = tmp_path / name
+        assert evaluate("stage1", *words, "--save-predictions", str(folder), *calibration).code == 0
+        saved = next(folder.rglob("*.png"))
+        again = run_script("calibrate.py", saved, "0,0=2", "--scale", 1000)
+        assert (again.code == 0) == (name == "raw"), again.err
+        assert ("is calibrated already" in again.err) == (name == "calibrated")
     refused = evaluate("stage1", *words, "--calibration", str(file), "--samples", "100")
     assert "not with --samples" in refused.refusal
     file.write_text('{"calibration": {"fit": "scale", "factor": -1}}')

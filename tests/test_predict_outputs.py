@@ -117,6 +117,7 @@ def test_names_that_are_nobodys_home_or_longer_than_a_file_may_be_called(
     assert output_path("~nobody_of_this_name/x").name == "x"
     for name in ("x" * 300 + ".jpg", f"{tmp_path}/{'y' * 300}"):
         assert "no file, folder or match for" in predict(name).refusal
+    assert "no checkpoint in" in predict("~bak.jpg", checkpoint=tmp_path / ("x" * 300)).refusal
     long = [save(tmp_path / f"{'z' * 244}{n}.jpg", picture()) for n in range(2)]
     outcome = predict(*long, "--samples", 2)
     assert outcome.code == 0, outcome.err

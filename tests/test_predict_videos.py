@@ -18,9 +18,20 @@ from scripts.prediction.video import interrupts_noted, log_move
 
 pytest_plugins = ["prediction_runs", "predict_program"]
 
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Also where the tests are a background job, whose shell has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # A camera that this machine does not have: frames without end, of a video that does not say its
 # length. Ctrl-C comes when the second batch is predicted, which is where most of the time goes.
 WEBCAM = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's ignores it
 import os, runpy, signal, sys
 import cv2, numpy as np
 

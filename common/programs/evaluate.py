@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,9 @@ class Checkpoint:
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
             if processes.is_main:
-                write_scale(writer.folder, writer.depth_scale)
+                own = wanted.calibration
+                done = {} if own is None else {"calibration": asdict(own)}
+                write_scale(writer.folder, writer.depth_scale, done)
             if processes.is_main and lost:
                 print(lost, file=sys.stderr)
         return result, config

@@ -84,7 +84,7 @@ class PredictedMaps:
 
 @dataclass(frozen=True)
 class MapFacts:
-    """What the JSON of `predict.py` beside a map says of it.
+    """What the JSON of `predict.py` beside a map says of it, or `eval.py`'s for its folder.
 
     focal_rule: see `cameras.py`; None: not known. is_calibrated: by known distances. num_far:
     pixels that 16 bits did not hold.
@@ -98,8 +98,10 @@ class MapFacts:
 def read_facts(path: Path) -> MapFacts:
     """Of a map and its JSON; nothing is known where there is none, or another program's."""
     beside = path.with_name(path.stem.removesuffix("_sampled") + ".json")
+    places = (beside, *(folder / SCALE_FILE for folder in path.absolute().parents))
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
+        found = next((place for place in places if place.is_file()), beside)
+        content = json.loads(found.read_text(encoding="utf-8"))
         factor, notes = content.get("focal_factor"), content.get("notes", ())
         # Earlier versions wrote a note alone, and the page no rule.
         noted = any(str(note).startswith("calibrated: ") for note in notes)
