@@ -38,7 +38,7 @@ from common.data.sampling import scored_alone
 from common.data.splits import SplitFinder
 from common.errors import UserError, run_program
 from common.evaluation.alignment import Alignment, aligned_rows, column
-from common.evaluation.known_distance import DistanceCalibration, check_rule, read_calibration
+from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
@@ -52,6 +52,7 @@ from common.runtime.claims import claim_folder
 from common.runtime.processes import Processes
 from scripts.scoring.predicted_maps import (
     PredictedMaps,
+    check_maps,
     find_maps,
     positive_number,
     read_facts,
@@ -137,20 +138,6 @@ def read_config(arguments: argparse.Namespace) -> ScoreConfig:
     if not any(override.startswith("eval.max_images=") for override in overrides):
         evaluation = replace(evaluation, max_images=None)  # limits validation while training
     return replace(config, eval=evaluation)
-
-
-def check_maps(maps: PredictedMaps, calibration: DistanceCalibration) -> None:
-    """Raise a `UserError` where a map is not of the kind that the calibration was made for."""
-    for file in maps.files.values():
-        facts = read_facts(file)
-        if facts.is_calibrated:
-            raise UserError(
-                f"--calibration: {file} is calibrated already (the JSON beside it says so); leave "
-                "it out, or predict without --calibrate and --calibration"
-            )
-        if facts.focal_rule is not None:
-            rule = calibration.focal_rule
-            check_rule(calibration, facts.focal_rule, f"predict {file} with --focal-rule {rule}")
 
 
 def score_maps(

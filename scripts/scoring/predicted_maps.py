@@ -20,7 +20,7 @@ from torch import Tensor
 
 from common.data.batch import Failure
 from common.errors import UserError
-from common.evaluation.known_distance import FocalRule
+from common.evaluation.known_distance import DistanceCalibration, FocalRule, check_rule
 from common.images.depth_files import SCALE_FILE, SCALE_KEY, depth_names, read_scale
 from common.images.reading import NO_MEASUREMENT, read_numbers
 from common.images.suffixes import DEPTH_SUFFIXES, has_suffix, without_suffix
@@ -111,6 +111,20 @@ def read_facts(path: Path) -> MapFacts:
         return MapFacts(rule if rule in get_args(FocalRule) else None, is_calibrated, int(far))
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # any file's content
         return MapFacts()
+
+
+def check_maps(maps: PredictedMaps, calibration: DistanceCalibration) -> None:
+    """Raise a `UserError` where a map is not of the kind that the calibration was made for."""
+    for file in maps.files.values():
+        facts = read_facts(file)
+        if facts.is_calibrated:
+            raise UserError(
+                f"--calibration: {file} is calibrated already (the JSON beside it says so); leave "
+                "it out, or predict without --calibrate and --calibration"
+            )
+        if facts.focal_rule is not None:
+            rule = calibration.focal_rule
+            check_rule(calibration, facts.focal_rule, f"predict {file} with --focal-rule {rule}")
 
 
 def find_maps(folder: Path, keys: Iterable[str], given_scale: float | None = None) -> PredictedMaps:
