@@ -278,7 +278,7 @@ def output_path(text: str) -> Path:
 
     Unlike `resolve_path`, which would find, and so replace, the repository's file of that name.
     """
-    return Path(text).expanduser().absolute()
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 (as above)
 
 
 def describe_type(kind: Any) -> str:

@@ -11,14 +11,13 @@ row from 0), `x0,y0,x1,y1=METERS` for the median of a box. Depth is along the op
 Two fits of the logarithm of depth: `scale` multiplies, `scale_shift` is a power as well, for which
 two places must be known. The error at places that were left out chooses the fit, and keeps it only
 if it helps: the scale from three places on, the power from four; with fewer the scale is taken.
-`eval.py --calibration FILE` and `score.py --calibration FILE` take what --output writes.
+`predict.py`, `eval.py` and `score.py` take what --output writes as --calibration FILE. It says the
+focal rule of the maps, and is refused for depth of another one; maps that are calibrated already
+are refused here.
 """
 
 import argparse
-import json
-import math
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -29,17 +28,21 @@ import numpy as np
 from common.errors import UserError, run_program
 from common.evaluation.known_distance import (
     Fit,
-    Fitted,
+    FocalRule,
     KnownDistance,
     calibrate,
-    describe_fit,
+    describe_places,
     is_known_distance,
     read_known_distance,
     save_calibration,
 )
-from common.evaluation.results import align_columns
 from common.files import check_output
-from scripts.scoring.predicted_maps import PredictedMaps, positive_number
+from scripts.scoring.predicted_maps import (
+    MapFacts,
+    PredictedMaps,
+    positive_number,
+    read_facts,
+)
 
 KnownPlace = tuple[Path, KnownDistance]
 
@@ -51,14 +54,24 @@ def main() -> None:
     if output:
         check_output(output)
     places = read_places(arguments.words)
-    maps = {path: read_map(path, arguments.scale) for path, _ in places}
+    facts = {path: read_facts(path) for path, _ in places}
+    rule = common_rule(facts)
+    maps = {path: read_map(path, arguments.scale, facts[path]) for path in facts}
     predicted = [known.predicted(maps[path]) for path, known in places]
-    fitted = calibrate(predicted, [known.meters for _, known in places], arguments.fit)
-    print(describe(fitted, places, predicted))
+    meters = [known.meters for _, known in places]
+    fitted = calibrate(predicted, meters, arguments.fit, rule)
+    names = [f"{path} {known.describe()}" for path, known in places]
+    print(describe_places(fitted, names, meters, predicted))
     if not fitted.helps:
         raise UserError(
             "not kept: at places that were left out, predictions are better as they are; measure "
             "more places, or check the numbers above"
+        )
+    if rule is None:
+        print(
+            "note: nothing says which --focal-rule the maps are of: it is taken to be the same "
+            "wherever the calibration is used",
+            file=sys.stderr,
         )
     if output:
         save_calibration(output, fitted)
@@ -81,30 +94,33 @@ def read_places(words: list[str]) -> list[KnownPlace]:
     return places
 
 
-def read_map(path: Path, scale: float | None) -> np.ndarray:
-    """float32 [H, W], meters; a warning where predict.py noted that 16 bits did not hold all."""
-    with suppress(OSError, ValueError, AttributeError, RecursionError):  # any file of this name
-        facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        num_far = facts.get("not_held_by_16_bits", {}).get("num_far", 0)
-        if num_far and path.suffix == ".png":
-            print(
-                f"warning: {path}: {num_far:,} pixels are farther than its 16 bits can say; take "
-                f"{path.with_suffix('.npy').name}",
-                file=sys.stderr,
+def common_rule(facts: dict[Path, MapFacts]) -> FocalRule | None:
+    """The focal rule of all maps; None: nothing says it. A `UserError` unless one fit is for all.
+
+    Nor may they be calibrated: a calibration of that depth would be used on other depth.
+    """
+    for path, own in facts.items():
+        if own.is_calibrated:
+            raise UserError(
+                f"{path} is calibrated already (the JSON beside it says so); predict it again "
+                "without --calibrate and --calibration"
             )
+    by_rule = {own.focal_rule: path for path, own in facts.items() if own.focal_rule is not None}
+    if len(by_rule) > 1:
+        told = ", ".join(f"{path} with {rule}" for rule, path in by_rule.items())
+        raise UserError(f"depth of two focal rules: {told}; predict all with one --focal-rule")
+    return next(iter(by_rule), None)
+
+
+def read_map(path: Path, scale: float | None, facts: MapFacts) -> np.ndarray:
+    """float32 [H, W], meters; a warning where predict.py noted that 16 bits did not hold all."""
+    if facts.num_far and path.suffix == ".png":
+        print(
+            f"warning: {path}: {facts.num_far:,} pixels are farther than its 16 bits can say; take "
+            f"{path.with_suffix('.npy').name}",
+            file=sys.stderr,
+        )
     return PredictedMaps(path.parent, {"": path}, {}, [], [], scale).read("").numpy()
-
-
-def describe(fitted: Fitted, places: list[KnownPlace], predicted: list[float]) -> str:
-    """Each place before and after, and the errors."""
-    calibration = fitted.calibration
-    lines = [["place", "known m", "predicted m", "calibrated m", "error"]]
-    for (path, known), meters, residual in zip(places, predicted, fitted.residuals, strict=True):
-        calibrated = f"{calibration.apply(np.array(meters)):.3f}"
-        error = f"{100 * math.expm1(residual):+.1f} %"
-        name = f"{path} {known.describe()}"
-        lines.append([name, f"{known.meters:.3f}", f"{meters:.3f}", calibrated, error])
-    return "\n".join((align_columns(lines), *describe_fit(fitted)))
 
 
 def _parse() -> argparse.Namespace:

@@ -6,22 +6,24 @@
     python scripts/predict.py --checkpoint hf://USER/NAME 0 --caption none          (a webcam)
 
 Writes for each picture, at its own size: NAME.npy (meters), NAME.png (16 bits) with NAME.json
-beside it (scale, size, caption, camera, notes), NAME_color.png; with --samples also the mean and
-the spread of scenes drawn from what the words say. Of a video: NAME_depth.mp4, side by side, and
-how much the depth flickers. docs/predict.md tells more.
+beside it (scale, size, caption, camera, calibration, notes), NAME_color.png; with --samples also
+the mean and the spread of scenes drawn from what the words say. Of a video: NAME_depth.mp4, side by
+side, and how much the depth flickers. docs/predict.md tells more.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.config_values import natural, output_path, positive, resolve_path, split_overrides
 from common.errors import UserError, run_program
 from common.evaluation.known_distance import (
+    Fit,
     KnownDistance,
     read_calibration,
     read_known_distance,
@@ -35,14 +37,16 @@ from common.progress import progress_bar
 from common.runtime.claims import claim_folder
 from common.shortages import GPU_MEMORY, HOST_MEMORY, ShortageError, shortages_told
 from common.text_files import write_json
+from scripts.prediction.clouds import check_glb
 from scripts.prediction.inputs import CaptionSource, Inputs, find_inputs
-from scripts.prediction.known import calibrated_by
+from scripts.prediction.known import calibrate_picture, calibrated
 from scripts.prediction.load import HUB, load
 from scripts.prediction.model import DepthModel
-from scripts.prediction.outputs import PictureWriter, check_names, describe_depth, output_stems
+from scripts.prediction.names import VIDEO_FACTS, check_names, output_stems
+from scripts.prediction.outputs import PictureWriter, describe_depth
 from scripts.prediction.pictures import Picture, read_picture
 from scripts.prediction.result import Asked, Prediction
-from scripts.prediction.video import VideoAsked, VideoReport, open_video, predict_video
+from scripts.prediction.video import VideoAsked, open_video, predict_video
 from scripts.prediction.words import AUTO, CAPTIONER, given
 
 SHOWN = 20  # pictures with a line of their own
@@ -56,6 +60,10 @@ def main() -> None:
     """Open the model, find the pictures, predict and write each; code 2 if one has no depth."""
     arguments, overrides = _parse()
     known = [read_known_distance(text) for text in arguments.calibrate]
+    if arguments.fit and not known:
+        raise UserError("--fit: says how --calibrate fits known distances; give some")
+    if arguments.glb:
+        check_glb()
     calibration = read_calibration(arguments.calibration) if arguments.calibration else None
     asked = Asked(arguments.focal_rule, arguments.samples, arguments.seed, calibration)
     model = load(arguments.checkpoint, arguments.device, overrides)
@@ -68,8 +76,10 @@ def main() -> None:
             "--calibrate: its places are in one picture: give that alone, and no --calibration; "
             "scripts/calibrate.py makes a --calibration FILE for others"
         )
+    _check_for_videos(arguments, inputs)
     stems = output_stems(inputs.keys)
-    check_names(folder, stems.values(), [*inputs.pictures.values(), *inputs.videos.values()])
+    read = [Path(name) for name in (arguments.calibration, captions.file) if name]
+    check_names(folder, stems, inputs, read)
     make_folder(folder)
     with claim_folder(folder, "name another --output"), shortages_told(REMEDIES):
         program = Program(model, arguments, asked, captions, folder, stems, known)
@@ -95,9 +105,10 @@ class Program:
         self.known = known  # in the one picture
         config, labels = model.config, model.trained.labels
         scale = config.eval.saved_depth_scale or config.data.data_set.depth_scale
-        self.facts = {**labels, "focal_rule": asked.focal_rule, "samples": asked.samples}
-        self.writer = PictureWriter(folder, scale, self.facts, arguments.ply, arguments.glb)
+        facts = {**labels, "samples": asked.samples}
+        self.writer = PictureWriter(folder, scale, facts, arguments.ply, arguments.glb)
         self.lines: list[str] = []  # of what was written
+        self.fit_text = ""  # of --calibrate
         self.failures: list[UserError] = []
         self.notes: dict[str, list[str]] = {}  # -> pictures they are about
 
@@ -120,6 +131,8 @@ class Program:
         for note, keys in self.notes.items():
             about = "" if len(keys) == len(self.lines) else f" ({len(keys)}, first {keys[0]})"
             _tell(f"note: {note}{about}")
+        if self.fit_text:
+            print(self.fit_text)
         lost = describe_changed(self.writer.changed, self.writer.depth_scale)
         _tell(*([lost] if lost else []))
         if self.lines:
@@ -157,30 +170,49 @@ class Program:
                 self._predict([one])
             return
         for (key, picture, _), prediction in zip(part, found, strict=True):
-            self._write(key, picture, prediction)
+            try:
+                self._write(key, picture, prediction)
+            except ShortageError:
+                raise
+            except UserError as error:
+                self._fail(error)
 
     def _write(self, key: str, picture: Picture, prediction: Prediction) -> None:
-        prediction = calibrated_by(prediction, self.known)
+        if self.known:
+            fitted, self.fit_text = calibrate_picture(prediction, self.known, self.arguments.fit)
+            if not fitted.helps:
+                raise UserError(
+                    "--calibrate: at places that were left out of the fit, depth is better as it "
+                    "is; measure more places, or check the numbers"
+                )
+            prediction = calibrated(prediction, fitted.calibration)
         self.writer.write(self.stems[key], picture, prediction)
-        self._remember(key, prediction)
+        has_points = bool(self.arguments.ply or self.arguments.glb)
+        camera = prediction.intrinsics
+        about_points = [f"points by {camera.source}"] if camera and has_points else []
+        self._remember(key, [*prediction.notes, *about_points])
         self.lines.append(f"{key}: {_range_text(prediction)}")
+        if camera is None and has_points:
+            raise UserError(
+                f"{picture.name}: no camera is known for its points, its depth is written; give "
+                "--focal PIXELS"
+            )
 
     def _predict_video(self, key: str, source: Path | int) -> None:
         a = self.arguments
         caption = self.captions.of(source if isinstance(source, Path) else None)
-        how = VideoAsked(caption, a.focal, self.asked, a.batch, a.frames)
+        asked = replace(self.asked, samples=0)
+        how = VideoAsked(caption, a.focal, asked, a.batch, a.frames)
         place = f"{self.folder / self.stems[key]}_depth"
         with open_video(source) as video:
             report = predict_video(self.model, video, Path(f"{place}.mp4"), how)
-        write_json(Path(f"{place}.json"), _describe_video(report, str(source), self.facts))
-        self._remember(key, report.last)
+        facts = {**self.model.trained.labels, **report.describe(str(source))}
+        write_json(Path(f"{self.folder / self.stems[key]}{VIDEO_FACTS}"), facts)
+        self._remember(key, [*report.last.notes, *report.notes])
         flicker = "" if report.flicker is None else f", flicker {100 * report.flicker:.2f} %"
         self.lines.append(f"{key}: {report.num_frames} frames{flicker}")
 
-    def _remember(self, key: str, prediction: Prediction) -> None:
-        notes = list(prediction.notes)
-        if prediction.intrinsics is not None and (self.arguments.ply or self.arguments.glb):
-            notes.append(f"points by {prediction.intrinsics.source}")
+    def _remember(self, key: str, notes: Sequence[str]) -> None:
         for note in dict.fromkeys(notes):
             self.notes.setdefault(note, []).append(key)
 
@@ -197,19 +229,16 @@ def _range_text(prediction: Prediction) -> str:
     return f"{found['min']:.3g} to {found['max']:.3g} m, median {found['median']:.3g} m"
 
 
-def _describe_video(report: VideoReport, name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    camera = report.last.intrinsics
-    return {
-        **facts,
-        "video": name,
-        "frames": report.num_frames,
-        "fps": report.fps,
-        "flicker": {"mean": report.flicker, "percentile_95": report.flicker_95},
-        "caption": report.last.caption,
-        "intrinsics": None if camera is None else camera.to_plain(),
-        "focal_factor": report.last.focal_factor,
-        "notes": list(report.last.notes),
-    }
+def _check_for_videos(arguments: argparse.Namespace, inputs: Inputs) -> None:
+    """Of a video there are neither points nor sampled scenes: say so."""
+    if not inputs.videos and not inputs.webcams:
+        return
+    names = ("ply", "glb", "samples")
+    asked = ", ".join(f"--{name}" for name in names if getattr(arguments, name))
+    if asked and not inputs.pictures:
+        raise UserError(f"{asked}: of pictures only, and this is a video; leave it out")
+    if asked:
+        _tell(f"note: {asked}: of the pictures, not of the videos")
 
 
 def _captions(arguments: argparse.Namespace, model: DepthModel) -> CaptionSource:
@@ -261,6 +290,8 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
         help="scale: depth grows with the focal length against the training camera's")  # fmt: skip
     add("--calibrate", action="append", default=[], metavar="x,y=METERS",
         help="a known distance in the picture, or x0,y0,x1,y1=METERS; repeatable")  # fmt: skip
+    add("--fit", choices=get_args(Fit),
+        help="of --calibrate: default is what held-out places say")  # fmt: skip
     add("--calibration", type=Path, metavar="FILE.json", help="what scripts/calibrate.py wrote")
     add("--samples", type=int, default=0, metavar="N", help="also draw N scenes: mean and spread")
     add("--seed", type=natural, default=0, help="of their noise (default: 0)")

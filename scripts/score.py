@@ -37,7 +37,7 @@ from common.data.dataset import DepthDataset, build_dataset
 from common.data.sampling import scored_alone
 from common.data.splits import SplitFinder
 from common.errors import UserError, run_program
-from common.evaluation.alignment import Alignment, column
+from common.evaluation.alignment import Alignment, aligned_rows, column
 from common.evaluation.known_distance import DistanceCalibration, read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
@@ -50,7 +50,13 @@ from common.programs.report_folder import ReportFolder
 from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.runtime.claims import claim_folder
 from common.runtime.processes import Processes
-from scripts.scoring.predicted_maps import PredictedMaps, find_maps, positive_number
+from scripts.scoring.predicted_maps import (
+    PredictedMaps,
+    check_maps,
+    find_maps,
+    positive_number,
+    read_facts,
+)
 
 ALIGNMENTS = get_args(Alignment)
 ASPECT_TOLERANCE = 0.02  # network sizes are multiples of 32: a little stretched is usual
@@ -85,6 +91,8 @@ def score(arguments: argparse.Namespace) -> None:
     wanted = list(dataset.samples.keys)[: config.eval.max_images]
     maps = find_maps(Path(arguments.predictions), wanted, arguments.scale)
     calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
+    if calibration:
+        check_maps(maps, calibration)
     try:
         reader = MapReader(maps, dataset.data_set.crop_size, calibration)
         watchers = Watchers(on_scored=report.gathered.add if report else None)
@@ -102,6 +110,8 @@ def score(arguments: argparse.Namespace) -> None:
     }
     if calibration:
         labels["calibrated"] = f"{arguments.calibration}: {calibration.describe()}"
+    elif reader.num_calibrated:
+        labels["calibrated"] = f"{reader.num_calibrated} of the maps, as the JSON beside them says"
     try:
         hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
     finally:
@@ -154,7 +164,8 @@ def score_maps(
         num_missing=dataset.split.num_missing,
         watchers=watchers,
     )
-    return naming_options(result), [*reader.notes(), *describe_inverse(result)]
+    about_aligned = [*describe_unaligned(result, alignments), *describe_inverse(result)]
+    return naming_options(result), [*reader.notes(), *about_aligned]
 
 
 class MapReader:
@@ -169,12 +180,13 @@ class MapReader:
         """crop_size: of the data set's images, if a network is given crops."""
         self.maps, self.crop_size, self.calibration = maps, crop_size, calibration
         self.stretched: list[str] = []
-        self.num_without, self.without_values = 0, 0
+        self.num_without, self.without_values, self.num_calibrated = 0, 0, 0
 
     def predict(self, batch: Batch) -> Tensor:
         """[1, 1, H, W], meters. A `UserError` if the image's map is unusable."""
         (key,), (gt,) = batch.key, batch.gt_depth
         depth = self.maps.read(key)
+        self.num_calibrated += read_facts(self.maps.files[key]).is_calibrated
         self._check_size(key, (depth.shape[0], depth.shape[1]), (gt.shape[-2], gt.shape[-1]))
         num_without = int((~torch.isfinite(depth)).sum())
         self.num_without += num_without > 0
@@ -232,11 +244,28 @@ def describe_maps(maps: PredictedMaps, num_images: int) -> list[str]:
     return notes
 
 
+def describe_unaligned(result: EvalResult, alignments: tuple[Alignment, ...]) -> list[str]:
+    """A line for each alignment that some images do not allow; their metric numbers are there."""
+    notes = []
+    for alignment in alignments:
+        able = {row["image_path"] for row in aligned_rows(result.per_image, alignment)}
+        images = [row["image_path"] for row in result.per_image]
+        unable = [image for image in images if image not in able]
+        if unable:
+            notes.append(
+                f"warning: {len(unable)} of {len(images)} predictions cannot be aligned by "
+                f"{alignment} (their median is not above 0, or nothing is finite), first "
+                f"{unable[0]}; its aligned numbers are those of the others"
+            )
+    return notes
+
+
 def describe_inverse(result: EvalResult) -> list[str]:
     """A line if predictions grow where depth falls: they may be disparity."""
     if "scale_shift" not in result.aligned:
         return []
-    factors = [row[column("scale", "scale_shift")] for row in result.per_image]
+    rows = aligned_rows(result.per_image, "scale_shift")
+    factors = [row[column("scale", "scale_shift")] for row in rows]
     num_negative = sum(factor < 0 for factor in factors)
     if not num_negative:
         return []

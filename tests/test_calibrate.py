@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.evaluation.known_distance import (
     DistanceCalibration,
     calibrate,
+    describe_fit,
     read_calibration,
     read_known_distance,
 )
@@ -64,6 +65,16 @@ def test_what_does_not_help_is_not_kept():
     assert calibrate([1.0, 2.0], [1.01, 2.0]).helps  # nothing can be said
     forced = calibrate([1.0, 2.0, 4.0], [1.01, 2.0, 3.97], "scale_shift")
     assert forced.helps and "scale_shift" not in forced.held_out
+
+
+def test_a_power_that_the_others_of_a_place_do_not_allow_is_not_kept():
+    predicted = [2.0, 2.0, 2.0, 2.0, 4.0]  # without the last one there is nothing to fit
+    fitted = calibrate(predicted, [2.0, 2.1, 1.9, 2.0, 6.0], "scale_shift")
+    assert "scale_shift" not in fitted.held_out and not fitted.helps
+    assert "no scale_shift for some of the others" in describe_fit(fitted)[1]
+    falling = calibrate([1.0, 1.1, 1.2, 9.0], [3.0, 2.0, 1.0, 9.0], "scale_shift")
+    assert not falling.helps
+    assert calibrate(predicted, [4.0, 4.1, 3.9, 4.0, 8.2]).helps  # the scale, unforced
 
 
 def test_points_that_allow_no_fit():
@@ -152,6 +163,13 @@ def test_eval_scores_calibrated_depth_and_says_so(run, tmp_path):
     told = json.loads(out.read_text())["calibrated"]
     assert told == f"{file}: 1.25 * depth, from 1 known distance"
     assert medians() == pytest.approx([1.25 * median for median in plain], rel=1e-5)
+    for name, calibration in (("raw", ()), ("calibrated", ("--calibration", str(file)))):
+        folder = tmp_path / name
+        assert evaluate("stage1", *words, "--save-predictions", str(folder), *calibration).code == 0
+        saved = next(folder.rglob("*.png"))
+        again = run_script("calibrate.py", saved, "0,0=2", "--scale", 1000)
+        assert (again.code == 0) == (name == "raw"), again.err
+        assert ("is calibrated already" in again.err) == (name == "calibrated")
     refused = evaluate("stage1", *words, "--calibration", str(file), "--samples", "100")
     assert "not with --samples" in refused.refusal
     file.write_text('{"calibration": {"fit": "scale", "factor": -1}}')

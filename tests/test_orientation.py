@@ -1,6 +1,7 @@
 """EXIF orientation: a picture is read as a viewer shows it, everywhere, and the doctor says so."""
 
 import io
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -65,6 +66,29 @@ def test_turning_and_turning_back(orientation):
 def test_an_orientation_that_does_not_exist_is_none(tmp_path, wrong):
     save_turned(tmp_path / "a.jpg", wrong)
     assert near(read_image(tmp_path / "a.jpg"), STORED)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_exif_with_a_jpegs_mark_before_it_is_read_all_the_same(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    save_turned(path, 6)
+    data, size = path.read_bytes(), lambda n: n.to_bytes(4, "little" if suffix == "webp" else "big")
+    kind = {"webp": b"EXIF", "png": b"eXIf"}[suffix]
+    at = data.index(kind)
+    if suffix == "webp":
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        block = data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
+        marked = kind + size(len(block) + 6) + b"Exif\0\0" + block + b"\0" * (len(block) % 2)
+        data = data[:at] + marked
+        data = data[:4] + size(len(data) - 8) + data[8:]
+    else:
+        length = int.from_bytes(data[at - 4 : at], "big")
+        marked = kind + b"Exif\0\0" + data[at + 4 : at + 4 + length].removeprefix(b"Exif\0\0")
+        rest = data[at + 8 + length :]
+        data = data[: at - 4] + size(len(marked) - 4) + marked + size(zlib.crc32(marked)) + rest
+    assert exif_orientation(data) == 6
+    path.write_bytes(data)
+    assert near(read_image(path), turn_upright(STORED, 6))
 
 
 def test_damaged_exif_is_passed_over(tmp_path):

@@ -2,63 +2,25 @@
 
 import json
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from captioning_models import make_blip
-from conftest import run_script
-from prediction_runs import CAPTION, make_encoder, make_run, open_run, picture
+from predict_program import save, write_video
+from prediction_runs import CAPTION, open_run, picture
 
 from common.errors import UserError
 from common.images.reading import read_image
 from scripts.prediction.cameras import Intrinsics
 from scripts.prediction.clouds import make_cloud
 from scripts.prediction.inputs import CaptionSource, find_inputs
-from scripts.prediction.outputs import ENDINGS, PictureWriter, draw_depth, output_stems
+from scripts.prediction.names import ENDINGS, output_stems
+from scripts.prediction.outputs import PictureWriter, draw_depth
 from scripts.prediction.pictures import Picture
 from scripts.prediction.result import Prediction
-from scripts.prediction.video import log_move
 
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory) -> str:
-    return make_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="module")
-def run(workspace, tmp_path_factory) -> Path:
-    return make_run(workspace, "joint", tmp_path_factory.mktemp("joint"))
-
-
-@pytest.fixture
-def predict(run, encoder, tmp_path):
-    """Call the program on the joint run."""
-
-    def call(*words, caption: str | None = CAPTION, checkpoint: Path = run):
-        own = () if caption is None else ("--caption", caption)
-        place = ("--output", tmp_path / "out", "--device", "cpu")
-        return run_script("predict.py", "--checkpoint", checkpoint, *words, *own, *place, encoder)
-
-    return call
-
-
-def save(path: Path, rgb: np.ndarray) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, data = cv2.imencode(path.suffix, rgb[..., ::-1])
-    assert done
-    path.write_bytes(data.tobytes())
-    return path
-
-
-def write_video(path: Path, frames: list[np.ndarray]) -> Path:
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (width, height))
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
-    return path
+pytest_plugins = ["prediction_runs", "predict_program"]
 
 
 def test_what_is_written_for_a_picture(predict, run, encoder, tmp_path):
@@ -149,7 +111,8 @@ def test_no_two_pictures_write_one_file():
 def test_a_picture_is_never_written_over(predict, tmp_path):
     place = save(tmp_path / "out/a.png", picture())
     before = place.read_bytes()
-    assert "out/a.png is one of the pictures; name another folder" in predict(place).refusal
+    told = "out/a.png is one of the files that are read; name another folder"
+    assert told in predict(place).refusal
     assert place.read_bytes() == before and len(list((tmp_path / "out").iterdir())) == 1
 
 
@@ -238,45 +201,6 @@ def test_names_that_are_not_utf8(predict, tmp_path):
     assert "caf" in json.loads(text)["picture"]
 
 
-def test_a_video_beside_its_depth(predict, tmp_path):
-    rgb = picture(48, 64)
-    moving = write_video(tmp_path / "moving.mp4", [np.roll(rgb, 9 * t, 1) for t in range(5)])
-    still = write_video(tmp_path / "still.mp4", [rgb] * 3)
-    outcome = predict(moving, still, "--batch", 2)
-    assert outcome.code == 0, outcome.err
-    facts = json.loads((tmp_path / "out/moving_depth.json").read_text())
-    assert (facts["frames"], facts["fps"], facts["caption"]) == (5, 10.0, CAPTION)
-    calm = json.loads((tmp_path / "out/still_depth.json").read_text())
-    assert facts["flicker"]["mean"] > 5 * calm["flicker"]["mean"]
-    assert calm["flicker"]["mean"] < 0.01
-    video = cv2.VideoCapture(str(tmp_path / "out/moving_depth.mp4"))
-    assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == 5
-    assert video.read()[1].shape == (48 + 44, 128, 3)
-    video.release()
-    assert predict(moving, "--frames", 1).code == 0
-    short = json.loads((tmp_path / "out/moving_depth.json").read_text())
-    assert (short["frames"], short["flicker"]["mean"]) == (1, None)
-
-
-def test_a_video_that_is_none_and_one_whose_name_is_not_utf8(predict, tmp_path):
-    rgb = picture(32, 32)
-    good = write_video(tmp_path / "v.mp4", [rgb] * 2)
-    named = good.rename(tmp_path / os.fsdecode(b"v\xe9.mp4"))
-    (tmp_path / "bad.mp4").write_text("no video")
-    outcome = predict(tmp_path / "bad.mp4", named)
-    assert "bad.mp4: cannot be opened as a video" in outcome.refusal
-    assert (tmp_path / "out" / os.fsdecode(b"v\xe9_depth.mp4")).stat().st_size > 0
-    assert not (tmp_path / "out/bad_depth.mp4").exists()
-
-
-def test_flicker_is_the_mean_log_ratio():
-    before = np.full((4, 4), 2.0, np.float32)
-    assert log_move(before, before) == 0
-    assert log_move(before, 2 * before) == pytest.approx(np.log(2))
-    holes = np.where(np.eye(4) > 0, np.nan, before)
-    assert log_move(holes, 3 * before) == pytest.approx(np.log(3), rel=1e-6)
-
-
 @pytest.mark.parametrize("value", [1.0, 0.0, 1e-30, 1e30, np.inf, np.nan, -1.0])
 def test_maps_of_any_values_are_drawn_and_stored(value, tmp_path):
     depth = np.full((20, 30), 2.0, np.float32)
@@ -298,26 +222,3 @@ def test_points_of_a_large_picture_are_thinned_and_holes_left_out():
     cloud = make_cloud(depth, rgb, Intrinsics(100, 100, 0, 0, "given"))
     assert cloud.step == 2 and len(cloud.points) == 1500 * 250
     assert cloud.points[1] == pytest.approx((0.02, 0, 1))
-
-
-def test_a_known_distance_makes_it_metric(predict, tmp_path):
-    room = save(tmp_path / "room.png", picture())
-    assert predict(room).code == 0
-    plain = np.load(tmp_path / "out/room.npy")
-    assert predict(room, "--calibrate", "20,10=7.5").code == 0
-    depth = np.load(tmp_path / "out/room.npy")
-    assert depth[10, 20] == pytest.approx(7.5, rel=1e-5)
-    np.testing.assert_allclose(depth, plain * 7.5 / plain[10, 20], rtol=1e-5)
-    notes = json.loads((tmp_path / "out/room.json").read_text())["notes"]
-    assert any(note.startswith("calibrated:") and "1 known distance" in note for note in notes)
-    file = tmp_path / "calibration.json"
-    words = (tmp_path / "out/room.npy", "20,10=15", "--output", file)
-    assert run_script("calibrate.py", *words).code == 0
-    assert predict(room, "--calibration", file).code == 0
-    np.testing.assert_allclose(np.load(tmp_path / "out/room.npy"), plain * 2, rtol=1e-4)
-    both = ("--calibrate", "20,10=7.5", "--calibration", file)
-    assert "and no --calibration" in predict(room, *both).refusal
-    other = save(tmp_path / "other.png", picture())
-    assert "give that alone" in predict(room, other, "--calibrate", "20,10=7.5").refusal
-    assert "not inside the picture" in predict(room, "--calibrate", "900,10=7.5").refusal
-    assert "is no known distance" in predict(room, "--calibrate", "7.5").refusal

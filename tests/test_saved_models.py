@@ -111,6 +111,16 @@ def test_what_is_pushed_to_the_hub(saved, encoder, monkeypatch):
     assert pushed["model.safetensors"] == (saved / "model.safetensors").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def scored_run(run, tmp_path_factory):
+    """The run, and what eval.py says of it."""
+    folder = tmp_path_factory.mktemp("scored")
+    out = folder / "test.json"
+    words = ("--checkpoint", str(run), "--json", str(out), f"output_root={folder}")
+    assert evaluate("stage3", *words).code == 0
+    return run, json.loads(out.read_text())
+
+
 def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
     out = tmp_path / "test.json"
     words = ("--checkpoint", str(run), "--json", str(out), f"output_root={tmp_path}")
@@ -130,14 +140,55 @@ def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
     for text in ("recipe `joint`", "`text.control=caption`", "NYU, fx 518.858", "## Limits", "MIT"):
         assert text in card
     assert str(workspace.data.parent) not in card + (folder / "config.json").read_text()
-    result = json.loads(out.read_text())
-    others = ({"recipe": "staged"}, {"checkpoint": "runs/demo/stage3/checkpoints/last.pt"})
-    for bad in (*({**result, **other} for other in others), {"stage": "stage3"}, []):
-        out.write_text(json.dumps(bad))
-        with pytest.raises(UserError, match="test.json"):
-            open_run(run, encoder).save_pretrained(
-                tmp_path / "other", model_card_kwargs={"results": [out]}
-            )
+    assert list(card.splitlines()).count(row) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"recipe": "staged"}, "stage3 staged"),
+        ({"checkpoint": "runs/demo/stage3/checkpoints/last.pt"}, "demo/stage3"),
+        ({"checkpoint": "runs/other/stage3/checkpoints/best.pt"}, "other/stage3"),
+        ({"complete": False, "failed": [{"image": "a", "reason": "b"}]}, "incomplete"),
+        ({"calibration": {"num_draws": 100}}, "--samples"),
+        ({"metrics": {}}, "not a result"),
+        ({"metrics": None}, "not a result"),
+    ],
+)
+def test_results_of_something_else_do_not_get_into_the_card(
+    scored_run, encoder, tmp_path, changed, message
+):
+    run, result = scored_run
+    file = tmp_path / "test.json"
+    file.write_text(json.dumps({**result, **changed}))
+    with pytest.raises(UserError, match=message) as caught:
+        open_run(run, encoder).save_pretrained(tmp_path, model_card_kwargs={"results": [file]})
+    assert str(file) in str(caught.value)
+    for bad in ({"stage": "stage3"}, []):
+        file.write_text(json.dumps(bad))
+        with pytest.raises(UserError, match=r"test\.json: not a result"):
+            open_run(run, encoder).save_pretrained(tmp_path, model_card_kwargs={"results": [file]})
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, "test"),
+        ({"calibrated": "/home/me/c.json: 2 * depth"}, "test, calibrated by known distances"),
+        ({"captions": "all"}, "test, captions: all"),
+        ({"images": "the first 3 (eval.max_images)"}, "test, the first 3 (eval.max_images)"),
+        ({"flip": True, "control": "none"}, "test, words: none, flip averaged"),
+    ],
+)
+def test_the_card_says_what_was_not_as_usual(scored_run, encoder, tmp_path, changed, told):
+    run, result = scored_run
+    file = tmp_path / "test.json"
+    file.write_text(json.dumps({**result, **changed}))
+    folder = tmp_path / "saved"
+    open_run(run, encoder).save_pretrained(folder, model_card_kwargs={"results": [file]})
+    card = (folder / "README.md").read_text()
+    assert f"\n| {told} | none | 4 |" in card
+    assert "/home/me" not in card
 
 
 def test_eval_scores_a_saved_model(workspace, run, saved, tmp_path):
@@ -196,4 +247,22 @@ def test_a_package_of_another_project_is_told(monkeypatch):
 def test_folders_of_this_machine_stay_here():
     tree = {"data": {"root": "/home/me/nyu", "list": "a/b.txt"}, "x": ["/a/b", 3], "e": "hf:/m"}
     assert without_folders(tree) == {
-        "data": {"root": "nyu", "list": "a/b.txt"}, "x": ["b", 3], "e": "hf:/m"}  # fmt: skip
+        "data": {"root": "nyu", "list": "a/b.txt"}, "x": ["b", 3], "e": "hf:m"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("hf:/home/bob/models/bert", "hf:bert"),
+        ("RN50:openai=/home/bob/w.pt", "RN50:openai=w.pt"),
+        ("~/models/bert", "bert"),
+        ("hf:~bob/models/bert", "hf:bert"),
+        ("file:///home/bob/bert", "file:bert"),
+        ("hf:google-bert/bert-base-uncased", None),
+        ("https://example.org/models/bert", None),
+        ("RN50:openai", None),
+        ("A room, 3 m / 10 ft wide: it/is ~ bright", None),
+    ],
+)
+def test_what_says_the_kind_of_a_path_stays_and_its_folders_do_not(text, kept):
+    assert without_folders({"text": {"encoder": text}}) == {"text": {"encoder": kept or text}}

@@ -1,75 +1,17 @@
 """`scripts/score.py`: other models' depth maps, scored as `eval.py` scores a checkpoint."""
 
-import csv
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import evaluate, run_script, train
+from conftest import run_script
+from scored_maps import first_of, rows_of
 from torch.nn import functional as F
 
-from common.evaluation.alignment import fit_alignment
-from common.evaluation.metrics import METRIC_NAMES
-
-
-class ExactWriter:
-    """In `DepthWriter`'s place: the very numbers that are scored, as .npy files."""
-
-    changed: tuple = ()
-
-    def __init__(self, folder, depth_scale, *_):
-        self.folder, self.depth_scale = folder, depth_scale
-
-    def __call__(self, key, depth):
-        path = self.folder / Path(key).with_suffix(".npy")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, depth.cpu().numpy())
-
-
-@pytest.fixture(scope="module")
-def scored(workspace, tmp_path_factory):
-    """Stage 1, two steps old, scored by `eval.py`: `out.json`, `out.csv`, `png/` and `npy/`."""
-    folder = tmp_path_factory.mktemp("scored")
-    assert train("stage1", *workspace.arguments("stage1", folder)).code == 0
-    words = ["--checkpoint", str(folder / "tiny/stage1"), "--json", str(folder / "out.json")]
-    words += ["--csv", str(folder / "out.csv")]
-    assert evaluate("stage1", *words, "--save-predictions", str(folder / "png")).code == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.programs.evaluate.DepthWriter", ExactWriter)
-        assert evaluate("stage1", *words, "--save-predictions", str(folder / "npy")).code == 0
-    (folder / "npy/dataset.json").unlink()
-    return folder
-
-
-@pytest.fixture
-def maps(scored, tmp_path):
-    """A copy of the exact predictions that a test may change."""
-    return shutil.copytree(scored / "npy", tmp_path / "maps")
-
-
-@pytest.fixture
-def score(workspace, tmp_path):
-    """Run score.py; gives the outcome and the JSON's content, if there is one."""
-
-    def run(folder, *words):
-        out = tmp_path / "scored.json"
-        config = workspace.configs / "stage1.yaml"
-        outcome = run_script("score.py", "--predictions", folder, config, "--json", out, *words)
-        return outcome, json.loads(out.read_text()) if out.exists() else None
-
-    return run
-
-
-def first_of(folder):
-    return sorted(folder.rglob("*.npy"))[0]
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.open()))
+pytest_plugins = ["scored_maps"]
 
 
 def test_exact_predictions_get_exactly_the_numbers_of_eval(scored, score, tmp_path):
@@ -175,69 +117,21 @@ def test_a_damaged_file_and_a_picture_are_one_line_each(maps, score):
     assert any("depth must have one channel" in reason for reason in reasons)
 
 
-def test_aligned_numbers_have_names_of_their_own_and_forget_the_scale(maps, score, tmp_path):
-    words = ["--align", "none", "median", "scale_shift", "--csv", tmp_path / "images.csv"]
-    outcome, plain = score(maps, *words)
-    for path in maps.rglob("*.npy"):
-        np.save(path, 4 * np.load(path))
-    _, scaled = score(maps, *words)
-    for path in maps.rglob("*.npy"):
-        np.save(path, np.load(path) + 0.5)
-    _, shifted = score(maps, *words)
-    assert scaled["metrics"] != plain["metrics"]
-    assert list(plain["metrics"]) == list(METRIC_NAMES)
-    for alignment in ("median", "scale_shift"):
-        aligned = plain["aligned"][alignment]
-        assert aligned["is_metric"] is False
-        assert list(aligned["metrics"]) == [f"{name}_{alignment}_aligned" for name in METRIC_NAMES]
-        assert scaled["aligned"][alignment]["metrics"] == pytest.approx(aligned["metrics"])
-        assert outcome.out.count(f"NOT METRIC, aligned by {alignment}") == 1
-        assert f"abs_rel_{alignment}_aligned" in outcome.out
-    ours, theirs = (r["aligned"]["scale_shift"]["metrics"] for r in (plain, shifted))
-    assert theirs == pytest.approx(ours, rel=1e-4)
-    assert shifted["aligned"]["median"] != plain["aligned"]["median"]
-    rows = rows_of(tmp_path / "images.csv")
-    mean = np.mean([float(row["abs_rel_scale_shift_aligned"]) for row in rows])
-    assert mean == pytest.approx(theirs["abs_rel_scale_shift_aligned"])
-    assert {"scale_median_aligned", "shift_scale_shift_aligned"} <= set(rows[0])
-
-
-def test_aligned_scores_are_those_of_numpy(maps, score, workspace, tmp_path):
-    _, result = score(maps, "--align", "scale_shift", "median", "--csv", tmp_path / "images.csv")
-    row = rows_of(tmp_path / "images.csv")[0]
-    gt_file = workspace.data / row["image_path"].replace("rgb_", "sync_depth_")
-    gt = cv2.imread(str(gt_file), cv2.IMREAD_UNCHANGED) / 1000
-    valid = (gt > 1e-3) & (gt < 10)
-    pred, gt = np.load(first_of(maps)).astype(np.float64)[valid], gt[valid]
-    system = np.stack([pred, np.ones_like(pred)], axis=1)
-    (scale, shift), *_ = np.linalg.lstsq(system, gt, rcond=None)
-    assert float(row["scale_scale_shift_aligned"]) == pytest.approx(scale, rel=1e-5)
-    assert float(row["shift_scale_shift_aligned"]) == pytest.approx(shift, rel=1e-5)
-    for alignment, fitted in (
-        ("scale_shift", (scale * pred + shift).clip(1e-3, 10)),
-        ("median", (pred * np.median(gt) / np.median(pred)).clip(1e-3, 10)),
-    ):
-        expected = (np.abs(fitted - gt) / gt).mean()
-        assert float(row[f"abs_rel_{alignment}_aligned"]) == pytest.approx(expected, rel=1e-5)
-    assert result["num_images"] == 4
-
-
-def test_disparity_is_recognized(maps, score, workspace):
-    for path in maps.rglob("*.npy"):
-        gt_file = workspace.data / path.relative_to(maps).with_suffix(".png")
-        gt_file = gt_file.with_name(gt_file.name.replace("rgb_", "sync_depth_"))
-        gt = cv2.imread(str(gt_file), cv2.IMREAD_UNCHANGED) / 1000
-        np.save(path, 1 / np.where(gt > 0, gt, 1))
-    outcome, _ = score(maps, "--align", "scale_shift")
-    assert "4 of 4 predictions fall where depth grows" in outcome.err
-
-
-def test_a_constant_prediction_has_no_scale_and_a_median_of_zero_no_answer():
-    gt = np.array([1.0, 2.0, 6.0])
-    assert fit_alignment(np.ones(3), gt, "scale_shift") == (0.0, 3.0)
-    assert fit_alignment(np.array([1.0, 1.0, 5.0]), gt, "median") == (2.0, 0.0)
-    with pytest.raises(ValueError, match="the median of the prediction is 0"):
-        fit_alignment(np.array([0.0, 0.0, 5.0]), gt, "median")
+def test_maps_say_whether_a_calibration_is_for_them(maps, score, tmp_path):
+    file = tmp_path / "calibration.json"
+    content = {"fit": "scale", "factor": 2.0, "num_points": 1, "focal_rule": "scale"}
+    file.write_text(json.dumps({"calibration": content}))
+    facts = first_of(maps).with_suffix(".json")
+    facts.write_text(json.dumps({"focal_rule": "none", "focal_factor": 1.0}))
+    refused = score(maps, "--calibration", file)[0].refusal
+    assert "focal rule scale, this is with none" in refused and "--focal-rule scale" in refused
+    facts.write_text(json.dumps({"focal_rule": "scale", "focal_factor": 1.5}))
+    assert score(maps, "--calibration", file)[0].code == 0
+    facts.write_text(json.dumps({"focal_rule": "scale", "calibration": content}))
+    assert "is calibrated already" in score(maps, "--calibration", file)[0].refusal
+    outcome, result = score(maps)
+    assert "maps (calibrated)" in outcome.out
+    assert result["calibrated"].startswith("1 of the maps")
 
 
 def test_calibrated_predictions_are_scored_as_such(maps, score, tmp_path):

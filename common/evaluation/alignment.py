@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from common.errors import UserError
 from common.evaluation.metrics import METRIC_NAMES, average_over_images, score_image
 
 Alignment = Literal["median", "scale_shift"]
@@ -54,13 +53,13 @@ def aligned_scores(
     valid: Tensor,
     max_depth: float,
     alignments: Sequence[Alignment],
-    image: str,
 ) -> dict[str, float]:
     """The nine metrics after each alignment, its scale and its shift, by their `column`.
 
     pred_depth, gt_depth, valid: [h, w] in the protocol's frame, as `score_image` takes them; no
     entries without a valid pixel. Afterwards predictions are kept within [1e-3, max_depth], as
-    always. A `UserError` where an image cannot be aligned.
+    always. An image that cannot be aligned, its median being not above 0 or nothing finite, has no
+    entries of that alignment.
     """
     if not alignments or not valid.any():
         return {}
@@ -68,15 +67,12 @@ def aligned_scores(
     is_finite = np.isfinite(pred)
     scores: dict[str, float] = {}
     for alignment in alignments:
+        if not is_finite.any():
+            continue
         try:
-            if not is_finite.any():
-                raise ValueError("no scored pixel of the prediction is finite")
             scale, shift = fit_alignment(pred[is_finite], gt[is_finite], alignment)
-        except ValueError as error:
-            raise UserError(
-                f"{image}: its prediction cannot be aligned ({alignment}): {error}; leave out "
-                f"--align {alignment}, or correct the prediction"
-            ) from error
+        except ValueError:
+            continue
         fitted = scale * pred_depth.double() + shift
         own = score_image(fitted, gt_depth, valid, max_depth)
         named = {**{name: own[name] for name in METRIC_NAMES}, "scale": scale}
@@ -89,13 +85,22 @@ def aligned_scores(
 def average_aligned(
     rows: Sequence[Mapping[str, Any]], alignments: Sequence[Alignment]
 ) -> dict[Alignment, dict[str, float]]:
-    """The mean of each metric over images, for each alignment, by its `column`."""
-    return {
-        alignment: {
-            column(name, alignment): mean
-            for name, mean in average_over_images(
-                [{name: row[column(name, alignment)] for name in METRIC_NAMES} for row in rows]
-            ).items()
-        }
-        for alignment in alignments
-    }
+    """The mean of each metric over the images that could be aligned, by its `column`.
+
+    For each alignment; one that no image allows is not there.
+    """
+    means: dict[Alignment, dict[str, float]] = {}
+    for alignment in alignments:
+        own = aligned_rows(rows, alignment)
+        named = [{name: row[column(name, alignment)] for name in METRIC_NAMES} for row in own]
+        if named:
+            found = average_over_images(named).items()
+            means[alignment] = {column(name, alignment): mean for name, mean in found}
+    return means
+
+
+def aligned_rows(
+    rows: Sequence[Mapping[str, Any]], alignment: Alignment
+) -> list[Mapping[str, Any]]:
+    """Those of images that could be aligned."""
+    return [row for row in rows if column("scale", alignment) in row]

@@ -7,6 +7,9 @@
 
 d: measured, p: predicted, both depths along the optical axis, in meters. Errors in ln are relative
 ones: 0.1 is about 10 %.
+
+A calibration belongs to depth as it was fitted: with the focal rule of those predictions, and to
+none that is calibrated already. It says its rule, and `check_rule` compares.
 """
 
 import json
@@ -20,9 +23,11 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from common.errors import UserError
+from common.evaluation.results import align_columns
 from common.text_files import write_json
 
 Fit = Literal["scale", "scale_shift"]
+FocalRule = Literal["none", "scale"]  # scale: depth grows with the focal length
 Depth = TypeVar("Depth", bound=Any)  # a numpy array or a tensor
 FEWEST: dict[Fit, int] = {"scale": 1, "scale_shift": 2}
 _KNOWN = re.compile(r"(?P<place>-?\d+(?:,-?\d+)*)=(?P<meters>[^=]+)")
@@ -30,12 +35,17 @@ _KNOWN = re.compile(r"(?P<place>-?\d+(?:,-?\d+)*)=(?P<meters>[^=]+)")
 
 @dataclass(frozen=True)
 class DistanceCalibration:
-    """What to do to predictions in meters. num_points: that it was fitted to."""
+    """What to do to predictions in meters.
+
+    num_points: that it was fitted to. focal_rule: of the predictions it was fitted to; None: not
+    known, as in files of earlier versions and for maps of other programs.
+    """
 
     fit: Fit
     factor: float
     exponent: float = 1.0
     num_points: int = 1
+    focal_rule: FocalRule | None = None
 
     def apply(self, depth: Depth) -> Depth:
         """Depth of any shape, numpy or torch, meters -> meters; nan stays nan."""
@@ -124,14 +134,22 @@ class Fitted:
     def helps(self) -> bool:
         """Whether held-out points say so; where there are too few, nothing speaks against it."""
         fit = self.calibration.fit
-        return fit not in self.held_out or self.held_out[fit] < self.held_out["none"]
+        if fit in self.held_out:
+            return self.held_out[fit] < self.held_out["none"]
+        return not _can_leave_one_out(self.calibration.num_points, fit)
 
 
-def calibrate(predicted: Sequence[float], known: Sequence[float], fit: Fit | None = None) -> Fitted:
+def calibrate(
+    predicted: Sequence[float],
+    known: Sequence[float],
+    fit: Fit | None = None,
+    focal_rule: FocalRule | None = None,
+) -> Fitted:
     """Fit N predicted depths to N known ones, all in meters and above 0.
 
     fit: None: the one that does better at points that were left out; the scale where there are too
-    few to leave one out. A `UserError` where the points do not allow it.
+    few to leave one out. focal_rule: of the predictions, None: not known. A `UserError` where the
+    points do not allow it.
     """
     p, d = np.log(np.asarray(predicted, float)), np.log(np.asarray(known, float))
     held_out = _held_out(p, d)
@@ -140,7 +158,7 @@ def calibrate(predicted: Sequence[float], known: Sequence[float], fit: Fit | Non
     chosen = best if fit is None else fit
     exponent, shift = _fit(p, d, chosen)
     residuals = exponent * p + shift - d
-    calibration = DistanceCalibration(chosen, math.exp(shift), exponent, len(p))
+    calibration = DistanceCalibration(chosen, math.exp(shift), exponent, len(p), focal_rule)
     told = tuple(residuals.tolist())
     return Fitted(calibration, told, _rms(p - d), _rms(residuals), held_out)
 
@@ -155,7 +173,24 @@ def describe_fit(fitted: Fitted) -> list[str]:
     if not fitted.held_out:
         return [*text, "too few places to leave one out: whether it helps elsewhere is not known"]
     parts = [f"{error:.4f} with {name}" for name, error in fitted.held_out.items()]
+    parts += [
+        f"no {fit} for some of the others"
+        for fit in get_args(Fit)
+        if fit not in fitted.held_out and _can_leave_one_out(calibration.num_points, fit)
+    ]
     return [*text, f"at places left out of the fit: {', '.join(parts)}"]
+
+
+def describe_places(
+    fitted: Fitted, names: Sequence[str], known: Sequence[float], predicted: Sequence[float]
+) -> str:
+    """A table of each place before and after, and what `describe_fit` says; all in meters."""
+    lines = [["place", "known m", "predicted m", "calibrated m", "error"]]
+    for name, real, meters, residual in zip(names, known, predicted, fitted.residuals, strict=True):
+        calibrated = f"{fitted.calibration.apply(np.array(meters)):.3f}"
+        error = f"{100 * math.expm1(residual):+.1f} %"
+        lines.append([name, f"{real:.3f}", f"{meters:.3f}", calibrated, error])
+    return "\n".join((align_columns(lines), *describe_fit(fitted)))
 
 
 def _fit(p: np.ndarray, d: np.ndarray, fit: Fit) -> tuple[float, float]:
@@ -177,7 +212,7 @@ def _fit(p: np.ndarray, d: np.ndarray, fit: Fit) -> tuple[float, float]:
 
 def _held_out(p: np.ndarray, d: np.ndarray) -> dict[str, float]:
     """Leave-one-out errors; a fit that some of the points do not allow is not among them."""
-    judged = [fit for fit in get_args(Fit) if len(p) - 1 > FEWEST[fit]]
+    judged = [fit for fit in get_args(Fit) if _can_leave_one_out(len(p), fit)]
     errors = {"none": _rms(p - d)} if judged else {}
     for fit in judged:
         try:
@@ -185,6 +220,11 @@ def _held_out(p: np.ndarray, d: np.ndarray) -> dict[str, float]:
         except UserError:
             continue
     return errors
+
+
+def _can_leave_one_out(num_points: int, fit: Fit) -> bool:
+    """Whether the others are more than the numbers to fit."""
+    return num_points - 1 > FEWEST[fit]
 
 
 def _error_of(row: int, p: np.ndarray, d: np.ndarray, fit: Fit) -> float:
@@ -220,4 +260,27 @@ def read_calibration(path: Path) -> DistanceCalibration:
     if calibration.fit not in get_args(Fit) or not all(0 < n < math.inf for n in numbers):
         raise UserError(f"{path}: fit must be one of {', '.join(get_args(Fit))}, and factor and "
                         "exponent above 0; write it with scripts/calibrate.py")  # fmt: skip
+    if calibration.focal_rule not in (None, *get_args(FocalRule)):
+        raise UserError(f"{path}: focal_rule must be one of {', '.join(get_args(FocalRule))}; "
+                        "write it with scripts/calibrate.py")  # fmt: skip
+    return calibration
+
+
+def check_rule(calibration: DistanceCalibration, rule: FocalRule, fix: str) -> None:
+    """A `UserError`, with what to do, where depth with this focal rule is not what it was made for.
+
+    A calibration that does not say its rule is taken as it is.
+    """
+    if calibration.focal_rule not in (None, rule):
+        raise UserError(
+            f"the calibration was made for depth with focal rule {calibration.focal_rule}, this is "
+            f"with {rule}; {fix}"
+        )
+
+
+def read_raw_calibration(path: Path) -> DistanceCalibration:
+    """`read_calibration` for depth as a network gives it, which is what `eval.py` scores."""
+    calibration = read_calibration(path)
+    fix = f"make {path} from maps of --focal-rule none: eval.py never scales by the focal length"
+    check_rule(calibration, "none", fix)
     return calibration

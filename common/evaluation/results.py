@@ -10,7 +10,7 @@ from typing import Any
 
 from common.data.batch import Failure
 from common.data.ground_truth import GroundTruthUse
-from common.evaluation.alignment import ABOUT, Alignment, column
+from common.evaluation.alignment import ABOUT, Alignment, aligned_rows, column
 from common.evaluation.metrics import METRIC_NAMES
 from common.text_files import write_text
 
@@ -42,8 +42,8 @@ class EvalResult:
     `num_pixels`, `num_clamped`, `num_nonfinite`, `num_measured` (of which `num_pixels` are scored);
     where all captions are evaluated also `num_captions` and `caption_spread` (`all_captions.py`).
     aligned: the means after each alignment, under names of their own, which the rows have as well
-    (`alignment.py`). calibration: what scenes drawn from the words alone are worth, where they are
-    asked for (`common/programs/draws.py`).
+    (`alignment.py`), but for images that could not be aligned. calibration: what scenes drawn from
+    the words alone are worth, where they are asked for (`common/programs/draws.py`).
     failures: what could not be read, scored or handed on; the numbers above are those of the other
     images.
     """
@@ -97,7 +97,12 @@ def result_dict(result: EvalResult, **labels: str) -> dict[str, Any]:
         content["calibration"] = result.calibration
     if result.aligned:
         content["aligned"] = {
-            alignment: {"is_metric": False, "about": ABOUT[alignment], "metrics": dict(metrics)}
+            alignment: {
+                "is_metric": False,
+                "about": ABOUT[alignment],
+                "num_images": len(aligned_rows(result.per_image, alignment)),
+                "metrics": dict(metrics),
+            }
             for alignment, metrics in result.aligned.items()
         }
     if not result.failures:
@@ -121,7 +126,8 @@ def format_aligned(result: EvalResult) -> str:
     """What the numbers after each alignment are, and are not, and the numbers."""
     parts = []
     for alignment, metrics in result.aligned.items():
-        factors = sorted(row[column("scale", alignment)] for row in result.per_image)
+        rows = aligned_rows(result.per_image, alignment)
+        factors = sorted(row[column("scale", alignment)] for row in rows)
         median = factors[len(factors) // 2]
         scales = f"scale: median {median:.4g}, {factors[0]:.4g} to {factors[-1]:.4g}"
         head = f"NOT METRIC, aligned by {alignment}: {ABOUT[alignment]} ({scales})"
@@ -155,9 +161,10 @@ def _join(line: Sequence[str], widths: Sequence[int]) -> str:
 def write_csv(path: Path, result: EvalResult) -> None:
     """Write one line for each scored image; the file appears whole or not at all.
 
-    An image that could not be scored has a line, too: its name and no numbers.
+    An image that could not be scored has a line, too: its name and no numbers; so has one that
+    could not be aligned, with no numbers of that.
     """
-    names = list(result.per_image[0])
+    names = list(dict.fromkeys(name for row in result.per_image for name in row))
     scored = {row["image_path"] for row in result.per_image}
     failed = [f.image for f in result.failures if f.image not in scored]
     write_rows(path, names, [*result.per_image, *({"image_path": image} for image in failed)])

@@ -203,7 +203,7 @@ def score_batch(
         try:
             pred, gt = protocol.align(raw_pred, raw_gt, name)
             valid = valid_mask(gt, protocol, rule.max_depth)
-            aligned = aligned_scores(pred, gt, valid, rule.max_depth, rule.alignments, name)
+            aligned = aligned_scores(pred, gt, valid, rule.max_depth, rule.alignments)
         except UserError as error:
             failures.append(Failure(name, error))
             continue

@@ -127,10 +127,15 @@ def turn_back(array: np.ndarray, orientation: int) -> np.ndarray:
 
 def _exif_of(data: bytes) -> bytes:
     """The EXIF block, a small TIFF file; b"" where there is none."""
+    # Only a JPEG's has a mark before it, but some programs copy that into other files.
+    return _exif_part(data).removeprefix(_EXIF)
+
+
+def _exif_part(data: bytes) -> bytes:
     if data.startswith(_JPEG):
         for code, content in _jpeg_segments(data):
             if code == _APP1 and data.startswith(_EXIF, content.start):
-                return data[content][len(_EXIF) :]
+                return data[content]
             if code == _SOS:  # from here on there are pixels
                 break
     elif data.startswith(_PNG):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -104,11 +105,14 @@ def describe_changed(changed: Sequence[Changed], depth_scale: float) -> str | No
     return text
 
 
-def write_scale(folder: Path, depth_scale: float) -> None:
-    """Note the scale of a folder's maps in its `dataset.json`; one about other things stays."""
+def write_scale(folder: Path, depth_scale: float, more: Mapping[str, Any] | None = None) -> None:
+    """Note the scale of a folder's maps in its `dataset.json`; one about other things stays.
+
+    more: what else is to be said of all its maps.
+    """
     path = folder / SCALE_FILE
     if not path.exists() or read_scale(path) is not None:
-        write_json(path, {SCALE_KEY: depth_scale})
+        write_json(path, {SCALE_KEY: depth_scale, **(more or {})})
 
 
 def read_scale(path: Path) -> float | None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from common.data.samples import SplitName
 from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.calibration import MIN_DRAWS
-from common.evaluation.known_distance import DistanceCalibration, read_calibration
+from common.evaluation.known_distance import DistanceCalibration, read_raw_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.watchers import OnScored, Watchers
@@ -83,7 +83,8 @@ def evaluate(doc: str, *stages: Stage) -> None:
         report = ReportFolder(Path(arguments.report)) if arguments.report else None
         try:
             has_medians = bool(arguments.csv or arguments.samples or report)
-            calibration = arguments.calibration and read_calibration(Path(arguments.calibration))
+            file = arguments.calibration
+            calibration = file and read_raw_calibration(Path(file))
             predictions, samples = arguments.save_predictions, arguments.samples
             on_scored = report.gathered.add if report else None
             wanted = Wanted(predictions, has_medians, samples, calibration, on_scored)
@@ -93,7 +94,7 @@ def evaluate(doc: str, *stages: Stage) -> None:
         result = naming_options(result)
         labels = opened.labels(config, arguments.split)
         if wanted.calibration:
-            labels["calibrated"] = f"{arguments.calibration}: {wanted.calibration.describe()}"
+            labels["calibrated"] = f"{file}: {wanted.calibration.describe()}"
         try:
             if processes.is_main:
                 hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
@@ -193,7 +194,9 @@ class Checkpoint:
         if writer is not None:
             lost = describe_changed(processes.gather(writer.changed), writer.depth_scale)
             if processes.is_main:
-                write_scale(writer.folder, writer.depth_scale)
+                own = wanted.calibration
+                done = {} if own is None else {"calibration": asdict(own)}
+                write_scale(writer.folder, writer.depth_scale, done)
             if processes.is_main and lost:
                 print(lost, file=sys.stderr)
         return result, config

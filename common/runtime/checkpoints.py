@@ -179,6 +179,8 @@ def checkpoint_in(place: Path) -> Path | None:
 
     Of a saved model's folder its file of weights.
     """
+    if not os.path.lexists(place):  # also of a name that is too long for one
+        return None
     if place.is_file():
         return place
     if is_saved_model(place):

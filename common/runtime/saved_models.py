@@ -5,6 +5,7 @@ what tells the training images; weights alone are in the first file, all else in
 """
 
 import json
+import re
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +22,9 @@ FACTS = (
     *("format_version", "stage", "recipe", "model_config", "config", "step", "best_metric"),
     "average",
 )
+# A path of one machine: from its root, or from a home; also behind what says its kind, as in
+# `hf:/home/me/bert` and `RN50:openai=/home/me/w.pt`, but not of an address (`https://`).
+_PLACE = re.compile(r"(?P<kind>(?:[^\s/~]*[:=])?)(?P<path>(?://)?/(?!/).*|~.*/.*)", re.DOTALL)
 _STATE = "state"  # what of a network's state is no tensor
 
 
@@ -78,13 +82,13 @@ def read_saved_model(folder: Path) -> dict[str, Any]:
 
 
 def without_folders(value: Any) -> Any:
-    """A config's tree with the last part alone of every absolute path in it."""
+    """A config's tree with the last part alone of every path of this machine in it."""
     if isinstance(value, dict):
         return {key: without_folders(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [without_folders(part) for part in value]
-    is_path = isinstance(value, str) and PurePath(value).is_absolute()
-    return PurePath(value).name if is_path else value
+    place = _PLACE.fullmatch(value) if isinstance(value, str) else None
+    return f"{place['kind']}{PurePath(place['path']).name}" if place else value
 
 
 def _own(tensor: Tensor) -> Tensor:

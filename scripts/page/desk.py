@@ -122,11 +122,12 @@ class Desk:
 
     def forget(self, state: PageState) -> PageState:
         """No points, no known distances, depth as the network gives it."""
-        return replace(state, points=(), known=(), fitted=None, scored=None)
+        return replace(state, points=(), known=(), fitted=None, scored=None, files=())
 
     def calibrate(self, state: PageState) -> PageState:
         """Fit the known distances; all depth that is shown follows."""
-        return replace(state, fitted=fit_places(self._own(state), state.known), scored=None)
+        fitted = fit_places(self._own(state), state.known)
+        return replace(state, fitted=fitted, scored=None, files=())
 
     def score(self, state: PageState, path: Path, depth_scale: object) -> PageState:
         """Compare what is shown with ground truth from a file, by protocol `none`."""
@@ -231,9 +232,18 @@ class Desk:
 
 def _with_own(state: PageState, own: Prediction) -> PageState:
     """With new depth; what was found from other depth of the picture is dropped."""
-    if state.own is not None and np.array_equal(state.own.depth, own.depth, equal_nan=True):
-        return replace(state, own=own)
+    if state.own is not None and _fits_as(state.own, own):
+        return replace(state, own=own, files=())
     return PageState(picture=state.picture, own=own, points=state.points, known=state.known)
+
+
+def _fits_as(before: Prediction, now: Prediction) -> bool:
+    """Whether known distances fit both alike: lengths need the camera, too."""
+    return (
+        np.array_equal(before.depth, now.depth, equal_nan=True)
+        and before.intrinsics == now.intrinsics
+        and before.focal_rule == now.focal_rule
+    )
 
 
 def _check_scale(depth_scale: object) -> float:

@@ -16,7 +16,7 @@ from common.evaluation.canvas import (
 )
 from common.evaluation.panels import ERROR_COLORS, depth_range, picture_tile
 from scripts.page.lengths import Point
-from scripts.prediction.outputs import draw_depth
+from scripts.prediction.outputs import draw_depth, drawn_height
 from scripts.prediction.result import Prediction
 
 _WIDTHS = (480, 960)  # px, of a picture on the page
@@ -24,9 +24,9 @@ _MARK, _PAPER = (255, 64, 64), (255, 255, 255)
 
 
 def shown_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(width, height) on the page of a picture [H, W, ...]."""
+    """(width, height) on the page of a picture [H, W, ...]; see `drawn_height`."""
     width = int(np.clip(shape[1], *_WIDTHS))
-    return width, max(round(shape[0] * width / shape[1]), 1)
+    return width, drawn_height(shape, width)
 
 
 def draw_picture(rgb: np.ndarray, points: Sequence[Point] = ()) -> np.ndarray:

@@ -85,7 +85,10 @@ def fit_places(prediction: Prediction, places: Sequence[KnownSpan]) -> Fitted:
     predicted = [place.predicted(prediction) for place in places]
     has_length = any(place.second is not None for place in places)
     fitted = calibrate(
-        predicted, [place.meters for place in places], "scale" if has_length else None
+        predicted,
+        [place.meters for place in places],
+        "scale" if has_length else None,
+        prediction.focal_rule,
     )
     if not fitted.helps:
         raise UserError(

@@ -6,13 +6,12 @@ everything larger, so nearer; `focal_ratio` says by how much.
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from common.data.data_set import DataSet, TrainingCamera
 from common.errors import UserError
+from common.evaluation.known_distance import FocalRule
 from scripts.prediction.frames import SeenFrame
 
-FocalRule = Literal["none", "scale"]
 FILM_DIAGONAL = math.hypot(36, 24)  # mm, of 35 mm film
 
 

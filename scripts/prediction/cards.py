@@ -1,7 +1,9 @@
 """The model card of a saved model, made from its run: every number in it comes from a file.
 
 Validation metrics are those of the run's log at its checkpoint's step; test metrics come from the
-JSON files of eval.py, which say their protocol, split and words.
+JSON files of eval.py, which say their protocol, split and words. A result of another checkpoint,
+one with images that failed, and one of the words alone are refused; what else was not as usual
+stands in the row.
 """
 
 import json
@@ -82,12 +84,16 @@ def _data(trained: TrainedNetwork) -> str:
 
 def _metrics(trained: TrainedNetwork, results: Sequence[dict[str, Any]]) -> str:
     rows = [
-        [f"{r['split']}{_control(r)}", r["protocol"], str(r["num_images"]), r["metrics"]]
+        [f"{r['split']}{_unusual(r)}", r["protocol"], str(r["num_images"]), r["metrics"]]
         for r in results
     ]
     validation = _validation(trained)
     if validation is not None:
-        rows.append(["validation, in training", trained.config.eval.protocol, "", validation])
+        own = trained.config.eval
+        most = "" if own.max_images is None else f", the first {own.max_images} images"
+        flip = ", flip averaged" if own.flip else ""
+        name = f"validation, in training{most}{flip}"
+        rows.append([name, own.protocol, "", validation])
     if not rows:
         return "None were handed to `save_pretrained`; score it with eval.py."
     lines = [["split", "protocol", "images", *METRIC_NAMES], ["---"] * (3 + len(METRIC_NAMES))]
@@ -96,8 +102,16 @@ def _metrics(trained: TrainedNetwork, results: Sequence[dict[str, Any]]) -> str:
     return f"By LangDepth's evaluator; numbers of different protocols do not compare.\n\n{table}"
 
 
-def _control(result: dict[str, Any]) -> str:
-    return f", words: {result['control']}" if "control" in result else ""
+def _unusual(result: dict[str, Any]) -> str:
+    """What makes the numbers others than the model's usual ones."""
+    told = {
+        "control": f"words: {result.get('control')}",
+        "captions": f"captions: {result.get('captions')}",
+        "images": result.get("images"),
+        "flip": "flip averaged",
+        "calibrated": "calibrated by known distances",  # the label names a file of this machine
+    }
+    return "".join(f", {text}" for name, text in told.items() if result.get(name))
 
 
 def _validation(trained: TrainedNetwork) -> dict[str, float] | None:
@@ -115,16 +129,26 @@ def _validation(trained: TrainedNetwork) -> dict[str, float] | None:
 def _read_result(file: Path, trained: TrainedNetwork) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        own = content["stage"], content["recipe"], Path(content["checkpoint"]).name
-        complete = {key: content[key] for key in ("split", "protocol", "num_images", "metrics")}
+        own = content["stage"], content["recipe"]
+        path = Path(content["checkpoint"])
+        metrics = {name: float(content["metrics"][name]) for name in METRIC_NAMES}
+        needed = {key: content[key] for key in ("split", "protocol", "num_images")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not a result that eval.py --json wrote") from error
-    this = trained.stage.name, trained.stage.recipe, trained.path.name
-    if own != this:
+    this = trained.stage.name, trained.stage.recipe
+    if own != this or path.resolve() != trained.path.resolve():
         raise UserError(
-            f"{file} is a result of {' '.join(own)}, this is {' '.join(this)}; score this one"
+            f"{file} is a result of {' '.join((*own, str(path)))}, this is "
+            f"{' '.join((*this, str(trained.path)))}; score this one"
         )
-    return complete | ({"control": content["control"]} if "control" in content else {})
+    if content.get("complete") is False:
+        raise UserError(f"{file} is an incomplete result: some images failed; score it again")
+    if "calibration" in content:
+        raise UserError(
+            f"{file} is a result of --samples: it scores what the words alone say; score the "
+            "pictures"
+        )
+    return {**content, **needed, "metrics": metrics}
 
 
 def _words(trained: TrainedNetwork) -> str:

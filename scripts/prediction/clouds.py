@@ -63,12 +63,19 @@ def write_ply(path: Path, cloud: Cloud) -> None:
         temporary.write_bytes(header + rows.tobytes())
 
 
-def write_glb(path: Path, cloud: Cloud) -> None:
-    """A glTF file, whole or not at all; y is up and -z ahead there."""
+def check_glb() -> None:
+    """Raise now the `UserError` that `write_glb` would raise without its package."""
     try:
-        import trimesh  # for this alone
+        import trimesh  # noqa: F401 - for this alone
     except ImportError as error:
         raise UserError("--glb needs trimesh: .venv/bin/pip install trimesh") from error
+
+
+def write_glb(path: Path, cloud: Cloud) -> None:
+    """A glTF file, whole or not at all; y is up and -z ahead there."""
+    check_glb()
+    import trimesh  # for this alone
+
     points = cloud.points * np.array([1, -1, -1], np.float32)
     with whole_file(path) as temporary:
         temporary.write_bytes(trimesh.PointCloud(points, cloud.colors).export(file_type="glb"))

@@ -41,10 +41,10 @@ def find_inputs(names: Sequence[str], output: Path) -> Inputs:
     webcams: dict[str, int] = {}
     notes: list[str] = []
     for name in names:
-        path = Path(name).expanduser()
-        if path.is_dir():
+        path = Path(os.path.expanduser(name))  # noqa: PTH111 - `~bak.jpg` may be nobody's home
+        if os.path.isdir(path):  # noqa: PTH112 - as all of these, never raises for a long name
             files += _in_folder(path, output, notes)
-        elif path.exists():
+        elif os.path.exists(path):  # noqa: PTH110
             files.append(path)
         elif name.isdecimal():
             webcams[f"webcam_{name}"] = int(name)

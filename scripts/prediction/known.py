@@ -3,8 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from common.errors import UserError
-from common.evaluation.known_distance import DistanceCalibration, KnownDistance, calibrate
+from common.evaluation.known_distance import (
+    DistanceCalibration,
+    Fit,
+    Fitted,
+    KnownDistance,
+    calibrate,
+    describe_places,
+)
 from scripts.prediction.result import Prediction
 
 
@@ -21,18 +27,19 @@ def calibrated(prediction: Prediction, calibration: DistanceCalibration | None) 
         log_depth_std=None if spread is None else spread * calibration.exponent,
         scenes=None if scenes is None else calibration.apply(scenes),
         notes=(*prediction.notes, f"calibrated: {calibration.describe()}"),
+        calibration=calibration,
     )
 
 
-def calibrated_by(prediction: Prediction, known: Sequence[KnownDistance]) -> Prediction:
-    """By distances in this very picture; a `UserError` where they do not make it better."""
-    if not known:
-        return prediction
+def calibrate_picture(
+    prediction: Prediction, known: Sequence[KnownDistance], fit: Fit | None = None
+) -> tuple[Fitted, str]:
+    """By distances in this very picture, one or more; and what is left of the errors, in lines.
+
+    fit: see `calibrate`. Whether it helps is to be asked of it.
+    """
     predicted = [place.predicted(prediction.depth) for place in known]
-    fitted = calibrate(predicted, [place.meters for place in known])
-    if not fitted.helps:
-        raise UserError(
-            "--calibrate: at places that were left out of the fit, depth is better as it is; "
-            "measure more places, or check the numbers"
-        )
-    return calibrated(prediction, fitted.calibration)
+    meters = [place.meters for place in known]
+    fitted = calibrate(predicted, meters, fit, prediction.focal_rule)
+    told = describe_places(fitted, [place.describe() for place in known], meters, predicted)
+    return fitted, told

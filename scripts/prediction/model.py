@@ -194,6 +194,7 @@ class DepthModel(
             factor,
             sampled,
             (samples * factor).numpy() if asked.keep_scenes and len(samples) else None,
+            asked.focal_rule,
         )
         return calibrated(prediction, asked.calibration)
 

@@ -1,5 +1,6 @@
 """Open the checkpoint of any stage, and turn sentences into what its network reads."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -151,7 +152,8 @@ def find_any_checkpoint(place: Path) -> Path:
     path = checkpoint_in(place)
     if path is not None:
         return path
-    runs = sorted(f for f in place.glob("*") if f.is_dir() and checkpoint_in(f) is not None)
+    inside = sorted(place.glob("*")) if os.path.lexists(place) else []
+    runs = [folder for folder in inside if folder.is_dir() and checkpoint_in(folder) is not None]
     if runs:
         raise UserError(f"{place} holds several runs; name one: {' or '.join(map(str, runs))}")
     raise UserError(

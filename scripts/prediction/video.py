@@ -1,10 +1,16 @@
-"""A video beside its depth, and how much the depth flickers."""
+"""A video beside its depth, and how much the depth flickers.
 
-from collections.abc import Iterator, Sequence
+What has no end, a webcam, is taken until Ctrl-C: no frame is read after it, those that were read
+are predicted, and the file is finished. A second Ctrl-C interrupts as anywhere.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,16 +40,12 @@ class VideoSource:
     count: int | None
 
     def frames(self) -> Iterator[np.ndarray]:
-        """uint8 RGB [H, W, 3]; a webcam's until it is interrupted (Ctrl-C)."""
-        try:
-            while True:
-                is_there, frame = self.capture.read()
-                if not is_there:
-                    return
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        except KeyboardInterrupt:
-            if self.count is not None:
-                raise
+        """uint8 RGB [H, W, 3], as they come."""
+        while True:
+            is_there, frame = self.capture.read()
+            if not is_there:
+                return
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 @contextmanager
@@ -76,6 +78,7 @@ def _opened(capture: cv2.VideoCapture, name: str, remedy: str) -> Iterator[Video
 class VideoReport:
     """flicker: mean |ln ratio| of the depth of a pixel in consecutive frames, motion included; 0.01
     is 1 %. flicker_95: of the frames, the 95th percentile. last: one prediction, with its notes.
+    num_resized: frames of another size than the first, which are resized to it.
     """
 
     num_frames: int
@@ -83,6 +86,28 @@ class VideoReport:
     flicker: float | None
     flicker_95: float | None
     last: Prediction
+    num_resized: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """About the frames."""
+        if not self.num_resized:
+            return ()
+        return (f"{self.num_resized} frames of another size than the first are resized to it",)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What the JSON beside the video holds; name: of the source."""
+        one = self.last
+        return {
+            "video": name,
+            "frames": self.num_frames,
+            "fps": self.fps,
+            "flicker": {"mean": self.flicker, "percentile_95": self.flicker_95},
+            "caption": one.caption,
+            "intrinsics": None if one.intrinsics is None else one.intrinsics.to_plain(),
+            **one.describe_scaling(),
+            "notes": [*one.notes, *self.notes],
+        }
 
 
 @dataclass(frozen=True)
@@ -103,7 +128,8 @@ def predict_video(
 
     All frames have the words of the first one, and the range of colors of the first batch.
     """
-    frames = islice(video.frames(), how.most)
+    sizes = OneSize()
+    frames = islice(map(sizes.fit, video.frames()), how.most)
     total = min(filter(None, (video.count, how.most)), default=None)
     moves: list[float] = []
     drawing = last = caption = None
@@ -111,8 +137,9 @@ def predict_video(
         whole_file(target) as temporary,
         utf8_name(temporary) as name,
         progress_bar("predict", total, unit="frame") as bar,
+        interrupts_noted(video.count is None) as is_interrupted,
     ):
-        while part := list(islice(frames, how.batch_size)):
+        while part := _next(frames, how.batch_size, is_interrupted):
             caption = caption or _words_of_first(model, how.caption, part[0])
             found = model.predict_all(
                 [Picture(frame, name=video.name) for frame in part],
@@ -129,11 +156,63 @@ def predict_video(
             moves += [log_move(*pair) for pair in pairwise([*before, *depths])]
             last = found[-1]
             bar.update(len(part))
+        if drawing is None and is_interrupted():
+            raise KeyboardInterrupt
         if drawing is None or last is None:
             raise UserError(f"{video.name}: no frame of it can be read; convert it first")
         drawing.close()
     flicker = (float(np.mean(moves)), float(np.percentile(moves, 95))) if moves else (None, None)
-    return VideoReport(len(moves) + 1, video.fps, *flicker, last)
+    return VideoReport(len(moves) + 1, video.fps, *flicker, last, sizes.num_resized)
+
+
+@contextmanager
+def interrupts_noted(wanted: bool) -> Iterator[Callable[[], bool]]:
+    """Says whether Ctrl-C came, which interrupts nothing the first time; not wanted: it does."""
+    # Another handler, or none (a shell's background job), is somebody's decision.
+    if not wanted or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        arrived.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(arrived)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _next(
+    frames: Iterator[np.ndarray], most: int, is_interrupted: Callable[[], bool]
+) -> list[np.ndarray]:
+    """The next frames; none is read after an interrupt."""
+    part: list[np.ndarray] = []
+    while len(part) < most and not is_interrupted():
+        frame = next(frames, None)
+        if frame is None:
+            break
+        part.append(frame)
+    return part
+
+
+class OneSize:
+    """Makes all frames as large as the first; some videos change their size on the way."""
+
+    def __init__(self) -> None:
+        self.size: tuple[int, int] | None = None  # width, height
+        self.num_resized = 0
+
+    def fit(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 [h, w, 3] -> [H, W, 3]."""
+        own = frame.shape[1], frame.shape[0]
+        self.size = self.size or own
+        if own == self.size:
+            return frame
+        self.num_resized += 1
+        return fit(frame, self.size, cv2.INTER_CUBIC)
 
 
 def _words_of_first(model: DepthModel, caption: str | None, frame: np.ndarray) -> str | None:

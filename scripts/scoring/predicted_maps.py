@@ -6,11 +6,13 @@ the name that `eval.py --save-predictions` gives them, with the suffix of any de
 """
 
 import argparse
+import json
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from common.data.batch import Failure
 from common.errors import UserError
+from common.evaluation.known_distance import DistanceCalibration, FocalRule, check_rule
 from common.images.depth_files import SCALE_FILE, SCALE_KEY, depth_names, read_scale
 from common.images.reading import NO_MEASUREMENT, read_numbers
 from common.images.suffixes import DEPTH_SUFFIXES, has_suffix, without_suffix
@@ -77,6 +80,51 @@ class PredictedMaps:
                 f'--scale 1000 (millimeters), or write {{"{SCALE_KEY}": 1000}} to {beside[1]}'
             )
         return scale
+
+
+@dataclass(frozen=True)
+class MapFacts:
+    """What the JSON of `predict.py` beside a map says of it, or `eval.py`'s for its folder.
+
+    focal_rule: see `cameras.py`; None: not known. is_calibrated: by known distances. num_far:
+    pixels that 16 bits did not hold.
+    """
+
+    focal_rule: FocalRule | None = None
+    is_calibrated: bool = False
+    num_far: int = 0
+
+
+def read_facts(path: Path) -> MapFacts:
+    """Of a map and its JSON; nothing is known where there is none, or another program's."""
+    beside = path.with_name(path.stem.removesuffix("_sampled") + ".json")
+    places = (beside, *(folder / SCALE_FILE for folder in path.absolute().parents))
+    try:
+        found = next((place for place in places if place.is_file()), beside)
+        content = json.loads(found.read_text(encoding="utf-8"))
+        factor, notes = content.get("focal_factor"), content.get("notes", ())
+        # Earlier versions wrote a note alone, and the page no rule.
+        noted = any(str(note).startswith("calibrated: ") for note in notes)
+        rule = content.get("focal_rule", factor and ("none" if factor == 1 else "scale"))
+        far = content.get("not_held_by_16_bits", {}).get("num_far", 0)
+        is_calibrated = noted or isinstance(content.get("calibration"), dict)
+        return MapFacts(rule if rule in get_args(FocalRule) else None, is_calibrated, int(far))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # any file's content
+        return MapFacts()
+
+
+def check_maps(maps: PredictedMaps, calibration: DistanceCalibration) -> None:
+    """Raise a `UserError` where a map is not of the kind that the calibration was made for."""
+    for file in maps.files.values():
+        facts = read_facts(file)
+        if facts.is_calibrated:
+            raise UserError(
+                f"--calibration: {file} is calibrated already (the JSON beside it says so); leave "
+                "it out, or predict without --calibrate and --calibration"
+            )
+        if facts.focal_rule is not None:
+            rule = calibration.focal_rule
+            check_rule(calibration, facts.focal_rule, f"predict {file} with --focal-rule {rule}")
 
 
 def find_maps(folder: Path, keys: Iterable[str], given_scale: float | None = None) -> PredictedMaps:
