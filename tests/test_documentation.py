@@ -114,7 +114,7 @@ def refusals(tmp_path):
     yield lambda: load_config(stage1, nyu, ["data.height=100"])
     yield lambda: load_config(stage1, nyu, ["train.batch_size=0"])
     yield lambda: load_config(stage1, tmp_path / "bad.yaml", [])
-    yield lambda: load_checkpoint(tmp_path / "broken.pt", stage="stage1")
+    yield lambda: load_checkpoint(tmp_path / "broken.pt", stage="stage1", recipes=("staged",))
 
 
 def test_what_programs_say_is_on_the_page(tmp_path):

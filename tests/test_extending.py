@@ -10,6 +10,7 @@ import pytest
 from conftest import metrics_of, run_process
 
 from common.config import REPO_ROOT
+from common.runtime.checkpoints import read_checkpoint
 
 PAGE = (REPO_ROOT / "docs/extending.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", PAGE, re.M | re.S)
@@ -120,3 +121,47 @@ def test_a_stage_is_a_folder(copy, workspace, tmp_path):
         [sys.executable, "-c", "import stage0_constant.stage"], cwd=copy, capture_output=True
     )
     assert rules.returncode == 0
+
+
+def second_stage(root: Path, blocks: list[tuple[str, str, str]]) -> None:
+    """Stage 0 once more as `stage9`, which starts from stage 0 as the page says."""
+    shutil.copytree(root / "stage0_constant", root / "stage9_again")
+    for path in (root / "stage9_again").iterdir():
+        text = path.read_text(encoding="utf-8").replace("stage0", "stage9")
+        path.write_text(text.replace("stage9_constant", "stage9_again"), encoding="utf-8")
+    apply_diff(
+        root,
+        """+++ b/stage9_again/train.py
+@@
+-    return ConstantDepth(config.data.data_set.mean_log_depth)
++    return earlier
+""",
+    )
+    (earlier,) = [text for _, name, text in blocks if not name]
+    path = root / "stage9_again/stage.py"
+    head, config, stage = re.split(r"\n(?=@dataclass|STAGE = )", path.read_text(encoding="utf-8"))
+    head += (
+        "\nfrom pathlib import Path\nfrom common.programs.stage import EarlierStage\n"
+        "from stage0_constant.model import load as load_stage0\n"
+    )
+    config += "    init: InitConfig = field(default_factory=InitConfig)\n"
+    stage = stage.replace("    load=load,", "    load=load,\n    earlier=EARLIER,")
+    path.write_text("\n".join((head, earlier, config, stage)), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_stage_starts_from_one_of_any_recipe(copy, workspace, tmp_path):
+    blocks = section("Add a stage")
+    apply(copy, blocks)
+    second_stage(copy, blocks)
+    words = (str(workspace.configs / "base.yaml"), f"output_root={tmp_path / 'runs'}")
+    run(copy, "stage0_constant/train.py", *words, "train.lr=0.5")
+    run(copy, "stage9_again/train.py", *words, "train.lr=1e-12")
+    weights = [
+        read_checkpoint(tmp_path / f"runs/tiny/{stage}/checkpoints/last.pt")["model"]["log_depth"]
+        for stage in ("stage0", "stage9")
+    ]
+    assert abs(weights[0] - 1.54) > 0.1  # stage 0 learned something, and stage 9 has it
+    assert abs(weights[0] - weights[1]) < 1e-5
+    log = (tmp_path / "runs/tiny/stage9/log.txt").read_text()
+    assert "stage0: " in log

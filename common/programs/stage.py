@@ -30,6 +30,7 @@ class EarlierStage:
 
     name: str  # as in its Stage
     folder: str
+    recipe: str
     load: Callable[[dict], nn.Module]
     place: Callable[[Any], Path | None]
     experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
@@ -49,7 +50,11 @@ class EarlierStage:
 
     def read(self, path: Path) -> nn.Module:
         """The network of the checkpoint `find` found."""
-        return self.load(load_checkpoint(path, stage=self.name))
+        return self.load(self.read_checkpoint(path))
+
+    def read_checkpoint(self, path: Path) -> dict[str, Any]:
+        """The checkpoint `find` found; a `UserError` for one of another stage or recipe."""
+        return load_checkpoint(path, stage=self.name, recipes=(self.recipe,))
 
 
 @dataclass(frozen=True)
