@@ -74,7 +74,7 @@ def test_never_two_writes_at_once():
 
 
 def fail_during_check(position: int) -> tuple[list[OSError], bool]:
-    """What three checks raise when the thread fails before a bytecode of the first; was it there."""
+    """What three checks raise if the thread fails before a bytecode of the first; is there one."""
     writer, release, errors, num_codes = BackgroundWriter(), threading.Event(), [], 0
 
     def fail():
