@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from conftest import metrics_of, run_process
 
 from common.config import REPO_ROOT
@@ -165,3 +167,39 @@ def test_a_stage_starts_from_one_of_any_recipe(copy, workspace, tmp_path):
     assert abs(weights[0] - weights[1]) < 1e-5
     log = (tmp_path / "runs/tiny/stage9/log.txt").read_text()
     assert "stage0: " in log
+
+
+@pytest.mark.slow
+def test_an_encoder_is_a_file_and_a_line(copy, workspace, trained, tmp_path):
+    """Evidence of stage 2, in stage 3, in the joint network, frozen, with weights of a run."""
+    apply(copy, section("Swap the backbone"))
+    runs = tmp_path / "runs"
+
+    def train(program: str, config: str, *words: str) -> str:
+        text = (workspace.configs / f"{config}.yaml").read_text()
+        assert "encoder:" in text
+        tree = yaml.safe_load(text)
+        tree["model"]["encoder"] = {"name": "patches"}
+        (tmp_path / f"{config}.yaml").write_text(
+            yaml.safe_dump({**tree, "base": str(workspace.configs / "base.yaml")})
+        )
+        done = run_process(sys.executable, str(copy / program), str(tmp_path / f"{config}.yaml"),
+                           f"output_root={runs}", *words, cwd=copy)  # fmt: skip
+        return done.err if done.code == 0 else done.refusal
+
+    train("stage2_sampler/train.py", "stage2", f"init.stage1={trained / 'tiny/stage1'}")
+    weights = read_checkpoint(runs / "tiny/stage2/checkpoints/last.pt")["model"]
+    assert weights["encoder.patches.3.weight"].shape == (128, 3, 32, 32)
+    train("stage3_depth/train.py", "stage3")
+    stage3 = runs / "tiny/stage3/checkpoints/last.pt"
+    words = (f"model.encoder.weights={stage3}", "model.encoder.frozen=true", "experiment=joint")
+    log = train("stage3_depth/train.py", "joint", *words)
+    assert f"encoder starts from {stage3}: 8 tensors" in log
+    before = read_checkpoint(stage3)["model"]["estimator.encoder.patches.0.weight"]
+    after = read_checkpoint(runs / "joint/stage3/checkpoints/last.pt")["model"]
+    assert torch.equal(before, after["encoder.patches.0.weight"])
+    said = train("stage3_depth/train.py", "joint", "model.encoder.weights=timm:resnet18",
+                 "experiment=x")  # fmt: skip
+    assert "PatchEncoder starts from files alone, not from timm:resnet18" in said
+    said = train("stage3_depth/train.py", "joint", f"init.stage1={trained}", "model.encoder.name=p")
+    assert "name: must be swin, patches or timm:NAME, not 'p'" in said
