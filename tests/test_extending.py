@@ -75,15 +75,56 @@ def test_a_data_set_is_one_file(copy, workspace, tmp_path):
     assert "name: office" in written and "prior_mean: 1.1" in written
     out = run(copy, "stage1_vae/eval.py", "--checkpoint", str(tmp_path / "runs/tiny/stage1"))
     assert "none" in out
-    done = run_process(
-        sys.executable,
-        str(copy / "scripts/doctor.py"),
-        "office",
-        "--config",
-        config,
-        "data.name=office",
-    )
-    assert "offices" in done.out, done.err  # its depths are ten times too small for an office
+    doctor = (sys.executable, str(copy / "scripts/doctor.py"), "office")
+    done = run_process(*doctor, "--root", str(workspace.data), "data.val_list=val.txt")
+    assert done.code == 1, done.err
+    assert "offices" in done.out  # its depths are ten times too small for an office
+    assert "no folder" in run_process(*doctor).refusal  # the page's own data/office
+
+
+def test_a_loss_is_a_term(copy, workspace, trained, tmp_path):
+    apply(copy, section("Change a loss weight, or the loss"))
+    words = (str(workspace.configs / "stage3.yaml"), f"init.stage2={trained / 'tiny/stage2'}")
+    run(copy, "stage3_depth/train.py", *words, f"output_root={tmp_path / 'runs'}")
+    for line in metrics_of(tmp_path / "runs/tiny/stage3", "train"):
+        terms = {name: line[f"loss/{name}"] for name in ("total", "silog", "log_l1")}
+        assert terms["total"] == pytest.approx(terms["silog"] + 0.1 * terms["log_l1"], rel=1e-4)
+        assert terms["log_l1"] > 0
+
+
+def test_an_augmentation_is_a_line(copy):
+    apply(copy, section("Change the augmentation"))
+    code = """
+import numpy as np
+from common.images.transforms import Augmentation, augment
+settings = Augmentation(0.0, 1.0, False, False, (1.0, 1.0))
+rng = np.random.default_rng(0)
+image, depth = rng.integers(0, 255, (8, 8, 3), np.uint8), np.ones((8, 8), np.uint16)
+found = [augment(image, depth, settings, rng)[0] for _ in range(300)]
+assert {each.dtype for each in found} == {image.dtype}
+print(sum(bool((each == each[..., :1]).all()) for each in found))
+"""
+    done = run_process(sys.executable, "-c", code, cwd=copy)
+    assert done.code == 0, done.err
+    assert 10 <= int(done.out) <= 60  # about 30
+
+
+@pytest.mark.slow
+def test_a_recipe_is_a_stage_of_a_folder(copy, workspace, trained, tmp_path):
+    apply(copy, section("Add a recipe"))
+    run_folder = tmp_path / "runs/tiny/stage3"
+    words = (str(workspace.configs / "stage3.yaml"), f"init.stage2={trained / 'tiny/stage2'}")
+    run(copy, "stage3_depth/train.py", *words, f"output_root={tmp_path / 'runs'}", "recipe=l1")
+    assert all(line["loss/log_l1"] > 0 for line in metrics_of(run_folder, "train"))
+    assert read_checkpoint(run_folder / "checkpoints/last.pt")["recipe"] == "l1"
+    run(copy, "stage3_depth/eval.py", "--checkpoint", str(run_folder))
+    said = run_process(sys.executable, str(copy / "stage3_depth/train.py"), *words, "recipe=l2")
+    assert "one of staged, l1, joint, joint-legacy, not 'l2'" in said.refusal
+    study = {"name": "both", "question": "Which?", "data": {"nyu": "nyu"}, "reference": "caption",
+             "recipes": {"staged": "staged", "l1": "l1"}, "train_control": ["caption"]}  # fmt: skip
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(study))
+    listed = run(copy, "scripts/study.py", str(tmp_path / "both.yaml"), "--list")
+    assert re.search(r"^l1 +caption +caption", listed, re.M)
 
 
 def test_a_language_control_is_a_case(copy, workspace, tmp_path):

@@ -1,7 +1,7 @@
 """What a stage is: one frozen value, said in the `stage.py` of its folder and nowhere else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,6 @@ class Start:
     is_fresh: bool
 
 
-def with_mean_log_depth(config: Any) -> Any:
-    """The config whose depth head starts from the data set's mean, unless it names another."""
-    if config.model.prior_mean is not None:
-        return config
-    mean = config.data.data_set.mean_log_depth
-    return replace(config, model=replace(config.model, prior_mean=mean))
-
-
 def mean_log_depth(config: Any, earlier: Any) -> dict[str, Any]:
     """Facts: a depth head starts from the data set's mean."""
     return {"model": {"prior_mean": config.data.data_set.mean_log_depth}}
@@ -107,8 +99,9 @@ class Stage:
     pretrained encoders. finish: (config, data, run): what is left to do with the checkpoints of a
     run whose steps are all done; also called when it is started again. load: checkpoint ->
     network. needs: network -> what its batches must hold.
-    step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
-    `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
+    step_fn, totals_fn: see `Task` in `common/engine/update.py`; both also take the config's `loss`
+    section and `max_depth` (meters) by name.
+    predict: (network, batch) -> depth [B, 1, H, W] in meters.
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.
