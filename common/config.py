@@ -31,7 +31,7 @@ from common.errors import UserError
 
 T = TypeVar("T")
 _MAY_CHANGE, _FILLED_IN, _OLD_VALUES = "may change on resume", "filled in", "old values"
-_NAMED = "replace or keep: "  # in `sources`: a key that a file names there
+NAMED = "replace or keep: "  # in `sources`: a key that a file names there
 MAY_CHANGE = {_MAY_CHANGE: True}  # metadata of a field: see `may_change`
 PASSING = {**MAY_CHANGE, "asked for each time": True}  # the same: see `passing`
 
@@ -49,9 +49,9 @@ def load_config(config_type: type[T], yaml_path: Path | None, overrides: list[st
 def build_config(config_type: type[T], tree: dict, sources: dict[str, str] | None = None) -> T:
     """Build the dataclass tree from nested dicts; `sources` says where each key came from."""
     known, keys = sources or {}, tuple(valid_keys(config_type))
-    for named in (name for name in known if name.startswith(_NAMED)):
-        if named.removeprefix(_NAMED) not in keys:
-            _refuse_unknown(named.removeprefix(_NAMED), {"": known[named]}, keys)
+    for named in (name for name in known if name.startswith(NAMED)):
+        if named.removeprefix(NAMED) not in keys:
+            _refuse_unknown(named.removeprefix(NAMED), {"": known[named]}, keys)
     return _build(config_type, tree, "", known, keys)
 
 
@@ -64,7 +64,7 @@ def merge_yaml(
     new = read_yaml(path)
     base = new.pop("base", [])
     replaced, kept = (_read_keys(new, name, path) for name in ("replace", "keep"))
-    sources.update({f"{_NAMED}{key}": str(path) for key in (*replaced, *kept)})
+    sources.update({f"{NAMED}{key}": str(path) for key in (*replaced, *kept)})
     for name in base if isinstance(base, list) else [base]:
         merge_yaml(tree, sources, path.parent / str(name), (*named_by, path.resolve()))
     before = [(key, look_up(tree, key), _where(key, sources)) for key in kept]

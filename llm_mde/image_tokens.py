@@ -7,10 +7,8 @@ one token per cell of its grid, row by row. Two modules do it, and `LLMDepth` ta
     EncoderTokens   an encoder's map at stride 16, `model.encoder` (ours)
 """
 
-import copy
 from typing import Protocol
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -56,7 +54,7 @@ class EncoderTokens(nn.Module):
         size = (rows * STRIDE, columns * STRIDE)
         self.encoder = build_encoder(config, size)
         self.dim = self.encoder.channels[MAP]
-        train_one_output(self.encoder, MAP, size)
+        self.encoder.train_one_output(MAP, size)
 
     @property
     def named_parts(self) -> dict[str, nn.Module]:
@@ -109,17 +107,3 @@ def resize(image: Tensor, size: HeightWidth) -> Tensor:
     if size == size_of(image):
         return image
     return F.interpolate(image, size=size, mode="bilinear", antialias=True)
-
-
-@torch.inference_mode(False)
-@torch.enable_grad()
-def train_one_output(encoder: nn.Module, index: int, image_size: HeightWidth) -> None:
-    """Only this output will be read: what does not lead to it is not trained.
-
-    Found on a copy of meta tensors, which have shapes and no numbers.
-    """
-    shadow = copy.deepcopy(encoder).to("meta").eval().requires_grad_()
-    shadow(torch.zeros(1, 3, *image_size, device="meta"))[index].sum().backward()
-    for own, its in zip(encoder.parameters(), shadow.parameters(), strict=True):
-        if its.grad is None:
-            own.requires_grad_(False)

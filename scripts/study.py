@@ -12,7 +12,8 @@ are read, half-trained runs resume. Ctrl-C lets all runs save themselves first.
 A `key=value` without a dot changes a key of the study (`seeds=[0]`), one with a dot is a setting of
 all runs (`train.max_steps=300`; `stage1:train.max_steps=50`: of stage 1).
 
-Writes results.csv (one line per score) and the report, anew after each score.
+Writes results.csv (one line per score) after each score, and the report at the end and until then
+at most once a minute.
 """
 
 import argparse

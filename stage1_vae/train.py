@@ -116,7 +116,7 @@ def finish(config: Stage1Config, data: Data, run: Run) -> None:
     words, processes = WordsAlone(predict, sample), run.processes
     fitted: dict[int, float] = {}  # best.pt may be of the same step as last.pt
     for path in (run.checkpoints.last, run.checkpoints.best) if config.fit_temperature else ():
-        content = load_checkpoint(path, stage="stage1")
+        content = load_checkpoint(path, stage="stage1", recipes=("staged",))
         if "temperature" in content:
             continue
         model = load_text_vae(content).to(processes.device)

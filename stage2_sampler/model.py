@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from common.config import build_config, renamed, require_at_least, to_dict
 from common.networks.encoder import EncoderConfig, build_encoder
-from common.networks.layers import Standardize, mlp, pad_to_stride
+from common.networks.layers import Standardize, mlp, pad_to_stride, padded_size
 from stage1_vae.model import TextVAE, TextVAEConfig, TextVAEOutput
 
 
@@ -75,7 +75,7 @@ class SampledVAE(nn.Module):
         evidence_dim = config.image_dim
         if config.evidence == "encoder":
             self.encoder = build_encoder(config.encoder, image_size)
-            self.encoder.train_last_only()
+            self.encoder.train_one_output(-1, padded_size(image_size))
             evidence_dim = self.encoder.channels[-1]
         self.sampler = ConditionalSampler(config, vae_config.latent_dim, evidence_dim)
 

@@ -45,6 +45,7 @@ STAGE = Stage(
     earlier=EarlierStage(
         name="stage1",
         folder="stage1_vae",
+        recipe="staged",
         load=load_text_vae,
         place=lambda config: config.init.stage1,
         experiments=lambda config: (config.experiment, config.init.experiment),

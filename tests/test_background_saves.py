@@ -1,6 +1,7 @@
 """`train.async_save`: written in a thread, the same files, and whole when the run ends."""
 
 import errno
+import sys
 import threading
 
 import pytest
@@ -70,6 +71,53 @@ def test_never_two_writes_at_once():
     writer.start(lambda: task(2))
     writer.wait()
     assert most == [1, 1] and not running
+
+
+def fail_during_check(position: int) -> tuple[list[OSError], bool]:
+    """What three checks raise if the thread fails before a bytecode of the first; is there one."""
+    writer, release, errors, num_codes = BackgroundWriter(), threading.Event(), [], 0
+
+    def fail():
+        assert release.wait(30)
+        raise OSError(errno.ENOSPC, "full")
+
+    def trace(frame, event, argument):
+        nonlocal num_codes
+        if frame.f_code is not BackgroundWriter.check.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            if num_codes == position:
+                release.set()
+                thread.join(30)
+            num_codes += 1
+        return trace
+
+    def check():
+        try:
+            writer.check()
+        except OSError as error:
+            errors.append(error)
+
+    writer.start(fail)
+    thread, before = writer._thread, sys.gettrace()
+    sys.settrace(trace)
+    check()
+    sys.settrace(before)
+    release.set()
+    thread.join(30)
+    check()
+    check()
+    return errors, position < num_codes
+
+
+def test_no_error_is_lost_whenever_the_thread_meets_it():
+    position, is_inside = 0, True
+    while is_inside:
+        errors, is_inside = fail_during_check(position)
+        assert len(errors) == 1, position
+        position += 1
+    assert position > 5
 
 
 def test_what_goes_wrong_in_the_background_is_raised_once(folder, monkeypatch):

@@ -50,7 +50,7 @@ def saved(tmp_path):
 
 def refusal(path, **wanted):
     with pytest.raises(UserError) as caught:
-        ckpt.load_checkpoint(path, **{"stage": "stage1", **wanted})
+        ckpt.load_checkpoint(path, **{"stage": "stage1", "recipes": ("staged",), **wanted})
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -58,7 +58,7 @@ def refusal(path, **wanted):
 
 
 def test_round_trip_leaves_one_file(saved):
-    content = ckpt.load_checkpoint(saved, stage="stage1")
+    content = ckpt.load_checkpoint(saved, stage="stage1", recipes=("staged",))
     assert content["format_version"] == ckpt.FORMAT_VERSION
     assert torch.equal(content["model"]["weight"], CONTENT["model"]["weight"])
     assert content["step"] == 7
@@ -157,12 +157,13 @@ def test_earlier_stage_is_found_in_the_first_experiment_that_has_one(tmp_path):
         earlier = EarlierStage(
             "stage1",
             "stage1_vae",
+            "staged",
             load=lambda checkpoint: None,
             place=lambda config: place,
             experiments=lambda config: experiments,
         )
         path = earlier.find(SimpleNamespace(output_root=tmp_path))
-        return ckpt.load_checkpoint(path, stage="stage1")["step"]
+        return ckpt.load_checkpoint(path, stage="stage1", recipes=("staged",))["step"]
 
     with pytest.raises(
         UserError, match=r"no stage1 checkpoint in .*own/stage1 or .*other/stage1; make one"
@@ -177,6 +178,19 @@ def test_earlier_stage_is_found_in_the_first_experiment_that_has_one(tmp_path):
     assert look(experiments=(None, "other")) == 1
     with pytest.raises(UserError, match=r"no stage1 checkpoint in .*nowhere"):
         look(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("recipe", ["staged", "constant"])
+def test_earlier_stage_reads_its_own_recipe_alone(tmp_path, recipe):
+    path = tmp_path / "last.pt"
+    earlier = EarlierStage(
+        "stage1", "stage1_vae", recipe, lambda checkpoint: checkpoint["step"], lambda config: path
+    )
+    ckpt.save_checkpoint(path, {**CONTENT, "recipe": recipe})
+    assert earlier.read(earlier.find(SimpleNamespace())) == CONTENT["step"]
+    ckpt.save_checkpoint(path, {**CONTENT, "recipe": "joint"})
+    with pytest.raises(UserError, match=rf"a stage1 \({recipe}\) checkpoint is needed here"):
+        earlier.read(path)
 
 
 def test_random_states_come_back():

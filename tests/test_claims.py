@@ -14,6 +14,7 @@ import pytest
 
 from common.config import REPO_ROOT
 from common.errors import UserError
+from common.files import check_output
 from common.runtime import claims
 from common.runtime.claims import Held, claim_folder, claim_path, find_holder
 
@@ -210,8 +211,13 @@ def test_folders_that_were_made_for_nothing_go_again(tmp_path):
 
 def test_where_nobody_can_write_the_program_itself_says_so(tmp_path):
     (tmp_path / "file").touch()
-    with claim_folder(tmp_path / "file/below", "") as claim:
-        claim.check()
+    folder = tmp_path / "file/below"
+    with claim_folder(folder, "") as claim, claim_folder(folder, "") as other:
+        claim.check()  # neither of two is refused: nothing is held
+        other.check()
+        with pytest.raises(UserError, match="cannot write .*below"):
+            check_output(folder / "result.json")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from published_files import GRID, STAGED, convert, save, tiny_weights, write_pub
 from common.networks.encoder_weights import start_from
 from common.networks.published.names import published_file, read_safely
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.runtime.checkpoints import load_checkpoint, save_checkpoint
+from common.runtime.checkpoints import load_checkpoint, read_checkpoint, save_checkpoint
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.model import load_sampled_vae
 from stage3_depth.joint_model import load_joint
@@ -42,7 +42,7 @@ def test_staged_there_and_back(tmp_path, names, stage):
     ours, back = tmp_path / "ours.pt", tmp_path / "back"
     done = convert("--dataset", "nyu", "--from", *files, "--output", ours)
     assert done.code == 0, done.err
-    saved = load_checkpoint(ours, stage=stage)
+    saved = load_checkpoint(ours, stage=stage, recipes=("staged",))
     loaders = {"stage1": load_text_vae, "stage2": load_sampled_vae, "stage3": load_language_depth}
     loaders[stage](saved)
     assert saved["step"] == 1234
@@ -113,7 +113,7 @@ def test_own_network_in_published_form_and_back(tmp_path):
     save_checkpoint(file, content)
     assert convert("--to", "published", "--from", file, "--output", theirs).code == 0
     assert convert("--dataset", "nyu", "--from", theirs, "--output", ours).code == 0
-    before, after = (load_checkpoint(path, stage="stage1")["model"] for path in (file, ours))
+    before, after = (read_checkpoint(path)["model"] for path in (file, ours))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -145,7 +145,7 @@ def test_every_unused_weight_is_listed_with_its_reason(tmp_path):
     files = write_published(tmp_path, *STAGED)
     done = convert("--dataset", "nyu", "--from", *files, "--output", tmp_path / "ours.pt")
     listing = " ".join(done.out.split())
-    aside = load_checkpoint(tmp_path / "ours.pt", stage="stage3")["published_unused"]
+    aside = read_checkpoint(tmp_path / "ours.pt")["published_unused"]
     assert all(key in listing for weights in aside.values() for key in weights)
     for reason in (
         "8 unused, computed from the window size:",
@@ -185,7 +185,7 @@ def test_any_kind_of_step(tmp_path, value, step):
     ours = tmp_path / "ours.pt"
     done = convert("--dataset", "nyu", "--from", tmp_path / "a.pth", "--output", ours)
     assert done.code == 0, done.err
-    assert load_checkpoint(ours, stage="stage1")["step"] == step
+    assert read_checkpoint(ours)["step"] == step
 
 
 def test_numpy_scalars_of_numpy_1(tmp_path):

@@ -1,11 +1,13 @@
 """Every input of `damaged_inputs.py`: what training says of it, and that `skip` goes on."""
 
 import os
+import re
 
 import pytest
 from conftest import train
 from damaged_inputs import CASES, DEPTH_PNG, HEIGHT, PNG, WIDTH, Case
 
+from common.config import REPO_ROOT
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.sampling import StepSampler, epoch_order, train_loader
@@ -18,8 +20,11 @@ REFUSED = [name for name, case in CASES.items() if case.said is not None]
 USED = [name for name, case in CASES.items() if case.said is None]
 
 
-def test_there_are_enough():
-    assert len(REFUSED) >= 60 and len(USED) >= 20
+def test_there_are_as_many_as_documented():
+    text = (REPO_ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    counts = re.search(r"\*\*(\d+) inputs\*\* .*?: (\d+) are refused, (\d+) are odd and used", text)
+    assert counts, "docs/reliability.md says how many inputs there are"
+    assert [int(count) for count in counts.groups()] == [len(CASES), len(REFUSED), len(USED)]
 
 
 def make_dataset(root, case: Case, on_error: str) -> tuple[DepthDataset, str]:

@@ -1,5 +1,6 @@
 """The pages that are made from the code are up to date, and say what the code says."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def refusals(tmp_path):
     yield lambda: load_config(stage1, nyu, ["data.height=100"])
     yield lambda: load_config(stage1, nyu, ["train.batch_size=0"])
     yield lambda: load_config(stage1, tmp_path / "bad.yaml", [])
-    yield lambda: load_checkpoint(tmp_path / "broken.pt", stage="stage1")
+    yield lambda: load_checkpoint(tmp_path / "broken.pt", stage="stage1", recipes=("staged",))
 
 
 def test_what_programs_say_is_on_the_page(tmp_path):
@@ -175,12 +176,25 @@ def test_links_lead_somewhere(path):
             assert anchor in headings(other), target
 
 
-def test_the_tests_that_reliability_names_exist():
+def slow_tests(file: str) -> dict[str, bool]:
+    """The tests of a file, and whether they are marked slow in all their cases."""
+    tree = ast.parse((REPO_ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"))
+    is_whole = "pytestmark = pytest.mark.slow" in map(ast.unparse, tree.body)
+    return {
+        node.name: is_whole or "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_the_tests_that_reliability_names_exist_and_are_as_slow_as_it_says():
     text = (DOCS / "reliability.md").read_text(encoding="utf-8")
-    names = re.findall(r"`(test_\w+)?(?:::(test_\w+))?`", text)
+    names = re.findall(r"`(test_\w+)?(?:::(test_\w+))?`(\s\(slow)?", text)
     assert len(names) > 100
-    file = ""
-    for named, test in names:
+    file, found = "", {}
+    for named, test, slow in names:
         file = named or file  # `::test_b` is of the file before
-        source = (REPO_ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
-        assert not test or f"def {test}(" in source, f"{file}::{test}"
+        tests = found.setdefault(file, slow_tests(file))
+        assert not test or test in tests, f"{file}::{test}"
+        assert not test or tests[test] == bool(slow), f"{file}::{test}: is it slow?"
+    assert sum(bool(slow) for _, _, slow in names) == text.count("(slow") - 1  # and its explanation

@@ -101,7 +101,7 @@ def test_every_trainable_parameter_gets_a_gradient(network, name):
 def test_the_last_features_alone_train_what_leads_to_them():
     """HRNet has convolutions that lead to its other outputs only."""
     whole, last = (build_encoder(encoder_config("hrnet_w18_small"), SIZE) for _ in range(2))
-    last.train_last_only()
+    last.train_one_output(-1, SIZE)
     assert 0 < len(trainable_parameters(last)) < len(trainable_parameters(whole))
     last(torch.randn(1, 3, *SIZE))[-1].sum().backward()
     assert all((p.grad is not None) == p.requires_grad for p in last.parameters())

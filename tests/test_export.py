@@ -95,6 +95,9 @@ def test_programs_take_it_as_a_checkpoint(workspace, free, joint, encoder, tmp_p
     assert "4 of 4 written" in outcome.out
     refusal = run_script("predict.py", "--checkpoint", free, *words, "--samples", "2").refusal
     assert "has no distribution of scenes" in refusal
+    refusal = evaluate("stage3", "--checkpoint", str(free), "--samples", "100").refusal
+    assert f"{free} is an exported network, which draws no scenes; name the run" in refusal
+    assert refusal.endswith("stage3 of experiment tiny")
 
 
 def test_what_the_file_says_of_itself(free):

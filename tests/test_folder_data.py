@@ -13,6 +13,7 @@ from conftest import SETTINGS, evaluate, train
 from common.data import folder_search
 from common.data.data_config import DataConfig
 from common.data.dataset import build_dataset
+from common.data.kept_data import KeptData
 from common.data.sets.folder import find_pairs
 from common.data.splits import SplitFinder, find_split
 from common.errors import UserError
@@ -146,13 +147,41 @@ def test_splits_are_disjoint_by_scene(data):
     assert parts == {split: keys(data, split) for split in SPLITS}
 
 
-def test_one_scene_gives_its_last_images(tmp_path):
+@pytest.mark.parametrize("carve_by", ["folder", "frames"])
+def test_one_scene_gives_its_last_images(tmp_path, carve_by):
     for number in range(1, 21):
         write_image(tmp_path / f"rgb/{number}.png")
         write_depth(tmp_path / f"depth/{number}.png", meters_of(number))
-    data = DataConfig("folder", tmp_path, 32, 64, 10.0, test_share=0.1)
+    data = DataConfig("folder", tmp_path, 32, 64, 10.0, test_share=0.1, carve_by=carve_by)
     numbers = {s: [int(Path(key).stem) for key in keys(data, s)] for s in SPLITS}
     assert numbers == {"train": list(range(1, 18)), "val": [18], "test": [19, 20]}
+
+
+@pytest.mark.parametrize(("carve_by", "val"), [("folder", [55, 56]), ("frames", [21, 22])])
+def test_what_a_scene_is_where_a_folder_without_lists_is_divided(tmp_path, carve_by, val):
+    """Runs of frames, or the one folder, whose last images are taken."""
+    for number in [*range(1, 9), 21, 22, *range(51, 57)]:
+        write_image(tmp_path / f"rgb/{number}.png")
+        write_depth(tmp_path / f"depth/{number}.png", meters_of(number))
+    shares = {"test_share": 0, "val_share": 0.15}
+    data = DataConfig("folder", tmp_path, 32, 64, 10.0, **shares, carve_by=carve_by)
+    assert [int(Path(key).stem) for key in keys(data, "val")] == val
+
+
+@pytest.mark.parametrize(("carve_by", "count"), [("folder", 1), ("frames", 2)])
+def test_images_newer_than_the_run_are_counted_in_its_kind_of_scenes(tmp_path, carve_by, count):
+    def add(*numbers):
+        for number in numbers:
+            write_image(tmp_path / f"rgb/{number}.png")
+            write_depth(tmp_path / f"depth/{number}.png", meters_of(number))
+
+    add(*range(1, 9), 21, 22)
+    data = DataConfig("folder", tmp_path, 32, 64, 10.0, carve_by=carve_by)
+    kept = KeptData.take(data, SplitFinder(data).divided, {}, {})
+    add(41, 42, 61)
+    finder = SplitFinder(data, kept)
+    assert len(finder.pairs("train")[0]) < 10
+    assert f"3 images of {count} scene(s)" in finder.notes[0]
 
 
 def test_a_zero_shot_folder_is_all_test_and_trains_nothing(data):

@@ -48,7 +48,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
 }
 MAX_LEVELS = 6  # from the ground up
 # A stage: a folder with a stage.py. Of an earlier stage it may import model.py and nothing else.
-STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/model.py"))
+STAGES = sorted(path.parent.name for path in REPO_ROOT.glob("*/stage.py"))
 EARLIER = {"stage2_sampler": ("stage1_vae",), "stage3_depth": ("stage1_vae", "stage2_sampler")}
 TOP = ("common", "scripts", "tests", "benchmarks", *STAGES)
 

@@ -86,7 +86,7 @@ def write_command(place: Path, stage: str, *overrides: str) -> list[str]:
 
 def kept_of(run: Path, stage: str = "stage1") -> KeptData:
     last = run / "checkpoints/last.pt"
-    kept = KeptData.of(load_checkpoint(last, stage=stage), last)
+    kept = KeptData.of(load_checkpoint(last, stage=stage, recipes=("staged",)), last)
     assert kept is not None
     return kept
 

@@ -108,7 +108,9 @@ def test_what_words_alone_say_has_a_report(trained, tmp_path):
     assert "How far to trust the words alone" in page.text
 
 
-def test_a_report_and_predictions_are_two_folders(trained, tmp_path):
-    both = ["--report", str(tmp_path / "a"), "--save-predictions", str(tmp_path / "a")]
+@pytest.mark.parametrize("again", ["a", "a/", "b/../a", "link"])
+def test_a_report_and_predictions_are_two_folders(trained, tmp_path, again):
+    (tmp_path / "link").symlink_to("a")
+    both = ["--report", str(tmp_path / "a"), "--save-predictions", f"{tmp_path}/{again}"]
     outcome = evaluate("stage1", "--checkpoint", str(trained / "tiny/stage1"), *both)
     assert "--report and --save-predictions both name" in outcome.refusal

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from common.data.lists import carve_by_scene
+from common.data.lists import carve_by_scene, number_scenes
 from common.data.pairs import Pair, PairList
 from common.data.scenes import (
     LARGEST_GAP,
-    carve_by_frames,
     count_scenes,
+    number_labels,
     scene_labels,
     scene_type,
 )
@@ -107,16 +107,16 @@ def test_type_of_a_scene(key, kind):
 def test_scenes_set_apart_are_runs_of_frames_where_folders_are_categories():
     images = [*frames("kitchen", *range(1, 9), *range(40, 52)), *frames("office", *range(90, 100))]
     pairs = PairList.of(Pair(image, f"{image}.png") for image in images)
-    rest, apart = carve_by_frames(pairs, 0.3, seed=0)
+    rest, apart = carve_by_scene(pairs, 0.3, 0, number_labels)
     assert len(rest) + len(apart) == len(images)
     assert len(apart) == 8  # the first run of the kitchen: the only one that fits
     assert not {*scene_labels(images[:8])} & {*scene_labels([pair.image for pair in rest])}
     folders = frames("kitchen_0001", 1, 2, 3) + frames("kitchen_0002", 1) + frames("den_0003", 4, 5)
     named = PairList.of(Pair(image, f"{image}.png") for image in folders)
-    assert carve_by_frames(named, 0.4, 0)[1] == carve_by_scene(named, 0.4, 0)[1]
+    assert carve_by_scene(named, 0.4, 0, number_labels)[1] == carve_by_scene(named, 0.4, 0)[1]
 
 
 def test_data_carve_by_frames_sets_apart_by_frames(nyu):
     data = replace(nyu, val_list=None, val_share=0.5, carve_by="frames")
-    assert data.data_set.carve is carve_by_frames
-    assert nyu.data_set.carve is carve_by_scene
+    assert data.number_scenes is number_labels
+    assert nyu.number_scenes is number_scenes

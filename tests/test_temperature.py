@@ -11,7 +11,7 @@ from common.programs.assembly import load_split
 from common.programs.draws import WordsAlone
 from common.programs.evaluate import Checkpoint
 from common.programs.temperature import fit_temperature, temperature
-from common.runtime.checkpoints import load_checkpoint
+from common.runtime.checkpoints import read_checkpoint
 from common.runtime.processes import Processes
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage1_vae.stage import STAGE
@@ -83,8 +83,7 @@ def test_training_ends_with_a_temperature_that_later_stages_read_as_any_std(work
     assert "std times" not in plain.err
     for name in ("last.pt", "best.pt"):
         before, after = (
-            load_checkpoint(runs / run / "stage1/checkpoints" / name, stage="stage1")
-            for run in ("plain", "fitted")
+            read_checkpoint(runs / run / "stage1/checkpoints" / name) for run in ("plain", "fitted")
         )
         bias = "scenes.logvar.2.bias"
         added = 2 * np.log(after["temperature"])
@@ -100,7 +99,7 @@ def test_training_ends_with_a_temperature_that_later_stages_read_as_any_std(work
     assert again.code == 0
     assert "std times" not in again.err
     last = runs / "fitted/stage1/checkpoints/last.pt"
-    assert load_checkpoint(last, stage="stage1")["temperature"] == after["temperature"]
+    assert read_checkpoint(last)["temperature"] == after["temperature"]
 
 
 def interrupted(*_):

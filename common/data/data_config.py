@@ -8,7 +8,7 @@ from typing import Any, Literal
 from common.config import MAY_CHANGE, may_change
 from common.data.data_set import DataSet
 from common.data.lists import NumberScenes, number_scenes
-from common.data.scenes import carve_by_frames, number_labels
+from common.data.scenes import number_labels
 from common.data.sets import DATA_SETS, PUBLISHED_SPLITS
 from common.data.subsets import check_subset
 
@@ -97,8 +97,6 @@ class DataConfig:
         given: dict[str, Any] = {
             key: getattr(self, key) for key in keys if getattr(self, key) is not None
         }
-        if self.carve_by == "frames":
-            given["carve"] = carve_by_frames
         return replace(DATA_SETS[self.name], **given)
 
     @property

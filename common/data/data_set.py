@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.data.lists import Notes, carve_by_scene
+from common.data.lists import Notes, NumberScenes, carve_by_scene
 from common.data.pairs import PairList
 from common.language.controls import folder_category
 
-Carve = Callable[[PairList, float, int], tuple[PairList, PairList]]
+# pairs, share, seed, what a scene is -> rest, carved
+Carve = Callable[[PairList, float, int, NumberScenes], tuple[PairList, PairList]]
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from common.data.lists import carve_by_scene, scene_of
-from common.data.pairs import PairList
+from common.data.lists import scene_of
 from common.language.controls import folder_category
 
 MINIATURE_PREFIX = "dollhouse_"  # of a demo room's folder: the same picture at another scale
@@ -87,11 +86,6 @@ def number_labels(keys: Collection[str]) -> tuple[np.ndarray, list[str]]:
     numbers: dict[str, int] = {}
     of_image = [numbers.setdefault(label, len(numbers)) for label in scene_labels(list(keys))]
     return np.array(of_image, np.int32), list(numbers)
-
-
-def carve_by_frames(pairs: PairList, share: float, seed: int) -> tuple[PairList, PairList]:
-    """`carve_by_scene` with the scenes of this module."""
-    return carve_by_scene(pairs, share, seed, number_labels)
 
 
 def _label_runs(frames: list[tuple[int, str]]) -> dict[str, str]:

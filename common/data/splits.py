@@ -18,7 +18,7 @@ import numpy as np
 
 from common.data.data_config import DataConfig
 from common.data.kept_data import KeptData
-from common.data.lists import Notes, find_file, number_scenes, read_list
+from common.data.lists import Notes, find_file, read_list
 from common.data.pairs import Pair, PairList
 from common.data.samples import ImageFiles, Samples, SplitName, find_present, name_files
 from common.data.sets import PUBLISHED_SPLITS
@@ -165,8 +165,12 @@ class SplitFinder:
     @cached_property
     def _carved_list(self) -> tuple[PairList, PairList]:
         """Training and validation pairs."""
-        carve = self.data.data_set.carve
-        return carve(self._training_list[0], self.data.val_share, CARVE_SEED)
+        return self._carve(self._training_list[0], self.data.val_share)
+
+    def _carve(self, pairs: PairList, share: float) -> tuple[PairList, PairList]:
+        """The rest, and about this share of the images, set apart by scene."""
+        data = self.data
+        return data.data_set.carve(pairs, share, CARVE_SEED, data.number_scenes)
 
     def _listed(self, name: SplitName) -> tuple[PairList, Notes]:
         pairs, notes = read_split_list(self.data, name)
@@ -208,12 +212,11 @@ class SplitFinder:
             rest = rest.take(np.array(is_free, bool))
         if self.kept is not None:
             parts, new = self.kept.divide(rest)
-            self.notes += _describe_new(new)
+            self.notes += _describe_new(new, data)
             none = pairs[:0]
             return parts["train"] + without, parts.get("val", none), parts.get("test", none)
-        carve = data.data_set.carve
-        rest, test = carve(rest, data.test_share if data.test_list is None else 0, CARVE_SEED)
-        train, val = carve(rest, data.val_share if data.val_list is None else 0, CARVE_SEED)
+        rest, test = self._carve(rest, data.test_share if data.test_list is None else 0)
+        train, val = self._carve(rest, data.val_share if data.val_list is None else 0)
         return (train + without if len(train) else train), val, test
 
     def _is_listed(self, name: SplitName) -> bool:
@@ -273,10 +276,10 @@ def _nothing_to_train_on(data: DataConfig, others: PairList) -> str:
     )
 
 
-def _describe_new(pairs: PairList) -> Notes:
+def _describe_new(pairs: PairList, data: DataConfig) -> Notes:
     if not pairs:
         return []
-    scenes = sorted(number_scenes(pairs.images)[1])
+    scenes = sorted(data.number_scenes(pairs.images)[1])
     return [
         f"{len(pairs)} images of {len(scenes)} scene(s), first {scenes[0]}, are newer than the run "
         "and in none of its splits: not used; a new run (experiment=NAME) divides them too"

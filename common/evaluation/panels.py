@@ -79,28 +79,38 @@ def panel(
     compared = np.isfinite(pred) & (valid if valid.any() else True)
     vmin, vmax = shared_range(gt, valid, pred, compared)
     tiles = comparison_tiles(image, gt, pred, valid, vmin, vmax)
-    tile_width = tiles[0].shape[1]
     headings = [
         "image",
         f"ground truth{_median_text(gt, valid)}",
         f"prediction{_median_text(pred, compared)}",
         "relative error",
     ]
-    bars = [
-        text_strip([_score_text(pred, gt, valid)], tile_width),
-        draw_color_bar(2 * tile_width + GAP, vmin, vmax, DEPTH_COLORS, " m"),
-        draw_color_bar(tile_width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
-    ]
-    rows = [
-        side_by_side([text_strip([heading], tile_width, FAINT_INK) for heading in headings]),
-        side_by_side(tiles),
-        side_by_side(bars),
-    ]
+    rows = strip(headings, tiles, _score_text(pred, gt, valid), (vmin, vmax))
     width = rows[0].shape[1]
     if title:
         rows.insert(0, text_strip(wrap_text(title, width, max_lines=2), width))
     rows.append(text_strip(wrap_text(caption, width) or ["(no caption)"], width))
     return with_margin(np.vstack(rows))
+
+
+def strip(
+    headings: Sequence[str], tiles: Sequence[Rgb], note: str, depths: tuple[float, float]
+) -> list[Rgb]:
+    """Four tiles between their headings and a row of a note and two bars, as rows of one width.
+
+    tiles: picture, two depths, relative error. depths: the range of colors of both, in meters.
+    """
+    width = tiles[0].shape[1]
+    bars = [
+        text_strip([note], width),
+        draw_color_bar(2 * width + GAP, *depths, DEPTH_COLORS, " m"),
+        draw_color_bar(width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
+    ]
+    return [
+        side_by_side([text_strip([heading], width, FAINT_INK) for heading in headings]),
+        side_by_side(tiles),
+        side_by_side(bars),
+    ]
 
 
 def stack_panels(panels: Sequence[Rgb]) -> Rgb:

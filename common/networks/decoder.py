@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.networks.encoder import Encoder, EncoderConfig
+from common.networks.base_encoder import Encoder
+from common.networks.encoder import EncoderConfig
 from common.networks.fast.upsampling import upsample
 from common.networks.layers import conv3x3, two_convs
 

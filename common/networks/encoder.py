@@ -2,38 +2,22 @@
 
 WorDepth's is a Swin-L, from the released code.
 
-`model.encoder.name` chooses it: `swin` is the published one (`swin.py`), `timm:NAME` any network of
-timm with features at these strides (`timm_encoder.py`). `model.encoder.weights` says what it starts
-from (`encoder_weights.py`). Decoders take their channel sizes from the encoder object alone.
+`model.encoder.name` chooses it: one of `ENCODERS`, as `swin`, the published one (`swin.py`), or
+`timm:NAME`, any network of timm with features at these strides (`timm_encoder.py`).
+`model.encoder.weights` says what it starts from (`encoder_weights.py`). Decoders take their channel
+sizes from the encoder object alone.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
+from common.networks.base_encoder import Encoder
 from common.networks.layers import trainable_parameters
 from common.networks.swin import SwinConfig, SwinEncoder
 from common.networks.timm_encoder import PREFIX, TimmEncoder
-
-Features = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-class Encoder(Protocol):
-    """Image features at strides 4, 8, 16 and 32, for any height and width that 32 divides.
-
-    channels: sizes of x2, x3, x4, x5.
-    """
-
-    channels: tuple[int, ...]
-
-    def forward(self, image: Tensor) -> Features:
-        """image: [B, 3, H, W] ImageNet-normalized -> x2, x3, x4, x5: [B, C_i, H/2^i, W/2^i]."""
-        ...
-
-    def train_last_only(self) -> None:
-        """Only x5 will be read: what leads to another output alone is not trained."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -50,15 +34,20 @@ class EncoderConfig(SwinConfig):
     def __post_init__(self) -> None:
         if self.name == "swin":
             super().__post_init__()
-        elif not self.name.startswith(PREFIX) or self.name == PREFIX:
-            raise ValueError(f"name: must be swin or timm:NAME, not {self.name!r}")
-        elif self._has_weights_of_another():
+        elif not self.is_timm and self.name not in ENCODERS:
+            raise ValueError(f"name: must be {', '.join(ENCODERS)} or timm:NAME, not {self.name!r}")
+        elif self.is_timm and self._has_weights_of_another():
             raise ValueError(
                 f"weights: {self.weights} is of another network than {self.name}; set "
                 "model.encoder.weights=pretrained, a file, or null"
             )
         if not self.lr_factor > 0:
             raise ValueError("lr_factor: must be above 0; to keep the weights set frozen")
+
+    @property
+    def is_timm(self) -> bool:
+        """Whether it is a network of timm."""
+        return self.name.startswith(PREFIX) and self.name != PREFIX
 
     def _has_weights_of_another(self) -> bool:
         weights = self.weights or ""
@@ -70,18 +59,25 @@ def _architecture(name: str) -> str:
     return name.removeprefix(PREFIX).partition(".")[0]
 
 
-def build_encoder(config: EncoderConfig, image_size: tuple[int, int]) -> SwinEncoder | TimmEncoder:
+def _build_timm(config: EncoderConfig, image_size: tuple[int, int]) -> Encoder:
+    return TimmEncoder(
+        config.name.removeprefix(PREFIX),
+        image_size,
+        drop_path=config.drop_path,
+        activation_checkpointing=config.activation_checkpointing,
+    )
+
+
+# What model.encoder.name may say beside timm:NAME, and what builds it for images of a size (H, W).
+ENCODERS: Mapping[str, Callable[[EncoderConfig, tuple[int, int]], Encoder]] = {
+    "swin": SwinEncoder,
+}
+
+
+def build_encoder(config: EncoderConfig, image_size: tuple[int, int]) -> Encoder:
     """The encoder that the config names, with random weights; image_size: the data set's (H, W)."""
-    encoder: SwinEncoder | TimmEncoder
-    if config.name == "swin":
-        encoder = SwinEncoder(config, image_size)
-    else:
-        encoder = TimmEncoder(
-            config.name.removeprefix(PREFIX),
-            image_size,
-            drop_path=config.drop_path,
-            activation_checkpointing=config.activation_checkpointing,
-        )
+    build = _build_timm if config.is_timm else ENCODERS[config.name]
+    encoder = build(config, image_size)
     encoder.freeze(config.frozen, batch_norm=config.batch_norm == "frozen")
     return encoder
 

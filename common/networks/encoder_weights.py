@@ -8,7 +8,9 @@
     for a network of timm:
       timm's names                          of the classifier, or of its features alone
       other names                           by order, if every shape and kind fits in its turn
-    for both, a file of scripts/convert_checkpoint.py or a stage 2 or 3 checkpoint of this project
+    for any other encoder, a file of its state_dict
+    for all, a stage 2 or 3 checkpoint of this project, for Swin and timm's also a file of
+    scripts/convert_checkpoint.py
 
 Nothing pickled in a file is run. Swin's tables of another window size and position embeddings of
 another image size are resized; what was missing, left over or resized is logged by name.
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from common.config_values import resolve_path
 from common.errors import UserError
+from common.networks.base_encoder import Encoder
 from common.networks.normalization import reading_of, require_known_reading
 from common.networks.published.names import from_published, published_file, read_safely
 from common.networks.swin import SwinEncoder
@@ -41,14 +44,16 @@ _NO_NETWORK = "check the network, or give a .pth file"
 OPTIONAL = ("norms.", "position")  # no part of a classifier: an encoder may start them anew
 
 
-def start_from(encoder: SwinEncoder | TimmEncoder, weights: str | None, log: Log) -> None:
+def start_from(encoder: Encoder, weights: str | None, log: Log) -> None:
     """Load `weights` (see the module's docstring) in place and log what did not fit."""
     if weights is None:
         return
     if isinstance(encoder, TimmEncoder):
         _start_timm(encoder, weights, log)
-    else:
+    elif isinstance(encoder, SwinEncoder):
         _start_swin(encoder, weights, log)
+    else:
+        _start_other(encoder, weights, log)
 
 
 # Swin
@@ -66,7 +71,8 @@ def _start_swin(encoder: SwinEncoder, weights: str, log: Log) -> None:
     state, resized = _resize(state, own)
     used = {name: weight for name, weight in state.items() if name in own}
     missing = sorted(set(own) - set(used))
-    _refuse_misfits(weights, used, own, [name for name in missing if not name.startswith(OPTIONAL)])
+    needed = [name for name in missing if not name.startswith(OPTIONAL)]
+    _refuse_misfits(weights, used, own, needed, "embed_dim, depths and num_heads")
     encoder.load_state_dict(used, strict=False)
     log(
         f"encoder starts from {weights}: {len(used)} weights; missing, so started anew: "
@@ -76,14 +82,17 @@ def _start_swin(encoder: SwinEncoder, weights: str, log: Log) -> None:
 
 
 def _refuse_misfits(
-    weights: str, used: Mapping[str, Tensor], own: Mapping[str, Tensor], missing: list[str]
+    weights: str,
+    used: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    missing: list[str],
+    suspect: str,
 ) -> None:
     shapes = [name for name in used if used[name].shape != own[name].shape]
     if shapes or missing:
         raise UserError(
             f"{KEY}: {weights} does not fit this encoder: {len(missing)} weights missing, "
-            f"{len(shapes)} of another shape, first {(shapes or missing)[0]}; check embed_dim, "
-            "depths and num_heads"
+            f"{len(shapes)} of another shape, first {(shapes or missing)[0]}; check {suspect}"
         )
 
 
@@ -243,7 +252,26 @@ def _left_over(used: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[
     return [name for name, weight in found.items() if id(weight) not in taken]
 
 
-# Files, and what both say
+# Any other encoder
+
+
+def _start_other(encoder: Encoder, weights: str, log: Log) -> None:
+    if weights == "pretrained" or weights.startswith(PREFIX):
+        raise UserError(
+            f"{KEY}: {type(encoder).__name__} starts from files alone, not from {weights}; name a "
+            "file, or set it to null"
+        )
+    found = _read(weights, "name a file of its state_dict")
+    found = _of_this_project(found) or found
+    own = encoder.state_dict()
+    used = {name: weight for name, weight in found.items() if name in own}
+    _refuse_misfits(weights, used, own, sorted(set(own) - set(used)), "what it was made for")
+    encoder.load_state_dict(used)
+    left_over = _listed(sorted(set(found) - set(used)))
+    log(f"encoder starts from {weights}: {len(used)} tensors; left over, so unused: {left_over}")
+
+
+# Files, and what all say
 
 
 def _read(name: str, advice: str) -> dict[str, Tensor]:

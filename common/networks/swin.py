@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.config import require_at_least
+from common.networks.base_encoder import Encoder, Features
 from common.networks.fast.linear import use_fast_linears
-from common.networks.layers import Freezable
 from common.networks.swin_parts import SwinBody
 
 
@@ -51,7 +51,7 @@ class SwinConfig:
             raise ValueError(f"drop_path: must be in [0, 1), not {self.drop_path}")
 
 
-class SwinEncoder(Freezable):
+class SwinEncoder(Encoder):
     """Image features at strides 4, 8, 16 and 32; `channels` tells their sizes."""
 
     def __init__(self, config: SwinConfig, image_size: tuple[int, int]):
@@ -74,7 +74,7 @@ class SwinEncoder(Freezable):
             self.position = nn.Parameter(torch.zeros(1, config.embed_dim, *grid))
             nn.init.trunc_normal_(self.position, std=0.02)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> Features:
         """image: [B, 3, H, W] ImageNet-normalized -> x2, x3, x4, x5."""
         image = F.pad(image, (0, -image.shape[-1] % 4, 0, -image.shape[-2] % 4))
         x = self.body.patch_embed(image)  # [B, H/4, W/4, C]
@@ -88,10 +88,6 @@ class SwinEncoder(Freezable):
             features.append(norm(x).permute(0, 3, 1, 2))  # [B, C_i, H_i, W_i]
         x2, x3, x4, x5 = features
         return x2, x3, x4, x5
-
-    def train_last_only(self) -> None:
-        """Only x5 will be read: the norms of the other outputs are not trained."""
-        self.norms[:3].requires_grad_(False)
 
     def _position_for(self, grid: torch.Size) -> Tensor:
         assert self.position is not None

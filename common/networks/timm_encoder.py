@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.networks.layers import Freezable, padded_size
+from common.networks.base_encoder import Encoder, Features
+from common.networks.layers import padded_size
 from common.networks.normalization import from_imagenet
 from common.networks.timm_door import timm
 
@@ -22,7 +23,7 @@ PREFIX = "timm:"
 STRIDES = (4, 8, 16, 32)
 
 
-class TimmEncoder(Freezable):
+class TimmEncoder(Encoder):
     """Image features at strides 4, 8, 16 and 32; `channels` tells their sizes.
 
     drop_path: stochastic depth, where the network has it.
@@ -56,7 +57,7 @@ class TimmEncoder(Freezable):
         if not _reads(self, (image_size[0] + 32, image_size[1] + 64)):
             self.only_size = _blank(image_size).shape[-2:]
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> Features:
         """image: [B, 3, H, W] ImageNet-normalized -> x2, x3, x4, x5."""
         if self.only_size is not None and image.shape[-2:] != self.only_size:
             raise UserError(
@@ -68,16 +69,6 @@ class TimmEncoder(Freezable):
         if self.channels_last:
             x2, x3, x4, x5 = (x.permute(0, 3, 1, 2) for x in (x2, x3, x4, x5))  # [B, C, H, W]
         return x2, x3, x4, x5
-
-    @torch.inference_mode(False)
-    @torch.enable_grad()
-    def train_last_only(self) -> None:
-        """Only x5 will be read: what does not lead to it is not trained."""
-        shadow = _shadow(self).requires_grad_()
-        shadow(_blank(self.image_size))[-1].sum().backward()
-        for own, its in zip(self.parameters(), shadow.parameters(), strict=True):
-            if its.grad is None:
-                own.requires_grad_(False)
 
 
 def create_body(

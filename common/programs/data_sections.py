@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from common.config import apply_overrides, build_config, merge_yaml
+from common.config import NAMED, apply_overrides, build_config, merge_yaml
 from common.data.sets import DATA_SETS
 from common.images.crops import NYU_SIZE
 
@@ -40,4 +40,9 @@ def read_data_sections(
         kind = DATA_SETS.get(str(section.get("name", name)))
         height, width = (kind and kind.crop_size) or NYU_SIZE
         kept["data"] = {**known, "height": height, "width": width, **section}
-    return DataSections(build_config(config_type, kept, sources), {**tree, **kept}, sources)
+    own = {key: source for key, source in sources.items() if _section(key) not in others}
+    return DataSections(build_config(config_type, kept, own), {**tree, **kept}, sources)
+
+
+def _section(key: str) -> str:
+    return key.removeprefix(NAMED).partition(".")[0]

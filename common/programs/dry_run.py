@@ -31,7 +31,7 @@ from common.errors import UserError
 from common.evaluation.scoring import predict_captions, score_batch
 from common.files import existing_folder
 from common.programs.assembly import evaluation_batches, training_batches
-from common.programs.inference import scoring_rule
+from common.programs.inference import prediction_on, scoring_rule
 from common.programs.preflight import check_outputs, num_bytes_to_resume
 from common.programs.ready import Ready, log_start, make_ready
 from common.programs.run import Run, choose_folder, find_resumed
@@ -227,10 +227,7 @@ def evaluate_some(session: Session) -> float:
     stage, config, processes = session.stage, session.config, session.run.processes
     dataset, model = session.data.val, session.model.eval()
     rule = scoring_rule(dataset, config.eval, config.data.max_depth)
-
-    def predict(batch: Any) -> torch.Tensor:
-        return stage.predict(model, batch.to(processes.device)).float()
-
+    predict = prediction_on(processes.device, model, stage.predict)
     batches, seconds = iter(evaluation_batches(dataset, config.eval, processes)), 0.0
     for _ in range(NUM_STEPS):
         start = time.perf_counter()

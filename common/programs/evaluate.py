@@ -18,13 +18,14 @@ from common.data.splits import is_searched
 from common.errors import UserError
 from common.evaluation.calibration import MIN_DRAWS
 from common.evaluation.known_distance import DistanceCalibration, read_raw_calibration
-from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
+from common.evaluation.protocols import ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.watchers import OnScored, Watchers
 from common.images.depth_files import DepthWriter, describe_changed, write_scale
 from common.printable import one_line
 from common.programs.assembly import load_split
 from common.programs.draws import score_words
+from common.programs.evaluation_options import BENCHMARK, parse_evaluation
 from common.programs.exported import exported_stage
 from common.programs.inference import Predict, evaluate_dataset
 from common.programs.report_folder import ReportFolder
@@ -41,7 +42,6 @@ from common.runtime.processes import Processes, join_processes
 from common.runtime.saved_models import describe_average
 from common.runtime.threads import fit_threads
 
-BENCHMARK = "kitti_benchmark"  # the split without ground truth
 # What a checkpoint leaves open: how the keys that may be given with it start.
 CHANGEABLE = ("data.", "text.", "eval.", "output_root=", "hub_timeout=")
 
@@ -51,7 +51,19 @@ def evaluate(doc: str, *stages: Stage) -> None:
 
     stages: one per recipe; the checkpoint says which it needs.
     """
-    arguments = _parse(doc)
+    arguments = parse_evaluation(doc)
+    opened = _find(arguments, stages)
+    with join_processes() as processes, _claim_output(arguments, processes):
+        if (line := fit_threads(processes.device)) is not None:
+            write_line(line)
+        if arguments.split == BENCHMARK:
+            _make_submission(arguments, opened, processes)
+        else:
+            _score(arguments, opened, processes)
+
+
+def _find(arguments: argparse.Namespace, stages: tuple[Stage, ...]) -> "Checkpoint":
+    """The checkpoint that is named, with the stage of its recipe."""
     path = find_checkpoint(
         stages[0].name,
         stages[0].folder,
@@ -61,48 +73,54 @@ def evaluate(doc: str, *stages: Stage) -> None:
     recipes = tuple(stage.recipe for stage in stages)
     saved = load_checkpoint(path, stage=stages[0].name, recipes=recipes, takes_exported=True)
     stage = choose_stage(stages, saved["recipe"])
-    opened = Checkpoint(
+    if arguments.samples is not None:
+        _check_samples(arguments.samples, stage, path, saved["config"]["experiment"])
+    return Checkpoint(
         exported_stage(stage, path) if is_exported(path) else stage,
         path,
         find_yaml(arguments.config) if arguments.config else None,
         tuple(_overrides(arguments)),
     )
-    _check_samples(arguments.samples, opened.stage)
-    with join_processes() as processes, _claim_output(arguments, processes):
-        if (line := fit_threads(processes.device)) is not None:
-            write_line(line)
-        if arguments.split == BENCHMARK:
-            config, model = opened.open(processes)
-            zip_path = Path(arguments.save_submission)
-            text = export_submission(model, opened.stage, config, processes, zip_path)
-            if processes.is_main:
-                print(text)
-            return
+
+
+def _make_submission(
+    arguments: argparse.Namespace, opened: "Checkpoint", processes: Processes
+) -> None:
+    """Write the zip for KITTI's server."""
+    config, model = opened.open(processes)
+    zip_path = Path(arguments.save_submission)
+    text = export_submission(model, opened.stage, config, processes, zip_path)
+    if processes.is_main:
+        print(text)
+
+
+def _score(arguments: argparse.Namespace, opened: "Checkpoint", processes: Processes) -> None:
+    """Print the table, write what was asked for."""
+    if processes.is_main:
+        check_result_files(arguments.json, arguments.csv)
+    report = ReportFolder(Path(arguments.report)) if arguments.report else None
+    try:
+        has_medians = bool(arguments.csv or arguments.samples or report)
+        file = arguments.calibration
+        calibration = file and read_raw_calibration(Path(file))
+        predictions, samples = arguments.save_predictions, arguments.samples
+        on_scored = report.gathered.add if report else None
+        wanted = Wanted(predictions, has_medians, samples, calibration, on_scored)
+        result, config = opened.score(arguments.split, processes, wanted)
+    except ProtocolMismatch as error:
+        raise error.naming_option() from error
+    result = naming_options(result)
+    labels = opened.labels(config, arguments.split)
+    if wanted.calibration:
+        labels["calibrated"] = f"{file}: {wanted.calibration.describe()}"
+    try:
         if processes.is_main:
-            check_result_files(arguments.json, arguments.csv)
-        report = ReportFolder(Path(arguments.report)) if arguments.report else None
-        try:
-            has_medians = bool(arguments.csv or arguments.samples or report)
-            file = arguments.calibration
-            calibration = file and read_raw_calibration(Path(file))
-            predictions, samples = arguments.save_predictions, arguments.samples
-            on_scored = report.gathered.add if report else None
-            wanted = Wanted(predictions, has_medians, samples, calibration, on_scored)
-            result, config = opened.score(arguments.split, processes, wanted)
-        except ProtocolMismatch as error:
-            raise error.naming_option() from error
-        result = naming_options(result)
-        labels = opened.labels(config, arguments.split)
-        if wanted.calibration:
-            labels["calibrated"] = f"{file}: {wanted.calibration.describe()}"
-        try:
-            if processes.is_main:
-                hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
-        finally:  # also of an incomplete result
-            if report is not None:
-                report.write(result, labels, config.data.max_depth, processes)
-        if processes.is_main and result.gt_use.is_loud:
-            print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
+            hand_out(result, labels, arguments.json, arguments.csv, arguments.micro)
+    finally:  # also of an incomplete result
+        if report is not None:
+            report.write(result, labels, config.data.max_depth, processes)
+    if processes.is_main and result.gt_use.is_loud:
+        print(result.gt_use.describe("scored", config.data.max_depth), file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -238,73 +256,17 @@ def _claim_output(arguments: argparse.Namespace, processes: Processes) -> Iterat
         yield
 
 
-def _parse(doc: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--checkpoint", required=True, metavar="PATH", help="a .pt or .onnx file, or a run folder")
-    add("--config", metavar="CONFIG.yaml", help="overrides the checkpoint's own config")
-    add("--split", choices=("train", "val", "test", BENCHMARK), default="test")
-    add("--protocol", metavar="NAME", help=f"one of {', '.join(PROTOCOLS)}")
-    add("--flip", action="store_true", help="average with the mirrored image's prediction")
-    add("--micro", action="store_true", help="also average over pixels instead of images")
-    add("--json", metavar="OUT.json", help="write the result")
-    add("--csv", metavar="OUT.csv", help="write one line per image")
-    add("--report", metavar="DIR", help="write a page of tables, charts and pictures (report.html)")
-    add(
-        "--samples",
-        type=int,
-        metavar="N",
-        help="score what the words alone say (stage 1, joint), and N (say 100) scenes drawn "
-        "from it per image: coverage and width of intervals, NLL and CRPS of the log median depth",
-    )
-    add(
-        "--save-predictions",
-        metavar="DIR",
-        help="write 16-bit depth PNG files in the network's size (KITTI: the 352x1216 crop) and in "
-        "the data set's unit (eval.saved_depth_scale=NUMBER stored units make a meter)",
-    )
-    add(
-        "--calibration",
-        metavar="FILE.json",
-        help="score the depth after this calibration by known distances (scripts/calibrate.py)",
-    )
-    add("--save-submission", metavar="OUT.zip", help=f"for KITTI's server, with {BENCHMARK}")
-    add("overrides", nargs="*", metavar="key=value", help="change single settings")
-    arguments = parser.parse_intermixed_args()
-    _check_benchmark_options(arguments)
-    if arguments.report and arguments.report == arguments.save_predictions:
-        raise UserError(f"--report and --save-predictions both name {arguments.report}; name two")
-    if arguments.calibration and arguments.samples:
-        raise UserError("--calibration: not with --samples, which scores what the words alone say")
-    return arguments
-
-
-def _check_benchmark_options(arguments: argparse.Namespace) -> None:
-    """The benchmark has no ground truth, so nothing is scored; it gives a submission instead."""
-    if arguments.split != BENCHMARK:
-        if arguments.save_submission:
-            raise UserError(f"--save-submission: only with --split {BENCHMARK}")
-        return
-    if not arguments.save_submission:
-        raise UserError(
-            f"--split {BENCHMARK} has no ground truth to score; add --save-submission OUT.zip"
-        )
-    scoring = "protocol micro json csv report samples save_predictions calibration"
-    for name in scoring.split():
-        if getattr(arguments, name):
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option}: not with --split {BENCHMARK}, which only gives the zip")
-
-
-def _check_samples(count: int | None, stage: Stage) -> None:
-    if count is None:
-        return
+def _check_samples(count: int, stage: Stage, path: Path, experiment: str) -> None:
+    """Raise a `UserError` unless `count` scenes can be drawn."""
     if stage.words_alone is None:
         raise UserError(
             f"--samples: in {stage.name} ({stage.recipe}) the words alone give no depth to draw; "
             "they do in stage 1 and in recipe joint"
+        )
+    if is_exported(path):
+        raise UserError(
+            f"--samples: {path} is an exported network, which draws no scenes; name the run it was "
+            f"made from, {stage.name} of experiment {experiment}"
         )
     if count < MIN_DRAWS:
         raise UserError(f"--samples {count}: too few for a 95 % interval; at least {MIN_DRAWS}")
@@ -321,6 +283,7 @@ def check_changeable(overrides: Sequence[str]) -> None:
 
 
 def _overrides(arguments: argparse.Namespace) -> list[str]:
+    """The `key=value` words, and those that options stand for."""
     overrides = list(arguments.overrides)
     check_changeable(overrides)
     if arguments.protocol:

@@ -42,14 +42,10 @@ def evaluate_dataset(
     depths.
     """
     model.eval()
-
-    def predict_batch(batch: Batch) -> Tensor:
-        return predict(model, batch.to(processes.device)).float()
-
     batches = evaluation_batches(dataset, config, processes)
     with shortages_told(evaluation_remedies(config)):
         return evaluate_depth(
-            predict_batch,
+            prediction_on(processes.device, model, predict),
             until_signal(batches),
             scoring_rule(dataset, config, max_depth, with_medians),
             num_images=batches.num_images,
@@ -58,6 +54,13 @@ def evaluate_dataset(
             gather=processes.gather,
             watchers=watchers,
         )
+
+
+def prediction_on(
+    device: torch.device, model: nn.Module, predict: Predict
+) -> Callable[[Batch], Tensor]:
+    """batch, wherever it is -> float32 depth [B, 1, H, W] in meters on the network's device."""
+    return lambda batch: predict(model, batch.to(device)).float()
 
 
 def scoring_rule(

@@ -79,7 +79,7 @@ def log_start(ready: Ready, run: Run) -> None:
     if earlier and (ready.earlier_path or earlier.experiments(config)):
         run.log(f"{earlier.name}: {ready.earlier_path or 'there is no run of it; not needed'}")
     if earlier and ready.earlier_path:
-        content = load_checkpoint(ready.earlier_path, stage=earlier.name)
+        content = earlier.read_checkpoint(ready.earlier_path)
         if (average := describe_average(content)) is not None:
             run.log(f"{earlier.name}: {average}")
 
@@ -100,7 +100,7 @@ def known_before(stage: Stage, config: RunConfig, earlier: Path | None) -> Befor
     if resumed is not None:
         path, name, recipes = resumed, stage.name, (stage.recipe,)
     elif stage.earlier is not None and earlier is not None:
-        path, name, recipes = earlier, stage.earlier.name, ("staged",)
+        path, name, recipes = earlier, stage.earlier.name, (stage.earlier.recipe,)
     else:
         return None
     kept = KeptData.of(load_checkpoint(path, stage=name, recipes=recipes), path)

@@ -1,7 +1,7 @@
 """What a stage is: one frozen value, said in the `stage.py` of its folder and nowhere else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class EarlierStage:
 
     name: str  # as in its Stage
     folder: str
+    recipe: str
     load: Callable[[dict], nn.Module]
     place: Callable[[Any], Path | None]
     experiments: Callable[[Any], tuple[str | None, ...]] = lambda config: ()
@@ -49,7 +50,11 @@ class EarlierStage:
 
     def read(self, path: Path) -> nn.Module:
         """The network of the checkpoint `find` found."""
-        return self.load(load_checkpoint(path, stage=self.name))
+        return self.load(self.read_checkpoint(path))
+
+    def read_checkpoint(self, path: Path) -> dict[str, Any]:
+        """The checkpoint `find` found; a `UserError` for one of another stage or recipe."""
+        return load_checkpoint(path, stage=self.name, recipes=(self.recipe,))
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,6 @@ class Start:
     earlier: nn.Module | None
     log: Callable[[str], None]
     is_fresh: bool
-
-
-def with_mean_log_depth(config: Any) -> Any:
-    """The config whose depth head starts from the data set's mean, unless it names another."""
-    if config.model.prior_mean is not None:
-        return config
-    mean = config.data.data_set.mean_log_depth
-    return replace(config, model=replace(config.model, prior_mean=mean))
 
 
 def mean_log_depth(config: Any, earlier: Any) -> dict[str, Any]:
@@ -102,8 +99,9 @@ class Stage:
     pretrained encoders. finish: (config, data, run): what is left to do with the checkpoints of a
     run whose steps are all done; also called when it is started again. load: checkpoint ->
     network. needs: network -> what its batches must hold.
-    step_fn, totals_fn: see `common/engine/loop.py`; both also take the config's `loss` section and
-    `max_depth` (meters) by name. predict: (network, batch) -> depth [B, 1, H, W] in meters.
+    step_fn, totals_fn: see `Task` in `common/engine/update.py`; both also take the config's `loss`
+    section and `max_depth` (meters) by name.
+    predict: (network, batch) -> depth [B, 1, H, W] in meters.
     facts: (config, earlier network or None) -> the keys that data set and earlier stage know, as a
     tree; keys that are given win over them. left_open: the keys (section, name) that are sections
     which only the earlier stage completes.

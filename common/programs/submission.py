@@ -31,7 +31,7 @@ from common.evaluation.scoring import EvalConfig, predict_batch
 from common.files import make_folder
 from common.images.depth_files import write_depth_png
 from common.programs.assembly import open_language
-from common.programs.inference import Predict
+from common.programs.inference import Predict, prediction_on
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from common.progress import tracked
@@ -104,9 +104,7 @@ def _predict_images(
 ) -> list[int]:
     """Write this process's depth maps; returns the number of clamped pixels of each."""
     model.eval()
-
-    def predict_on_device(batch: Batch) -> Tensor:
-        return predict(model, batch.to(processes.device)).float()
+    predict_on_device = prediction_on(processes.device, model, predict)
 
     def predict_flipped(batch: Batch) -> Tensor:
         return predict_batch(predict_on_device, batch, config.flip)

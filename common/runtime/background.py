@@ -30,17 +30,18 @@ class BackgroundWriter:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise what a task met; does not wait."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        """Raise what a task that has ended met; does not wait."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
 
     def wait(self) -> None:
         """Until nothing is being written; raises what the task met."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self.check()
+        error, self._error = self._error, None  # no thread is left that could set it meanwhile
+        if error is not None:
+            raise error
 
     def _run(self, task: Callable[[], None]) -> None:
         try:

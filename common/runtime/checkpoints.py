@@ -73,7 +73,7 @@ def load_checkpoint(
     path: Path,
     *,
     stage: str,
-    recipes: tuple[str, ...] = ("staged",),
+    recipes: tuple[str, ...],
     takes_exported: bool = False,
 ) -> dict[str, Any]:
     """Read a checkpoint of `stage` and one of `recipes`; see `read_checkpoint`.

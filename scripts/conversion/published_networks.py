@@ -16,7 +16,6 @@ from common.networks.published import sizes as sizes
 from common.networks.published.names import Kind, State
 from common.networks.swin import SwinConfig, SwinEncoder
 from common.programs.run_config import RunConfig
-from common.programs.stage import with_mean_log_depth
 from stage1_vae.config import Stage1Config
 from stage1_vae.model import TextVAE, TextVAEConfig, load_text_vae
 from stage2_sampler.config import Stage2Config
@@ -159,7 +158,15 @@ def _joint(states: States, dataset: str, recipe: str) -> Target:
 def _settings(config_type: type[AnyRunConfig], dataset: str, stage: str) -> AnyRunConfig:
     """The shipped config of a stage, with the data set's mean log-depth where there is a head."""
     config = load_config(config_type, REPO_ROOT / "configs" / dataset / f"{stage}.yaml", [])
-    return config if isinstance(config, Stage2Config) else with_mean_log_depth(config)
+    return config if isinstance(config, Stage2Config) else _with_mean_log_depth(config)
+
+
+def _with_mean_log_depth(config: Any) -> Any:
+    """The config whose depth head starts from the data set's mean, unless it names another."""
+    if config.model.prior_mean is not None:
+        return config
+    mean = config.data.data_set.mean_log_depth
+    return replace(config, model=replace(config.model, prior_mean=mean))
 
 
 def _vae_settings(dataset: str) -> TextVAEConfig:

@@ -89,6 +89,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "common/evaluation/",
         "common/programs/draws.py",
         "common/programs/evaluate.py",
+        "common/programs/evaluation_options.py",
         "common/programs/result_files.py",
         "common/programs/submission.py",
         "scripts/calibrate.py",

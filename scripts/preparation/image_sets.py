@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from common.config import apply_overrides, build_config, find_yaml, merge_yaml
+from common.config import find_yaml
 from common.config_values import resolve_path
 from common.data.data_config import DataConfig
 from common.data.samples import SplitName
@@ -25,6 +25,7 @@ from common.images.suffixes import (
     has_suffix,
     one_of_each,
 )
+from common.programs.data_sections import read_data_sections
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -94,7 +95,7 @@ def images_of_config(
     name: str, overrides: list[str], only: SplitName | None = None
 ) -> dict[str, Path]:
     """The images of a config's lists; `key=value` overrides change its data section."""
-    data = _read_data_config(name, overrides)
+    data = read_data_sections(_DataOnly, find_yaml(name), overrides).config.data
     if only is None and data.val_list is None:  # not carved: training images are wanted whole
         data = replace(data, val_share=0.0)
     splits: list[SplitName] = [only] if only else configured_splits(data)
@@ -110,17 +111,6 @@ def images_of_config(
     if not images:
         raise UserError(f"{name}: no lists; set data.split, data.train_list or data.test_list")
     return images
-
-
-def _read_data_config(name: str, overrides: list[str]) -> DataConfig:
-    tree: dict = {}
-    sources: dict[str, str] = {}
-    merge_yaml(tree, sources, find_yaml(name))
-    apply_overrides(tree, sources, overrides, _DataOnly)
-    sources = {key: source for key, source in sources.items() if key.partition(".")[0] == "data"}
-    # configs/zero_shot/ leave the size to the checkpoint, and no image is resized here.
-    section = {"height": 32, "width": 32, **tree.get("data", {})}
-    return build_config(_DataOnly, {"data": section}, sources).data
 
 
 def is_depth_map(path: Path) -> bool:

@@ -15,14 +15,13 @@ from common.data.dataset import DepthDataset
 from common.errors import UserError
 from common.evaluation.metrics import sanitize
 from common.evaluation.scoring import GIVE_UP_AFTER, predict_batch, score_batch
-from common.networks.swin import SwinEncoder
-from common.networks.timm_encoder import TimmEncoder
+from common.networks.base_encoder import Encoder
 from common.programs.inference import scoring_rule
 from common.progress import progress_bar
 from llm_mde.vision_encoder import VisionEncoder
 from scripts.prediction.trained import TrainedNetwork
 
-IMAGE_ENCODERS = (SwinEncoder, TimmEncoder, VisionEncoder)
+IMAGE_ENCODERS = (Encoder, VisionEncoder)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from common.data.data_set import DataSet
 from common.data.folder_search import FolderSearch, natural_order, search
-from common.data.lists import Notes, carve_by_scene, number_scenes
+from common.data.lists import Notes, NumberScenes, carve_by_scene
 from common.data.pairs import PairList
 from common.errors import UserError
 from common.images.suffixes import DEPTH_SUFFIXES, IMAGE_SUFFIXES, without_suffix
@@ -68,13 +68,15 @@ def _describe_unpaired(root: Path, gt_root: Path, pairs: PairList, depths: Folde
     )
 
 
-def carve(pairs: PairList, share: float, seed: int) -> tuple[PairList, PairList]:
+def carve(
+    pairs: PairList, share: float, seed: int, number: NumberScenes
+) -> tuple[PairList, PairList]:
     """Split into (rest, carved): by scene, or the last images where all are of one scene.
 
     The last ones, and not random ones: neighbors in a video are nearly the same image.
     """
-    if share == 0 or len(number_scenes(pairs.images)[1]) > 1:
-        return carve_by_scene(pairs, share, seed)
+    if share == 0 or len(number(pairs.images)[1]) > 1:
+        return carve_by_scene(pairs, share, seed, number)
     first = len(pairs) - max(round(share * len(pairs)), 1)
     return pairs[:first], pairs[first:]
 

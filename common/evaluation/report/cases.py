@@ -12,23 +12,8 @@ import cv2
 import numpy as np
 
 from common.data.scenes import scene_labels
-from common.evaluation.canvas import (
-    DEPTH_COLORS,
-    FAINT_INK,
-    GAP,
-    Rgb,
-    draw_color_bar,
-    side_by_side,
-    text_strip,
-    with_margin,
-)
-from common.evaluation.panels import (
-    ERROR_COLORS,
-    PANEL_MAX_ERROR,
-    comparison_tiles,
-    denormalize,
-    shared_range,
-)
+from common.evaluation.canvas import Rgb, with_margin
+from common.evaluation.panels import comparison_tiles, denormalize, shared_range, strip
 from common.evaluation.watchers import ScoredImage
 
 NUM_SHOWN = 8
@@ -104,20 +89,10 @@ def draw_case(scored: ScoredImage) -> bytes:
     low, high = shared_range(gt, valid, pred, valid & np.isfinite(pred))
     tiles = comparison_tiles(image, gt, pred, measured, low, high, scored=valid)
     picture, truth, predicted, error = tiles
-    width = picture.shape[1]
     medians = [scored.row.get(key) for key in ("pred_median", "gt_median")]
     told = ["" if each is None else f", median {each:.3g} m" for each in medians]
     headings = ("input", f"prediction{told[0]}", f"ground truth{told[1]}", "relative error")
-    bars = [
-        text_strip([""], width),
-        draw_color_bar(2 * width + GAP, low, high, DEPTH_COLORS, " m"),
-        draw_color_bar(width, 0.0, 100.0 * PANEL_MAX_ERROR, ERROR_COLORS, "%"),
-    ]
-    rows = [
-        side_by_side([text_strip([heading], width, FAINT_INK) for heading in headings]),
-        side_by_side([picture, predicted, truth, error]),
-        side_by_side(bars),
-    ]
+    rows = strip(headings, [picture, predicted, truth, error], "", (low, high))
     return _jpeg(with_margin(np.vstack(rows)))
 
 
