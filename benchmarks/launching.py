@@ -24,8 +24,8 @@ POLL_SECONDS = 0.02
 class Outcome:
     """A run's metrics.jsonl lines of training, and when (seconds from the command) each was seen.
 
-    A step's line is seen within 20 ms. cpu_seconds: of the processors. peak_gigabytes: of the
-    largest process that this one has started so far, on Linux.
+    A step's line is seen within 20 ms. cpu_seconds: of the processors. peak_gigabytes: of the run's
+    largest process, on Linux.
     """
 
     lines: list[dict[str, Any]]
@@ -67,29 +67,33 @@ def run_stage1(config: Path, arguments: Sequence[str], **variables: str) -> Outc
     lines = config.parent / "runs" / "benchmark" / "stage1" / "metrics.jsonl"
     lines.unlink(missing_ok=True)
     log = config.parent / "output.txt"
-    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
             command, env={**os.environ, **variables}, stdout=output, stderr=output
         )
-        seen_at = _watch(process, lines, start)
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seen_at, used = _watch(process, lines, start)
     seconds = time.perf_counter() - start
     if process.returncode:
         reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         raise UserError(f"the training run ended with code {process.returncode}: {reason}")
-    cpu_seconds = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    cpu_seconds = used.ru_utime + used.ru_stime
     return Outcome(_training_lines(lines), seen_at, seconds, cpu_seconds, used.ru_maxrss / 1e6)
 
 
-def _watch(process: subprocess.Popen, lines: Path, start: float) -> list[float]:
-    """When each training line was there first, until the process has ended."""
+def _watch(
+    process: subprocess.Popen, lines: Path, start: float
+) -> tuple[list[float], resource.struct_rusage]:
+    """When each training line was there first, and what the process used until it ended."""
     seen_at: list[float] = []
-    while process.poll() is None:
+    while True:
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return seen_at, used
         new = len(_training_lines(lines)) - len(seen_at)
         seen_at += [time.perf_counter() - start] * new
         time.sleep(POLL_SECONDS)
-    return seen_at
 
 
 def last_line(path: Path) -> str | None:

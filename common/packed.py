@@ -20,7 +20,7 @@ from common.text_files import to_bytes, to_text
 
 Element = TypeVar("Element")
 Own = TypeVar("Own", bound="Packed")
-CHUNK = 2**16  # strings that exist as Python objects at a time
+CHUNK = 2**14  # strings that exist as Python objects at a time
 _HALF = 0.5
 
 

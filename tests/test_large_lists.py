@@ -3,6 +3,7 @@
 import gc
 import json
 import pickle
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import common.language.encoding as encoding
-from benchmarks.large_lists import write_tree
+from benchmarks.large_lists import first_step, write_config, write_tree
 from common.data.data_config import DataConfig
 from common.data.dataset import DepthDataset, build_dataset
 from common.data.splits import SplitFinder
@@ -106,3 +107,17 @@ def test_the_mean_of_shared_rows_is_that_of_all(monkeypatch, most_gathered):
     fitted.fit(features, rows)
     torch.testing.assert_close(fitted.mean, gathered.mean(0))
     torch.testing.assert_close(fitted.std, gathered.std(0, correction=0))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for the largest process")
+def test_a_million_pairs_in_a_real_start(tmp_path):
+    """What the million takes beside imports and network: 0.25 GB where this was written."""
+    peaks = []
+    for num_pairs in (1000, 10**6):
+        root = tmp_path / str(num_pairs)
+        write_tree(root / "data", num_pairs)
+        config = write_config(root)
+        first_step("encodes the captions", config)
+        peaks.append(float(first_step("has them", config).facts["GB"]))
+    assert 0 < peaks[1] - peaks[0] < 0.4

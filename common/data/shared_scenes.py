@@ -8,7 +8,8 @@ that name one (NYU's raw folders, KITTI's drives, the demo's rooms; `scenes.py`)
 """
 
 import os
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,19 +65,20 @@ def find_shared_scenes(train: Samples, other: Samples, data: DataConfig) -> Shar
     """
     base = os.path.realpath(train.image_dir)
     scene = _scenes(train, other, base, data)
-    parts: dict[str, tuple[list[str], list[str]]] = {}  # of a scene, the split's and training's
-    for name in _names(other, base):
-        parts.setdefault(scene(name), ([], []))[0].append(name)
+    new = {name: scene(name) for name in _names(other, base)}
+    labels, trained = set(new.values()), set[str]()
     for name in _names(train, base):
-        if (part := parts.get(scene(name))) is not None:
-            part[1].append(name)
-    parts = {label: _without_same(*part) for label, part in parts.items() if part[1]}
-    parts = {label: part for label, part in parts.items() if part[0]}
-    known = {label: part for label, part in parts.items() if _is_known(label, data)}
-    found = known or parts
-    num_images = sum(len(part[0]) for part in found.values())
-    num_beside = sum(_count_beside(*part) for part in found.values())
-    is_by_frames = 2 * num_beside >= num_images
+        if (label := scene(name)) in labels:
+            trained.add(label)
+            new.pop(name, None)
+    split: dict[str, list[str]] = {}  # of a scene that is trained on, the names that are not
+    for name, label in new.items():
+        if label in trained:
+            split.setdefault(label, []).append(name)
+    known = {label: names for label, names in split.items() if _is_known(label, data)}
+    found = known or split
+    num_images = sum(map(len, found.values()))
+    is_by_frames = 2 * _count_beside(found, train, base, scene) >= num_images
     if not found or not (known or is_by_frames):
         return None
     return SharedScenes(tuple(sorted(found)), num_images, len(other), bool(known), is_by_frames)
@@ -109,18 +111,23 @@ def _names(samples: Samples, base: str) -> Iterator[str]:
         yield folders[folder] + name
 
 
-def _without_same(split: list[str], trained: list[str]) -> tuple[list[str], list[str]]:
-    same = set(trained)
-    return [name for name in split if name not in same], trained
-
-
 def _is_known(scene: str, data: DataConfig) -> bool:
     is_scene_by_rule = data.carve_by == "frames" or names_one_scene(scene)
     return is_scene_by_rule or (data.data_set.find_pairs is not None and bool(scene_place(scene)))
 
 
-def _count_beside(split: list[str], trained: list[str]) -> int:
-    """How many of a scene's images in the split have a training image next to them."""
-    order = natural_order(PackedStrings.of([*split, *trained]))
-    is_trained = np.concatenate([[False], order >= len(split), [False]])
-    return int((~is_trained[1:-1] & (is_trained[:-2] | is_trained[2:])).sum())
+def _count_beside(
+    split: Mapping[str, Sequence[str]], train: Samples, base: str, scene: Callable[[str], str]
+) -> int:
+    """How many images of the split have a training image of their scene next to them."""
+    rows = {label: array("q") for label in split}  # of training, without a string for each
+    for row, name in enumerate(_names(train, base) if split else ()):
+        if (label := scene(name)) in rows:
+            rows[label].append(row)
+    count = 0
+    for label, names in split.items():
+        trained = PackedStrings.of(_names(train.take(np.array(rows[label])), base))
+        order = natural_order(PackedStrings.of(names) + trained)
+        is_trained = np.concatenate([[False], order >= len(names), [False]])
+        count += int((~is_trained[1:-1] & (is_trained[:-2] | is_trained[2:])).sum())
+    return count
