@@ -26,9 +26,7 @@ from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from common.config import find_yaml
 from common.data.batch import Batch, Failure
@@ -37,8 +35,8 @@ from common.data.dataset import DepthDataset, build_dataset
 from common.data.sampling import scored_alone
 from common.data.splits import SplitFinder
 from common.errors import UserError, run_program
-from common.evaluation.alignment import Alignment, aligned_rows, column
-from common.evaluation.known_distance import DistanceCalibration, read_calibration
+from common.evaluation.alignment import Alignment
+from common.evaluation.known_distance import read_calibration
 from common.evaluation.protocols import PROTOCOLS, ProtocolMismatch
 from common.evaluation.results import EvalResult
 from common.evaluation.scoring import EvalConfig, evaluate_depth
@@ -50,16 +48,11 @@ from common.programs.report_folder import ReportFolder
 from common.programs.result_files import check_result_files, hand_out, naming_options
 from common.runtime.claims import claim_folder
 from common.runtime.processes import Processes
-from scripts.scoring.predicted_maps import (
-    PredictedMaps,
-    check_maps,
-    find_maps,
-    positive_number,
-    read_facts,
-)
+from scripts.scoring.map_reader import MapReader
+from scripts.scoring.notes import describe_inverse, describe_maps, describe_unaligned
+from scripts.scoring.predicted_maps import check_maps, find_maps, positive_number
 
 ALIGNMENTS = get_args(Alignment)
-ASPECT_TOLERANCE = 0.02  # network sizes are multiples of 32: a little stretched is usual
 
 
 @dataclass(frozen=True)
@@ -141,7 +134,7 @@ def read_config(arguments: argparse.Namespace) -> ScoreConfig:
 
 
 def score_maps(
-    reader: "MapReader",
+    reader: MapReader,
     wanted: list[str],
     dataset: DepthDataset,
     config: ScoreConfig,
@@ -166,113 +159,6 @@ def score_maps(
     )
     about_aligned = [*describe_unaligned(result, alignments), *describe_inverse(result)]
     return naming_options(result), [*reader.notes(), *about_aligned]
-
-
-class MapReader:
-    """Stands in for a network: gives the map of a batch's one image."""
-
-    def __init__(
-        self,
-        maps: PredictedMaps,
-        crop_size: tuple[int, int] | None,
-        calibration: DistanceCalibration | None = None,
-    ) -> None:
-        """crop_size: of the data set's images, if a network is given crops."""
-        self.maps, self.crop_size, self.calibration = maps, crop_size, calibration
-        self.stretched: list[str] = []
-        self.num_without, self.without_values, self.num_calibrated = 0, 0, 0
-
-    def predict(self, batch: Batch) -> Tensor:
-        """[1, 1, H, W], meters. A `UserError` if the image's map is unusable."""
-        (key,), (gt,) = batch.key, batch.gt_depth
-        depth = self.maps.read(key)
-        self.num_calibrated += read_facts(self.maps.files[key]).is_calibrated
-        self._check_size(key, (depth.shape[0], depth.shape[1]), (gt.shape[-2], gt.shape[-1]))
-        num_without = int((~torch.isfinite(depth)).sum())
-        self.num_without += num_without > 0
-        self.without_values += num_without
-        return (self.calibration.apply(depth) if self.calibration else depth)[None, None]
-
-    def _check_size(self, key: str, own: tuple[int, int], gt: tuple[int, int]) -> None:
-        if own == gt or own == self.crop_size:
-            return
-        if self.crop_size is not None:
-            raise UserError(
-                f"{self.maps.files[key]} is {own[0]}x{own[1]}; predictions of this data set must "
-                f"be of the whole frame, {gt[0]}x{gt[1]}, or of its crop, "
-                f"{self.crop_size[0]}x{self.crop_size[1]} (bottom, centered): resize them first"
-            )
-        if abs(np.log(own[0] / own[1] * gt[1] / gt[0])) > ASPECT_TOLERANCE:
-            self.stretched.append(f"{key} ({own[0]}x{own[1]}, ground truth {gt[0]}x{gt[1]})")
-
-    def notes(self) -> list[str]:
-        """What a reader of the numbers should know of the maps."""
-        notes = []
-        if self.stretched:
-            notes.append(
-                f"warning: {len(self.stretched)} predictions have another shape than their ground "
-                f"truth and are stretched to it, first {self.stretched[0]}; crops would be "
-                "compared with other places"
-            )
-        if self.num_without:
-            notes.append(
-                f"warning: {self.num_without} predictions have {self.without_values:,} values that "
-                "are not finite (or 0 or 65535 in whole numbers, no value); they are scored as "
-                "the least depth, 0.001 m, infinite ones as the largest"
-            )
-        return notes
-
-
-def describe_maps(maps: PredictedMaps, num_images: int) -> list[str]:
-    """What the folder has too little and too much of."""
-    notes = []
-    if maps.missing:
-        notes.append(
-            f"warning: {len(maps.missing)} of {num_images} images have no prediction, first "
-            f"{next(iter(maps.missing))}"
-        )
-    if maps.extra:
-        notes.append(
-            f"note: {len(maps.extra)} depth files in {maps.folder} are of no image of this split "
-            f"and are not read, first {maps.extra[0]}"
-        )
-    if maps.twins:
-        notes.append(
-            f"note: {len(maps.twins)} files are there in another format, which is scored, first "
-            f"{maps.twins[0]}"
-        )
-    return notes
-
-
-def describe_unaligned(result: EvalResult, alignments: tuple[Alignment, ...]) -> list[str]:
-    """A line for each alignment that some images do not allow; their metric numbers are there."""
-    notes = []
-    for alignment in alignments:
-        able = {row["image_path"] for row in aligned_rows(result.per_image, alignment)}
-        images = [row["image_path"] for row in result.per_image]
-        unable = [image for image in images if image not in able]
-        if unable:
-            notes.append(
-                f"warning: {len(unable)} of {len(images)} predictions cannot be aligned by "
-                f"{alignment} (their median is not above 0, or nothing is finite), first "
-                f"{unable[0]}; its aligned numbers are those of the others"
-            )
-    return notes
-
-
-def describe_inverse(result: EvalResult) -> list[str]:
-    """A line if predictions grow where depth falls: they may be disparity."""
-    if "scale_shift" not in result.aligned:
-        return []
-    rows = aligned_rows(result.per_image, "scale_shift")
-    factors = [row[column("scale", "scale_shift")] for row in rows]
-    num_negative = sum(factor < 0 for factor in factors)
-    if not num_negative:
-        return []
-    return [
-        f"warning: {num_negative} of {len(factors)} predictions fall where depth grows (scale "
-        "below 0): if they are inverse depth (disparity), convert them to depth first"
-    ]
 
 
 def _parse() -> argparse.Namespace:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from conftest import call, train
 from dataset_trees import picture, save
-from test_predict_program import encoder, predict, run  # noqa: F401 - fixtures
 
 from common.errors import UserError
 from common.images.reading import read_image
 from common.printable import one_line
 from scripts.doctor_checks.findings import problem
 from scripts.doctor_checks.report_text import describe
+
+pytest_plugins = ["prediction_runs", "predict_program"]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def check_names(
         if there is not None and not _is_ours(facts, is_picture):
             raise UserError(
                 f"{there} is there and no earlier prediction (no JSON of predict.py is beside it); "
-                "name another folder with --output, or move it away"
+                "name another folder with --output"
             )
 
 
