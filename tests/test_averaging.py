@@ -183,6 +183,7 @@ def test_what_is_evaluated_is_the_average(words, tmp_path):
     assert report["metrics"]["abs_rel"] != pytest.approx(logged["abs_rel"], rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3", "joint"])
 def test_resumed_equals_uninterrupted_bit_for_bit(words, tmp_path, stage, monkeypatch):
     settings = ["train.max_steps=7", "train.batch_size=5", "train.micro_batch_size=3"]
@@ -209,6 +210,7 @@ def test_raw_training_is_that_without_an_average(words, tmp_path):
     assert not set(off) & {"average", "raw_weights"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_two_processes_equal_one(words, tmp_path, stage):
     assert train(stage, *words(stage, "train.max_steps=3")).code == 0
@@ -230,6 +232,7 @@ def test_two_processes_resume_bit_for_bit(words, tmp_path):
     assert all(same(a[key], b[key]) for key in ("model", "raw_weights", "average"))
 
 
+@pytest.mark.slow
 def test_later_stages_predictions_exports_and_saved_models_take_the_average(
     words, workspace, tmp_path
 ):

@@ -157,6 +157,7 @@ def test_skipped_steps_are_counted_told_and_resumed(workspace, words, tmp_path, 
     assert "2 such steps were skipped before it" in refusal
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(words, tmp_path):
     """A learning rate that leaves all range; each has its own images and its own loss."""
     settings = ["train.lr=1e30", "train.clip_norm=null"]

@@ -167,6 +167,7 @@ def test_sampled_captions_depend_on_the_image_and_the_seed_alone(tiny, images, t
     assert max(len(set(x["captions"])) for x in lines) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tiny, images, tmp_path):
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     arguments = ("--temperature", "0.8", "--num-captions", "2", "--batch-size", "2")

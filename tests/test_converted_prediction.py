@@ -64,6 +64,7 @@ def test_eval_predict_and_hub_give_one_depth(converted, encoder, workspace, tmp_
     assert not np.allclose(model.predict(workspace.data / IMAGE, "none").depth, depth)
 
 
+@pytest.mark.slow
 def test_exported_it_gives_the_same(converted, encoder, tmp_path):
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")

@@ -132,6 +132,7 @@ def test_object_pixels_counts_what_is_visible() -> None:
     assert hits.object_pixels(scene).tolist() == [int((hits.solid == 1).sum()), 0]
 
 
+@pytest.mark.slow
 def test_same_seed_same_files_for_any_number_of_workers(rooms: Path, tmp_path: Path) -> None:
     write_rooms(tmp_path / "again", SMALL, workers=2)
     assert file_contents(tmp_path / "again") == file_contents(rooms)
@@ -306,6 +307,7 @@ def test_an_interrupted_call_leaves_nothing(tmp_path: Path, monkeypatch) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command_line_reuses_refuses_and_replaces(tmp_path: Path) -> None:
     sizes = ["--val-scenes", "1", "--test-scenes", "1", "--height", "6", "--width", "8"]
     sizes += ["--workers", "1"]

@@ -54,6 +54,7 @@ def test_the_pages_are_up_to_date(name, make):
     assert (DOCS / name).read_text(encoding="utf-8") == make(), "run python scripts/write_docs.py"
 
 
+@pytest.mark.slow
 def test_the_program_writes_checks_and_tells_of_a_stale_page(tmp_path):
     def write_docs(*words):
         command = [sys.executable, "scripts/write_docs.py", "--folder", str(tmp_path), *words]

@@ -79,6 +79,7 @@ def test_a_real_run_comes_after_it_and_stores_nothing_of_it(workspace, tmp_path)
     assert "nothing is left to try" in train("stage1", *longer, DRY).err
 
 
+@pytest.mark.slow
 def test_several_processes_try_it_together(workspace, tmp_path):
     words = workspace.arguments("stage1", tmp_path, DRY, *LONG)
     outcome = train_process("stage1", *words, "train.num_workers=1", NPROC="2")

@@ -154,6 +154,7 @@ def test_images_are_normalized_as_the_network_was_trained(name, mean, std):
     assert not any("scale" in key or "shift" in key for key in encoder.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_rebuilt_from_a_checkpoint(network):
     model = make(network, encoder_config(lr_factor=0.1, batch_norm="frozen")).eval()

@@ -119,6 +119,7 @@ def test_a_fixed_axis_is_told(fixed):
         network(torch.randn(1, 3, 96, 96), text, None)
 
 
+@pytest.mark.slow
 def test_torch_export_and_a_file_that_differs(workspace, joint, tmp_path, monkeypatch):
     file = tmp_path / "joint.pt2"
     outcome = export(joint, file)

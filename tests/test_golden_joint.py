@@ -74,6 +74,7 @@ def part_of(name: str) -> str:
     return first if first == "backbone" else f"{first}.{second}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "step"), CASES)
 def test_depth_and_loss(steps, recipe, step):
     golden = read_arrays("joint_nyu.npz")

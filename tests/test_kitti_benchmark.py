@@ -119,6 +119,7 @@ def test_flip_and_max_depth_reach_the_zip(runs, root, tmp_path):
     assert told == pytest.approx(num_clamped, rel=1e-3) and told > 0
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_zip_as_one(runs, root, tmp_path):
     options = ["data.allow_missing=true", "eval.batch_size=1"]
     run = runs / "tiny/stage1"

@@ -59,6 +59,7 @@ def checkpoint_of(model: LLMDepth) -> dict:
 # As programs
 
 
+@pytest.mark.slow
 @encoders
 def test_two_steps_and_a_score(train, tmp_path, name):
     outcome = train(name)
@@ -72,6 +73,7 @@ def test_two_steps_and_a_score(train, tmp_path, name):
     assert metrics["abs_rel"] == pytest.approx(val["abs_rel"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_resumed_is_the_same_as_uninterrupted(train, tmp_path):
     """Running statistics, drop path and an own learning rate included."""
     steady = (
@@ -211,6 +213,7 @@ def test_a_large_image_gets_no_more_tokens_than_half_of_the_context():
     assert model(torch.randn(1, 3, 100, 150), CAPTIONS[:1]).shape == (1, 1, 100, 150)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frozen"), [*((name, False) for name in ENCODERS), ("swin", True), (LITE, True)]
 )

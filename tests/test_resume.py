@@ -235,6 +235,7 @@ def wait_for(path, process, text="", seconds=120):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("nproc", ["1", "2"])
 def test_ctrl_c_and_the_same_command_again(words, tmp_path, nproc, number):

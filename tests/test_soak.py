@@ -126,6 +126,7 @@ def test_too_little_to_judge_is_said():
         soak.judge(alone, 1000)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_one_line():
     outcome = call(soak.main, "--program", "stage3_depth/train.py", "--config", "nowhere.yaml")
     assert "nowhere.yaml" in outcome.refusal

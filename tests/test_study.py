@@ -71,6 +71,7 @@ def test_every_program_has_its_own_cores(study, monkeypatch):
     assert variables == [("4", "1")] * 2
 
 
+@pytest.mark.slow
 def test_early_stages_are_trained_once_for_all_that_need_them(study):
     recipes = {"staged": "staged", "without": "staged language.mode=none", "words": "stage1"}
     study.write(recipes=recipes, train_control=["caption"])
@@ -104,6 +105,7 @@ def test_what_a_recipe_sets_aside_is_given_to_it_all_the_same(study):
     assert "read different train images" in study.run().refusal
 
 
+@pytest.mark.slow
 def test_settings_of_one_stage_start_it_and_what_follows_anew(study):
     study.write(recipes={"staged": "staged stage2:train.lr=0.002"}, train_control=["caption"])
     assert study.run("stage1:model.latent_dim=8").code == 0

@@ -67,6 +67,7 @@ def raise_(error):
     raise error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("action", "parts"),
     [
@@ -92,6 +93,7 @@ def test_a_batch_that_does_not_fit_into_shared_memory(monkeypatch, dataset):
     assert len(list(batches_of(dataset, num_workers=0))) == 4  # the advice works
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "part"),
     [
@@ -120,6 +122,7 @@ def test_evaluation_names_its_own_key(monkeypatch, dataset):
         list(eval_loader(dataset, batch_size=2, num_workers=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_does_not_end_a_worker(dataset, number):
     """A terminal or Slurm sends it to all; the steps until the run is saved need batches."""
@@ -140,6 +143,7 @@ def test_a_worker_that_is_stuck_can_be_ended(monkeypatch, dataset, grace, num_si
     assert child.exitcode == -(signal.SIGTERM if num_signals == 2 else signal.SIGALRM)
 
 
+@pytest.mark.slow
 def test_shared_memory_is_looked_at_before_the_first_step(workspace, tmp_path, monkeypatch):
     """64x96 pixels of 4 numbers of 4 bytes, 4 images: 393 kB; 2 x 4 of them ready and 1 in use."""
     monkeypatch.setattr(workers, "free_shared_memory", lambda: 3.5e6)
