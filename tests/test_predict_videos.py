@@ -151,6 +151,26 @@ def test_ctrl_c_ends_a_webcam_whatever_is_going_on(predict, tmp_path, monkeypatc
     check_recording(tmp_path / "out", {"read": 2, "predict_all": 6}[moment])
 
 
+def test_ctrl_c_ends_the_program_in_a_file_that_does_not_say_its_length(
+    predict, tmp_path, monkeypatch
+):
+    predict_all, calls = DepthModel.predict_all, []
+
+    def interrupted(self, *words):
+        calls.append(words)
+        os.kill(os.getpid(), signal.SIGINT)
+        return predict_all(self, *words)
+
+    monkeypatch.setattr(DepthModel, "predict_all", interrupted)
+    video = Frames([picture(48, 64)] * 9, says_count=False)
+    monkeypatch.setattr("scripts.prediction.video.cv2.VideoCapture", lambda _: video)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"read by the class below")
+    outcome = predict(tmp_path / "a.mp4", tmp_path / "b.mp4", "--batch", 3)
+    assert outcome.code == 130 and len(calls) == 1
+    assert not list((tmp_path / "out").glob("*_depth*"))
+
+
 def test_interrupts_are_noted_only_where_they_end_nothing_else():
     with interrupts_noted(False) as came, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)

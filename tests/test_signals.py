@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
+from common.config import REPO_ROOT
 from common.runtime import deadline, signals
 from common.runtime.signals import Abandoned, catch_signals
 
@@ -50,6 +53,38 @@ def test_a_save_is_waited_for_and_told(monkeypatch, capsys):
             os.kill(os.getpid(), signal.SIGTERM)
             assert "still saving" in wait_for_line(capsys)
         assert caught == [signal.SIGTERM]
+
+
+PIPED = """
+import os, signal, sys, time
+from common.runtime import deadline
+
+deadline.SECONDS = 0.3
+asked = []
+
+def is_saving():
+    asked.append(0)
+    return len(asked) < 3
+
+signal.signal(signal.SIGTERM, lambda *_: None)
+with deadline.deadline(is_saving):
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_a_deadline_is_kept_where_nobody_reads_what_is_printed():
+    """As of `train.py 2>&1 | tee log`: Ctrl-C ends tee as well."""
+    process = subprocess.Popen([sys.executable, "-c", PIPED], cwd=REPO_ROOT, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    assert process.stderr.readline() == b"ready\n"
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(50) == 130
 
 
 def wait_for_line(capsys):
