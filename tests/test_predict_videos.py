@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -184,6 +185,13 @@ def test_interrupts_are_noted_only_where_they_end_nothing_else():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+    with ThreadPoolExecutor(1) as threads:
+
+        def elsewhere() -> bool:
+            with interrupts_noted(True) as came:
+                return came()
+
+        assert threads.submit(elsewhere).result() is False
     with interrupts_noted(True) as came:
         os.kill(os.getpid(), signal.SIGINT)
         assert came()

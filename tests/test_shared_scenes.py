@@ -61,6 +61,13 @@ def test_a_random_tenth_of_the_frames_is_named_for_what_it_is(name):
     assert shared.scenes[0] in line
 
 
+def test_an_image_that_a_list_has_twice_is_counted_as_often():
+    images = VIDEOS["nyu"][0]
+    shared = find_shared_scenes(samples(images[::2]), samples(images[1::2] + images[1:4]), config())
+    assert shared.num_all == len(images[1::2]) + 3
+    assert shared.num_images == shared.num_all - 1  # images[2] is trained on itself
+
+
 @pytest.mark.parametrize("name", VIDEOS)
 def test_whole_scenes_are_well(name):
     size = 2 if name == "demo" else 1  # a demo room and its miniature are one scene

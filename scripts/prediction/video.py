@@ -5,6 +5,7 @@ are predicted, and the file is finished. A second Ctrl-C interrupts as anywhere.
 """
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,8 +176,10 @@ def predict_video(
 @contextmanager
 def interrupts_noted(wanted: bool) -> Iterator[Callable[[], bool]]:
     """Says whether Ctrl-C came, which interrupts nothing the first time; not wanted: it does."""
-    # Another handler, or none (a shell's background job), is somebody's decision.
-    if not wanted or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    # Another handler, or none (a shell's background job), is somebody's decision; other threads
+    # than the main one are not interrupted, and may set none.
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not wanted or not is_ours or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     arrived: list[int] = []
