@@ -73,6 +73,10 @@ def test_a_video_of_somebody_else_is_not_written_over(predict, tmp_path):
     (tmp_path / "out/v_depth.mp4").write_bytes(b"somebody's")
     assert "v_depth.mp4 is there and no earlier prediction" in predict(video).refusal
     (tmp_path / "out/v_depth.mp4").unlink()
+    of_a_picture = {"picture": "v_depth.jpg", "depth_scale": 1000, "focal_factor": 1.0}
+    (tmp_path / "out/v_depth.json").write_text(json.dumps({**of_a_picture, "caption_origin": ""}))
+    assert "v_depth.json is there and no earlier prediction" in predict(video).refusal
+    (tmp_path / "out/v_depth.json").unlink()
     assert predict(video).code == predict(video).code == 0
 
 

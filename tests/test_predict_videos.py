@@ -152,6 +152,19 @@ def test_ctrl_c_ends_a_webcam_whatever_is_going_on(predict, tmp_path, monkeypatc
     check_recording(tmp_path / "out", {"read": 2, "predict_all": 6}[moment])
 
 
+def test_ctrl_c_before_a_first_frame_is_no_fault_of_the_webcam(predict, tmp_path, monkeypatch):
+    def read(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return False, None
+
+    monkeypatch.setattr(Frames, "read", read)
+    camera = Frames([], says_count=False)
+    monkeypatch.setattr("scripts.prediction.video.cv2.VideoCapture", lambda _: camera)
+    outcome = predict("0")
+    assert outcome.code == 130 and "interrupted" in outcome.err
+    assert not list((tmp_path / "out").glob("*_depth*"))
+
+
 def test_ctrl_c_ends_the_program_in_a_file_that_does_not_say_its_length(
     predict, tmp_path, monkeypatch
 ):

@@ -52,6 +52,8 @@ def test_a_save_is_waited_for_and_told(monkeypatch, capsys):
         with caught.saving():
             os.kill(os.getpid(), signal.SIGTERM)
             assert "still saving" in wait_for_line(capsys)
+            time.sleep(0.5)
+            assert capsys.readouterr().err.count("still saving") < 20  # it has the seconds again
         assert caught == [signal.SIGTERM]
 
 
@@ -68,6 +70,7 @@ def is_saving():
 
 signal.signal(signal.SIGTERM, lambda *_: None)
 with deadline.deadline(is_saving):
+    print("not written yet")
     print("ready", file=sys.stderr, flush=True)
     sys.stdin.readline()
     os.kill(os.getpid(), signal.SIGTERM)
