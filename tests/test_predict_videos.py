@@ -208,6 +208,8 @@ def test_interrupts_are_noted_only_where_they_end_nothing_else():
     with interrupts_noted(True) as came:
         os.kill(os.getpid(), signal.SIGINT)
         assert came()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
