@@ -80,8 +80,14 @@ with deadline.deadline(is_saving):
 
 def test_a_deadline_is_kept_where_nobody_reads_what_is_printed():
     """As of `train.py 2>&1 | tee log`: Ctrl-C ends tee as well."""
-    process = subprocess.Popen([sys.executable, "-c", PIPED], cwd=REPO_ROOT, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", PIPED],
+        cwd=REPO_ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stderr.readline() == b"ready\n"
     process.stdout.close()
     process.stderr.close()
