@@ -246,7 +246,14 @@ def test_frames_that_change_their_size_are_resized_and_told(predict, tmp_path, m
     assert facts["frames"] == 5 and any("2 frames of another size" in n for n in facts["notes"])
 
 
-def test_what_is_of_pictures_alone_is_said(predict, tmp_path):
+def test_what_is_of_pictures_alone_is_said(predict, tmp_path, monkeypatch):
+    predict_all, drawn = DepthModel.predict_all, {}
+
+    def noted(self, pictures, captions, focals, asked):
+        drawn.update({Path(each.name).name: asked.samples for each in pictures})
+        return predict_all(self, pictures, captions, focals, asked)
+
+    monkeypatch.setattr(DepthModel, "predict_all", noted)
     video = write_video(tmp_path / "v.mp4", [picture(32, 32)] * 2)
     room = save(tmp_path / "room.png", picture())
     for words in (("--ply",), ("--samples", 2), ("--ply", "--glb")):
@@ -257,6 +264,7 @@ def test_what_is_of_pictures_alone_is_said(predict, tmp_path):
     both = predict(video, room, "--ply", "--samples", 2)
     assert both.code == 0, both.err
     assert "note: --ply, --samples: of the pictures, not of the videos" in both.err
+    assert drawn == {"room.png": 2, "v.mp4": 0}
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"room.ply", "room_sampled.npy", "v_depth.mp4"} <= written
     assert "v.ply" not in written and "v_sampled.npy" not in written
