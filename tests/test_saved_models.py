@@ -150,7 +150,8 @@ def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
 def test_the_card_says_how_the_run_validated(workspace, encoder, tmp_path, own, told):
     """Whatever the model is opened with."""
     run = make_run(workspace, "joint", tmp_path / "runs", *own)
-    model = open_run(run, encoder, "eval.max_images=2", "eval.flip=false", "eval.protocol=nyu_eigen")
+    others = ("eval.max_images=2", "eval.flip=false", "eval.protocol=nyu_eigen")
+    model = open_run(run, encoder, *others)
     model.save_pretrained(tmp_path / "saved")
     card = (tmp_path / "saved/README.md").read_text()
     assert f"\n| validation, in training{told} | none |  |" in card
