@@ -142,8 +142,9 @@ def leave(code: int) -> NoReturn:
     """
     for child in multiprocessing.active_children():  # workers that load data
         child.kill()  # they outlive a first SIGTERM
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader may have left, as of `| tee`
+            stream.flush()
     os._exit(code)
 
 

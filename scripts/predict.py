@@ -35,7 +35,14 @@ from common.printable import one_line
 from common.programs.evaluate import CHANGEABLE
 from common.progress import progress_bar
 from common.runtime.claims import claim_folder
-from common.shortages import GPU_MEMORY, HOST_MEMORY, ShortageError, shortages_told
+from common.shortages import (
+    DISK,
+    GPU_MEMORY,
+    HOST_MEMORY,
+    ShortageError,
+    shortage,
+    shortages_told,
+)
 from common.text_files import write_json
 from scripts.prediction.clouds import check_glb
 from scripts.prediction.inputs import CaptionSource, Inputs, find_inputs
@@ -172,8 +179,6 @@ class Program:
         for (key, picture, _), prediction in zip(part, found, strict=True):
             try:
                 self._write(key, picture, prediction)
-            except ShortageError:
-                raise
             except UserError as error:
                 self._fail(error)
 
@@ -217,6 +222,9 @@ class Program:
             self.notes.setdefault(note, []).append(key)
 
     def _fail(self, error: UserError) -> None:
+        """Remember it; a full disk is one for all that is to come."""
+        if error.__cause__ is not None and shortage(error.__cause__) == DISK:
+            raise error
         self.failures.append(error)
         if len(self.stems) > 1:  # else it ends the program
             _tell(f"left out: {error}")

@@ -96,6 +96,17 @@ def test_arrays_and_tensors_are_calibrated_alike_and_nan_stays(power):
     np.testing.assert_allclose(calibration.apply(torch.from_numpy(depth)).numpy(), expected)
 
 
+@pytest.mark.parametrize("wrong", [
+    {"factor": "2"}, {"factor": True}, {"factor": 10**400}, {"exponent": None},
+    {"num_points": "three"}, {"num_points": None}, {"pixels": 3},
+])  # fmt: skip
+def test_a_file_with_something_else_for_a_number_is_refused_when_it_is_read(tmp_path, wrong):
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps({"calibration": {"fit": "scale", "factor": 2, **wrong}}))
+    with pytest.raises(UserError, match="is no calibration"):
+        read_calibration(file)
+
+
 def test_pixels_and_boxes():
     depth = np.arange(1.0, 13.0).reshape(3, 4)
     assert read_known_distance("3,0=2.5").predicted(depth) == 4

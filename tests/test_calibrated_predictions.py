@@ -1,6 +1,7 @@
 """Known distances through the programs: no calibration is used on other depth than it is for."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,14 @@ def test_files_of_earlier_versions_are_taken_as_before(predict, room, tmp_path):
         ({"focal_rule": "scale", "focal_factor": 1.0}, MapFacts("scale")),
         ({"focal_factor": 1.0, "notes": ["a note"]}, MapFacts("none")),
         ({"focal_factor": 1.2, "notes": ["calibrated: 2 * depth"]}, MapFacts("scale", True)),
-        ({"focal_rule": "none", "calibration": {"factor": 2}}, MapFacts("none", True)),
+        (
+            {"focal_rule": "none", "calibration": {"fit": "scale", "factor": 2}},
+            MapFacts("none", True),
+        ),
+        ({"calibration": {"fit": "scale", "factor": 2}, "notes": None}, MapFacts(None, True)),
+        ({"focal_rule": "none", "calibration": {"fx": 500, "fy": 500}}, MapFacts("none")),
+        ({"focal_rule": "none", "not_held_by_16_bits": None}, MapFacts("none")),
+        ({"not_held_by_16_bits": {"num_far": math.inf}}, MapFacts()),
         ({"not_held_by_16_bits": {"num_far": 3}}, MapFacts(num_far=3)),
         ({"focal_rule": ["x"], "calibration": None}, MapFacts()),
         ({"notes": 3}, MapFacts()),
@@ -168,6 +176,9 @@ def test_files_of_earlier_versions_are_taken_as_before(predict, room, tmp_path):
 def test_what_the_json_beside_a_map_says(tmp_path, name, content, expected):
     (tmp_path / "a.json").write_text(json.dumps(content))
     assert read_facts(tmp_path / name) == expected
+    own = {"focal_rule": "scale"}  # of a picture that is called so
+    (tmp_path / name).with_suffix(".json").write_text(json.dumps(own))
+    assert read_facts(tmp_path / name) == MapFacts("scale")
 
 
 def test_eval_takes_calibrations_of_raw_depth_alone(run, encoder, tmp_path):

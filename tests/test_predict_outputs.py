@@ -1,5 +1,6 @@
 """What predict.py leaves alone, what it does without a camera, and names and shapes of any kind."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ from predict_program import save, write_video
 from prediction_runs import CAPTION, picture
 
 from common.config_values import output_path
+from common.files import write_errors_told
 from scripts.page.drawings import draw_picture, shown_size, to_picture
 from scripts.prediction.inputs import find_inputs
 from scripts.prediction.names import ENDINGS, output_stems
@@ -71,6 +73,10 @@ def test_a_video_of_somebody_else_is_not_written_over(predict, tmp_path):
     (tmp_path / "out/v_depth.mp4").write_bytes(b"somebody's")
     assert "v_depth.mp4 is there and no earlier prediction" in predict(video).refusal
     (tmp_path / "out/v_depth.mp4").unlink()
+    of_a_picture = {"picture": "v_depth.jpg", "depth_scale": 1000, "focal_factor": 1.0}
+    (tmp_path / "out/v_depth.json").write_text(json.dumps({**of_a_picture, "caption_origin": ""}))
+    assert "v_depth.json is there and no earlier prediction" in predict(video).refusal
+    (tmp_path / "out/v_depth.json").unlink()
     assert predict(video).code == predict(video).code == 0
 
 
@@ -104,6 +110,37 @@ def test_a_write_that_fails_stops_no_other_picture(predict, tmp_path):
     outcome = predict(tmp_path / "in")
     assert "a_color.png" in outcome.refusal
     assert (tmp_path / "out/b.npy").is_file()
+
+
+def test_a_full_disk_stops_all(predict, tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        save(tmp_path / f"in/{name}.jpg", picture())
+    tried = []
+
+    def full(path, array):
+        tried.append(path)
+        with write_errors_told(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("scripts.prediction.outputs.write_array", full)
+    outcome = predict(tmp_path / "in", "--batch", 1)
+    assert "cannot write" in outcome.refusal and "No space left" in outcome.refusal
+    assert [path.name for path in tried] == ["a.npy"]
+
+
+def test_depth_of_a_picture_that_is_called_as_files_of_another_stays(predict, tmp_path):
+    for name in ("room", "room_sampled"):
+        save(tmp_path / f"{name}.jpg", picture())
+        assert predict(tmp_path / f"{name}.jpg").code == 0
+    before = contents(tmp_path / "out")
+    refused = predict(tmp_path / "room.jpg").refusal
+    assert "room_sampled.npy is of" in refused and "room_sampled.json" in refused
+    assert contents(tmp_path / "out") == before
+    assert predict(tmp_path / "room_sampled.jpg").code == 0
+    both = predict(tmp_path / "room.jpg", tmp_path / "room_sampled.jpg", out=tmp_path / "both")
+    assert both.code == 0
+    again = predict(tmp_path / "room.jpg", "--samples", 2, out=tmp_path / "both")
+    assert again.code == 0
 
 
 def test_names_that_are_nobodys_home_or_longer_than_a_file_may_be_called(

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -151,6 +152,39 @@ def test_ctrl_c_ends_a_webcam_whatever_is_going_on(predict, tmp_path, monkeypatc
     check_recording(tmp_path / "out", {"read": 2, "predict_all": 6}[moment])
 
 
+def test_ctrl_c_before_a_first_frame_is_no_fault_of_the_webcam(predict, tmp_path, monkeypatch):
+    def read(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return False, None
+
+    monkeypatch.setattr(Frames, "read", read)
+    camera = Frames([], says_count=False)
+    monkeypatch.setattr("scripts.prediction.video.cv2.VideoCapture", lambda _: camera)
+    outcome = predict("0")
+    assert outcome.code == 130 and "interrupted" in outcome.err
+    assert not list((tmp_path / "out").glob("*_depth*"))
+
+
+def test_ctrl_c_ends_the_program_in_a_file_that_does_not_say_its_length(
+    predict, tmp_path, monkeypatch
+):
+    predict_all, calls = DepthModel.predict_all, []
+
+    def interrupted(self, *words):
+        calls.append(words)
+        os.kill(os.getpid(), signal.SIGINT)
+        return predict_all(self, *words)
+
+    monkeypatch.setattr(DepthModel, "predict_all", interrupted)
+    video = Frames([picture(48, 64)] * 9, says_count=False)
+    monkeypatch.setattr("scripts.prediction.video.cv2.VideoCapture", lambda _: video)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mp4").write_bytes(b"read by the class below")
+    outcome = predict(tmp_path / "a.mp4", tmp_path / "b.mp4", "--batch", 3)
+    assert outcome.code == 130 and len(calls) == 1
+    assert not list((tmp_path / "out").glob("*_depth*"))
+
+
 def test_interrupts_are_noted_only_where_they_end_nothing_else():
     with interrupts_noted(False) as came, pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
@@ -164,9 +198,18 @@ def test_interrupts_are_noted_only_where_they_end_nothing_else():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+    with ThreadPoolExecutor(1) as threads:
+
+        def elsewhere() -> bool:
+            with interrupts_noted(True) as came:
+                return came()
+
+        assert threads.submit(elsewhere).result() is False
     with interrupts_noted(True) as came:
         os.kill(os.getpid(), signal.SIGINT)
         assert came()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -203,7 +246,14 @@ def test_frames_that_change_their_size_are_resized_and_told(predict, tmp_path, m
     assert facts["frames"] == 5 and any("2 frames of another size" in n for n in facts["notes"])
 
 
-def test_what_is_of_pictures_alone_is_said(predict, tmp_path):
+def test_what_is_of_pictures_alone_is_said(predict, tmp_path, monkeypatch):
+    predict_all, drawn = DepthModel.predict_all, {}
+
+    def noted(self, pictures, captions, focals, asked):
+        drawn.update({Path(each.name).name: asked.samples for each in pictures})
+        return predict_all(self, pictures, captions, focals, asked)
+
+    monkeypatch.setattr(DepthModel, "predict_all", noted)
     video = write_video(tmp_path / "v.mp4", [picture(32, 32)] * 2)
     room = save(tmp_path / "room.png", picture())
     for words in (("--ply",), ("--samples", 2), ("--ply", "--glb")):
@@ -214,6 +264,7 @@ def test_what_is_of_pictures_alone_is_said(predict, tmp_path):
     both = predict(video, room, "--ply", "--samples", 2)
     assert both.code == 0, both.err
     assert "note: --ply, --samples: of the pictures, not of the videos" in both.err
+    assert drawn == {"room.png": 2, "v.mp4": 0}
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"room.ply", "room_sampled.npy", "v_depth.mp4"} <= written
     assert "v.ply" not in written and "v_sampled.npy" not in written

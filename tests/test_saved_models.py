@@ -144,6 +144,20 @@ def test_the_card_is_made_from_the_run(workspace, run, encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("own", "told"),
+    [((), ""), (("eval.max_images=3", "eval.flip=true"), ", the first 3 images, flip averaged")],
+)
+def test_the_card_says_how_the_run_validated(workspace, encoder, tmp_path, own, told):
+    """Whatever the model is opened with."""
+    run = make_run(workspace, "joint", tmp_path / "runs", *own)
+    others = ("eval.max_images=2", "eval.flip=false", "eval.protocol=nyu_eigen")
+    model = open_run(run, encoder, *others)
+    model.save_pretrained(tmp_path / "saved")
+    card = (tmp_path / "saved/README.md").read_text()
+    assert f"\n| validation, in training{told} | none |  |" in card
+
+
+@pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"recipe": "staged"}, "stage3 staged"),
@@ -258,6 +272,9 @@ def test_folders_of_this_machine_stay_here():
         ("~/models/bert", "bert"),
         ("hf:~bob/models/bert", "hf:bert"),
         ("file:///home/bob/bert", "file:bert"),
+        ("//home/bob/models/bert", "bert"),
+        ("RN50:openai=//srv/bob/w.pt", "RN50:openai=w.pt"),
+        ("~ 3/4 of the room is in the picture", None),
         ("hf:google-bert/bert-base-uncased", None),
         ("https://example.org/models/bert", None),
         ("RN50:openai", None),

@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from scored_maps import first_of, rows_of
 
-from common.evaluation.alignment import fit_alignment
+from common.evaluation.alignment import aligned_scores, fit_alignment
 from common.evaluation.metrics import METRIC_NAMES
 
 pytest_plugins = ["scored_maps"]
@@ -76,6 +77,15 @@ def test_a_constant_prediction_has_no_scale_and_a_median_of_zero_no_answer():
     assert fit_alignment(np.array([1.0, 1.0, 5.0]), gt, "median") == (2.0, 0.0)
     with pytest.raises(ValueError, match="the median of the prediction is 0"):
         fit_alignment(np.array([0.0, 0.0, 5.0]), gt, "median")
+
+
+@pytest.mark.parametrize("alignment", ["median", "scale_shift"])
+def test_where_nothing_is_finite_there_are_no_aligned_numbers(alignment):
+    gt, valid = torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    pred = torch.full((2, 3), torch.nan)
+    assert aligned_scores(pred, gt, valid, 10.0, [alignment]) == {}
+    pred[0] = 2.0
+    assert aligned_scores(pred, gt, valid, 10.0, [alignment])
 
 
 @pytest.mark.parametrize("place", ["first", "last"])

@@ -61,6 +61,38 @@ def test_a_random_tenth_of_the_frames_is_named_for_what_it_is(name):
     assert shared.scenes[0] in line
 
 
+def test_scenes_that_are_not_trained_on_are_not_counted():
+    first, second = VIDEOS["nyu"][:2]
+    shared = find_shared_scenes(samples(first[::2]), samples(first[1::2] + second), config())
+    assert len(shared.scenes) == 1
+    assert shared.num_images == len(first[1::2]) == shared.num_all - len(second)
+
+
+def test_where_scenes_are_known_they_alone_are_told():
+    video, folder = VIDEOS["nyu"][0], frames("flat", *range(20))
+    parts = [samples(video[start::2] + folder[start::2]) for start in (0, 1)]
+    shared = find_shared_scenes(*parts, config())
+    assert shared.is_known and shared.num_images == len(video[1::2])
+    assert not find_shared_scenes(*(samples(folder[n::2]) for n in (0, 1)), config()).is_known
+
+
+@pytest.mark.parametrize(("every", "is_by_frames"), [(5, True), (6, False)])
+def test_a_split_by_frames_has_half_of_its_images_beside_training(every, is_by_frames):
+    """On either side: two of four are the half, two of five are not."""
+    images = VIDEOS["nyu"][0]
+    training = images[::every]
+    rest = [image for image in images if image not in training]
+    shared = find_shared_scenes(samples(training), samples(rest), config())
+    assert shared.is_by_frames == is_by_frames
+
+
+def test_an_image_that_a_list_has_twice_is_counted_as_often():
+    images = VIDEOS["nyu"][0]
+    shared = find_shared_scenes(samples(images[::2]), samples(images[1::2] + images[1:4]), config())
+    assert shared.num_all == len(images[1::2]) + 3
+    assert shared.num_images == shared.num_all - 1  # images[2] is trained on itself
+
+
 @pytest.mark.parametrize("name", VIDEOS)
 def test_whole_scenes_are_well(name):
     size = 2 if name == "demo" else 1  # a demo room and its miniature are one scene

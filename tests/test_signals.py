@@ -2,11 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 import torch
 
+from common.config import REPO_ROOT
 from common.runtime import deadline, signals
 from common.runtime.signals import Abandoned, catch_signals
 
@@ -49,7 +52,48 @@ def test_a_save_is_waited_for_and_told(monkeypatch, capsys):
         with caught.saving():
             os.kill(os.getpid(), signal.SIGTERM)
             assert "still saving" in wait_for_line(capsys)
+            time.sleep(0.5)
+            assert capsys.readouterr().err.count("still saving") < 20  # it has the seconds again
         assert caught == [signal.SIGTERM]
+
+
+PIPED = """
+import os, signal, sys, time
+from common.runtime import deadline
+
+deadline.SECONDS = 0.3
+asked = []
+
+def is_saving():
+    asked.append(0)
+    return len(asked) < 3
+
+signal.signal(signal.SIGTERM, lambda *_: None)
+with deadline.deadline(is_saving):
+    print("not written yet")
+    print("ready", file=sys.stderr, flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_a_deadline_is_kept_where_nobody_reads_what_is_printed():
+    """As of `train.py 2>&1 | tee log`: Ctrl-C ends tee as well."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PIPED],
+        cwd=REPO_ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr.readline() == b"ready\n"
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(50) == 130
 
 
 def wait_for_line(capsys):

@@ -9,6 +9,7 @@ that name one (NYU's raw folders, KITTI's drives, the demo's rooms; `scenes.py`)
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,8 @@ def find_shared_scenes(train: Samples, other: Samples, data: DataConfig) -> Shar
     """
     base = os.path.realpath(train.image_dir)
     scene = _scenes(train, other, base, data)
-    new = {name: scene(name) for name in _names(other, base)}
+    times = Counter(_names(other, base))  # a list may have an image twice
+    new = {name: scene(name) for name in times}
     labels, trained = set(new.values()), set[str]()
     for name in _names(train, base):
         if (label := scene(name)) in labels:
@@ -77,10 +79,10 @@ def find_shared_scenes(train: Samples, other: Samples, data: DataConfig) -> Shar
             split.setdefault(label, []).append(name)
     known = {label: names for label, names in split.items() if _is_known(label, data)}
     found = known or split
-    num_images = sum(map(len, found.values()))
-    is_by_frames = 2 * _count_beside(found, train, base, scene) >= num_images
+    is_by_frames = 2 * _count_beside(found, train, base, scene) >= sum(map(len, found.values()))
     if not found or not (known or is_by_frames):
         return None
+    num_images = sum(times[name] for names in found.values() for name in names)
     return SharedScenes(tuple(sorted(found)), num_images, len(other), bool(known), is_by_frames)
 
 

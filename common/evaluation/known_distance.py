@@ -252,14 +252,19 @@ def read_calibration(path: Path) -> DistanceCalibration:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))["calibration"]
         calibration = DistanceCalibration(**content)
-        numbers = (float(calibration.factor), float(calibration.exponent))
+        numbers = [calibration.factor, calibration.exponent, calibration.num_points]
+        if any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+            raise TypeError("no numbers")
+        numbers = list(map(float, numbers))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is no calibration; write one with scripts/calibrate.py") from error
     if calibration.fit not in get_args(Fit) or not all(0 < n < math.inf for n in numbers):
-        raise UserError(f"{path}: fit must be one of {', '.join(get_args(Fit))}, and factor and "
-                        "exponent above 0; write it with scripts/calibrate.py")  # fmt: skip
+        raise UserError(
+            f"{path}: fit must be one of {', '.join(get_args(Fit))}, and factor, exponent and "
+            "num_points above 0; write it with scripts/calibrate.py"
+        )
     if calibration.focal_rule not in (None, *get_args(FocalRule)):
         raise UserError(f"{path}: focal_rule must be one of {', '.join(get_args(FocalRule))}; "
                         "write it with scripts/calibrate.py")  # fmt: skip

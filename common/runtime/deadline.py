@@ -59,22 +59,25 @@ def _watch(signals: socket.socket, is_saving: Callable[[], bool]) -> None:
 
 
 def _tell_saving() -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            f"\nstill saving, more than {SECONDS:.0f} s after the stop. If a launcher kills it "
-            "(torchrun does so after 30 s), the checkpoint before stays.",
-            file=sys.stderr,
-        )
+    _tell(
+        f"still saving, more than {SECONDS:.0f} s after the stop. If a launcher kills it "
+        "(torchrun does so after 30 s), the checkpoint before stays."
+    )
 
 
 def _end_process() -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(
-            f"\ninterrupted; what was going on did not end within {SECONDS:.0f} s, and nothing "
-            "more could be saved. The same command continues from the last checkpoint.",
-            file=sys.stderr,
-        )
+    _tell(
+        f"interrupted; what was going on did not end within {SECONDS:.0f} s, and nothing more "
+        "could be saved. The same command continues from the last checkpoint."
+    )
     leave(INTERRUPTED)
+
+
+def _tell(text: str) -> None:
+    """Once per run, where there is still a reader: Ctrl-C ends that of `2>&1 | tee log`, too."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError, ValueError):
+            print(f"\n{text}", file=sys.stderr)
 
 
 _PLACES: list[socket.socket] = []  # where signals are written to

@@ -24,7 +24,9 @@ FACTS = (
 )
 # A path of one machine: from its root, or from a home; also behind what says its kind, as in
 # `hf:/home/me/bert` and `RN50:openai=/home/me/w.pt`, but not of an address (`https://`).
-_PLACE = re.compile(r"(?P<kind>(?:[^\s/~]*[:=])?)(?P<path>(?://)?/(?!/).*|~.*/.*)", re.DOTALL)
+_PLACE = re.compile(
+    r"(?P<kind>(?:[^\s/~]*[:=])?)(?P<path>(?://)?/(?!/).*|(?<!:)//.*|~[^\s/]*/.*)", re.DOTALL
+)
 _STATE = "state"  # what of a network's state is no tensor
 
 

@@ -89,11 +89,12 @@ def _metrics(trained: TrainedNetwork, results: Sequence[dict[str, Any]]) -> str:
     ]
     validation = _validation(trained)
     if validation is not None:
-        own = trained.config.eval
-        most = "" if own.max_images is None else f", the first {own.max_images} images"
-        flip = ", flip averaged" if own.flip else ""
-        name = f"validation, in training{most}{flip}"
-        rows.append([name, own.protocol, "", validation])
+        own = trained.facts["config"]["eval"]  # the run's, and not of this opening
+        most = own.get("max_images")
+        first = "" if most is None else f", the first {most} images"
+        flip = ", flip averaged" if own.get("flip") else ""
+        protocol = own.get("protocol", trained.config.eval.protocol)
+        rows.append([f"validation, in training{first}{flip}", protocol, "", validation])
     if not rows:
         return "None were handed to `save_pretrained`; score it with eval.py."
     lines = [["split", "protocol", "images", *METRIC_NAMES], ["---"] * (3 + len(METRIC_NAMES))]

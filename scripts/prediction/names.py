@@ -81,6 +81,10 @@ def check_names(
                 f"{there} is there and no earlier prediction (no JSON of predict.py is beside it); "
                 "name another folder with --output"
             )
+        for place in places:  # as room_sampled.npy, of room.jpg or of room_sampled.jpg
+            own = place.with_suffix(FACTS)
+            if own != facts and os.path.lexists(place) and _is_ours(own, is_picture):
+                raise UserError(f"{place} is of {own}; name another folder with --output")
 
 
 def _is_ours(facts: Path, is_picture: bool) -> bool:

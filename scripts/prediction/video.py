@@ -5,6 +5,7 @@ are predicted, and the file is finished. A second Ctrl-C interrupts as anywhere.
 """
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,12 +33,16 @@ _MOST_COMPARED = 100_000  # pixels of a frame, for the flicker
 
 @dataclass(frozen=True)
 class VideoSource:
-    """An opened video or webcam: fps, and its number of frames, None where it is not known."""
+    """An opened video or webcam: fps, and its number of frames, None where it is not known.
+
+    is_live: it has no end. A file that does not say its length has one.
+    """
 
     capture: cv2.VideoCapture
     name: str
     fps: float
     count: int | None
+    is_live: bool = False
 
     def frames(self) -> Iterator[np.ndarray]:
         """uint8 RGB [H, W, 3], as they come."""
@@ -52,7 +57,8 @@ class VideoSource:
 def open_video(source: Path | int) -> Iterator[VideoSource]:
     """A file, or the number of a webcam; a `UserError` where it cannot be opened."""
     if isinstance(source, int):
-        with _opened(cv2.VideoCapture(source), f"webcam {source}", "is it plugged in?") as video:
+        capture = cv2.VideoCapture(source)
+        with _opened(capture, f"webcam {source}", "is it plugged in?", is_live=True) as video:
             yield video
         return
     with utf8_name(source) as name:
@@ -62,14 +68,16 @@ def open_video(source: Path | int) -> Iterator[VideoSource]:
 
 
 @contextmanager
-def _opened(capture: cv2.VideoCapture, name: str, remedy: str) -> Iterator[VideoSource]:
+def _opened(
+    capture: cv2.VideoCapture, name: str, remedy: str, is_live: bool = False
+) -> Iterator[VideoSource]:
     try:
         if not capture.isOpened():
             raise UserError(f"{name}: cannot be opened as a video; {remedy}")
         fps = capture.get(cv2.CAP_PROP_FPS)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         known = fps if 0 < fps <= 1000 else _USUAL_FPS
-        yield VideoSource(capture, name, known, count if count > 0 else None)
+        yield VideoSource(capture, name, known, count if count > 0 else None, is_live)
     finally:
         capture.release()
 
@@ -137,7 +145,7 @@ def predict_video(
         whole_file(target) as temporary,
         utf8_name(temporary) as name,
         progress_bar("predict", total, unit="frame") as bar,
-        interrupts_noted(video.count is None) as is_interrupted,
+        interrupts_noted(video.is_live) as is_interrupted,
     ):
         while part := _next(frames, how.batch_size, is_interrupted):
             caption = caption or _words_of_first(model, how.caption, part[0])
@@ -168,8 +176,10 @@ def predict_video(
 @contextmanager
 def interrupts_noted(wanted: bool) -> Iterator[Callable[[], bool]]:
     """Says whether Ctrl-C came, which interrupts nothing the first time; not wanted: it does."""
-    # Another handler, or none (a shell's background job), is somebody's decision.
-    if not wanted or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    # Another handler, or none (a shell's background job), is somebody's decision; other threads
+    # than the main one are not interrupted, and may set none.
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not wanted or not is_ours or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     arrived: list[int] = []

@@ -97,20 +97,26 @@ class MapFacts:
 
 def read_facts(path: Path) -> MapFacts:
     """Of a map and its JSON; nothing is known where there is none, or another program's."""
+    own = path.with_suffix(".json")
     beside = path.with_name(path.stem.removesuffix("_sampled") + ".json")
-    places = (beside, *(folder / SCALE_FILE for folder in path.absolute().parents))
+    places = (own, beside, *(folder / SCALE_FILE for folder in path.absolute().parents))
     try:
-        found = next((place for place in places if place.is_file()), beside)
+        found = next((place for place in places if place.is_file()), own)
         content = json.loads(found.read_text(encoding="utf-8"))
-        factor, notes = content.get("focal_factor"), content.get("notes", ())
+        factor, notes = content.get("focal_factor"), content.get("notes") or ()
         # Earlier versions wrote a note alone, and the page no rule.
         noted = any(str(note).startswith("calibrated: ") for note in notes)
         rule = content.get("focal_rule", factor and ("none" if factor == 1 else "scale"))
-        far = content.get("not_held_by_16_bits", {}).get("num_far", 0)
-        is_calibrated = noted or isinstance(content.get("calibration"), dict)
+        far = (content.get("not_held_by_16_bits") or {}).get("num_far", 0)
+        is_calibrated = noted or _is_by_distances(content.get("calibration"))
         return MapFacts(rule if rule in get_args(FocalRule) else None, is_calibrated, int(far))
-    except (OSError, ValueError, AttributeError, TypeError, RecursionError):  # any file's content
-        return MapFacts()
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
+        return MapFacts()  # any file's content
+
+
+def _is_by_distances(calibration: object) -> bool:
+    """Whether it is one of ours: files of other programs hold their camera's under that name."""
+    return isinstance(calibration, dict) and {"fit", "factor"} <= set(calibration)
 
 
 def check_maps(maps: PredictedMaps, calibration: DistanceCalibration) -> None:
