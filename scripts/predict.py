@@ -50,7 +50,7 @@ from scripts.prediction.known import calibrate_picture, calibrated
 from scripts.prediction.load import HUB, load
 from scripts.prediction.model import DepthModel
 from scripts.prediction.names import VIDEO_FACTS, check_names, output_stems
-from scripts.prediction.outputs import PictureWriter, describe_depth
+from scripts.prediction.outputs import PictureWriter, range_text
 from scripts.prediction.pictures import Picture, read_picture
 from scripts.prediction.result import Asked, Prediction
 from scripts.prediction.video import VideoAsked, open_video, predict_video
@@ -196,7 +196,7 @@ class Program:
         camera = prediction.intrinsics
         about_points = [f"points by {camera.source}"] if camera and has_points else []
         self._remember(key, [*prediction.notes, *about_points])
-        self.lines.append(f"{key}: {_range_text(prediction)}")
+        self.lines.append(f"{key}: {range_text(prediction.depth)}")
         if camera is None and has_points:
             raise UserError(
                 f"{picture.name}: no camera is known for its points, its depth is written; give "
@@ -228,13 +228,6 @@ class Program:
         self.failures.append(error)
         if len(self.stems) > 1:  # else it ends the program
             _tell(f"left out: {error}")
-
-
-def _range_text(prediction: Prediction) -> str:
-    found = describe_depth(prediction.depth)
-    if found["median"] is None:
-        return "no depth"
-    return f"{found['min']:.3g} to {found['max']:.3g} m, median {found['median']:.3g} m"
 
 
 def _check_for_videos(arguments: argparse.Namespace, inputs: Inputs) -> None:

@@ -110,6 +110,14 @@ def describe_depth(depth: np.ndarray) -> dict[str, float | None]:
     return {"min": float(seen.min()), "median": float(np.median(seen)), "max": float(seen.max())}
 
 
+def range_text(depth: np.ndarray) -> str:
+    """The same in words."""
+    found = describe_depth(depth)
+    if found["median"] is None:
+        return "no depth"
+    return f"{found['min']:.3g} to {found['max']:.3g} m, median {found['median']:.3g} m"
+
+
 def draw_depth(
     depth: np.ndarray, caption: str, limits: tuple[float, float] | None = None
 ) -> np.ndarray:
