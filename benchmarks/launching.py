@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from benchmarks.frames import write_nyu
+from benchmarks.process_memory import PROC
 from common.config import REPO_ROOT
 from common.errors import UserError
 
@@ -24,8 +25,8 @@ POLL_SECONDS = 0.02
 class Outcome:
     """A run's metrics.jsonl lines of training, and when (seconds from the command) each was seen.
 
-    A step's line is seen within 20 ms. cpu_seconds: of the processors. peak_gigabytes: of the run's
-    largest process, on Linux.
+    A step's line is seen within 20 ms. cpu_seconds: of the processors. peak_gigabytes: of the
+    process that was started, on Linux.
     """
 
     lines: list[dict[str, Any]]
@@ -72,28 +73,42 @@ def run_stage1(config: Path, arguments: Sequence[str], **variables: str) -> Outc
         process = subprocess.Popen(
             command, env={**os.environ, **variables}, stdout=output, stderr=output
         )
-        seen_at, used = _watch(process, lines, start)
+        seen_at, used, peak = _watch(process, lines, start)
     seconds = time.perf_counter() - start
     if process.returncode:
         reason = (log.read_text(encoding="utf-8").strip().splitlines() or ["no message"])[-1]
         raise UserError(f"the training run ended with code {process.returncode}: {reason}")
     cpu_seconds = used.ru_utime + used.ru_stime
-    return Outcome(_training_lines(lines), seen_at, seconds, cpu_seconds, used.ru_maxrss / 1e6)
+    return Outcome(_training_lines(lines), seen_at, seconds, cpu_seconds, peak)
 
 
 def _watch(
     process: subprocess.Popen, lines: Path, start: float
-) -> tuple[list[float], resource.struct_rusage]:
-    """When each training line was there first, and what the process used until it ended."""
+) -> tuple[list[float], resource.struct_rusage, float]:
+    """When each training line was there first, what the process used, and its peak of memory (GB).
+
+    The kernel's own peak (`ru_maxrss`) counts that of the process which starts it.
+    """
     seen_at: list[float] = []
+    peak = 0.0
     while True:
+        peak = max(peak, _peak_gigabytes(process.pid))
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
         if ended:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return seen_at, used
+            return seen_at, used, peak
         new = len(_training_lines(lines)) - len(seen_at)
         seen_at += [time.perf_counter() - start] * new
         time.sleep(POLL_SECONDS)
+
+
+def _peak_gigabytes(pid: int) -> float:
+    """So far; 0 of a process that is gone, or on other systems."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e6
 
 
 def last_line(path: Path) -> str | None:

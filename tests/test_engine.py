@@ -179,6 +179,24 @@ def test_layers_that_draw_follow_seed_and_step_whatever_an_evaluation_draws():
     assert losses(2, lambda step: None) != quiet
 
 
+class LibraryToy(Toy):
+    """A part of it comes in evaluation mode, as `from_pretrained` of transformers gives it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout(0.5).eval()
+
+    def forward(self, x):
+        assert self.dropout.training
+        return super().forward(self.dropout(x))
+
+
+def test_every_part_is_in_training_mode_from_the_first_step():
+    train(config(max_steps=2), LibraryToy())
+    model = LibraryToy()
+    train(config(max_steps=2), model, evaluate=lambda step: bool(model.eval()), every=1)
+
+
 def test_clipping_can_be_switched_off():
     moved = [train(config(max_steps=1, clip_norm=c, weight_decay=0.0))[0] for c in (1e-12, None)]
     start, clipped, free = (m.layer.weight for m in (Toy(), *moved))

@@ -91,7 +91,6 @@ class Update:
         scaler: torch.amp.GradScaler,
     ):
         self.model, self.task, self.optimizer = model, task, optimizer
-        self.network = unwrap(model)  # without what joins several processes
         self.config, self.seed = config, seed
         self.processes, self.scaler = processes, scaler
         self.precision = choose_precision(config.precision, processes.device)
@@ -117,8 +116,7 @@ class Update:
         is_void: make the gradients nan, for which every process leaves its weights as they are.
         giving_up: holds while a step that ends early, for an error or a signal, changes nothing.
         """
-        if not self.network.training:  # after an evaluation
-            self.model.train()
+        self.model.train()  # all of it: parts that a library has made come in evaluation mode
         statistics = [tensor.clone() for tensor in self.statistics]
         try:
             with giving_up:
@@ -150,7 +148,7 @@ class Update:
 
     def repeat(self, record: StepRecord) -> Repetition:
         """This process's part of a step once more; nothing is changed, no process is waited for."""
-        model = self.network.train()
+        model = unwrap(self.model).train()
         statistics = [tensor.clone() for tensor in self.statistics]
         names = {id(p): name for name, p in model.named_parameters()}
         sums: list[Tensor | None] = [None] * len(self.parameters)

@@ -126,6 +126,29 @@ def _mean_and_std(features: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     return mean, torch.stack(squares).sum(0).sqrt()
 
 
+class Freezable(nn.Module):
+    """A network of which all, or only the batch normalization, can be frozen."""
+
+    is_frozen = False
+    has_frozen_batch_norm = False
+
+    def freeze(self, everything: bool, batch_norm: bool) -> None:
+        """everything: no gradients, always evaluation mode. batch_norm: stored statistics."""
+        self.is_frozen, self.has_frozen_batch_norm = everything, batch_norm
+        if everything:
+            self.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Freezable":
+        """What is frozen stays in evaluation mode while the parent trains."""
+        super().train(mode and not self.is_frozen)
+        if self.has_frozen_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+
 @contextmanager
 def still_statistics(model: nn.Module) -> Iterator[None]:
     """Batch normalization keeps its running statistics as they are, in training mode too."""
