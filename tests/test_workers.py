@@ -139,7 +139,7 @@ def test_a_worker_that_is_stuck_can_be_ended(monkeypatch, dataset, grace, num_si
     for _ in range(num_signals):
         os.kill(child.pid, signal.SIGTERM)
         time.sleep(0.5)  # two that arrive at once are one
-    child.join(10)
+    child.join(60)
     assert child.exitcode == -(signal.SIGTERM if num_signals == 2 else signal.SIGALRM)
 
 
