@@ -20,7 +20,7 @@ from typing import get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.config_values import natural, output_path, positive, resolve_path, split_overrides
+from common.config_values import natural, positive, resolve_path, split_overrides
 from common.errors import UserError, run_program
 from common.evaluation.known_distance import (
     Fit,
@@ -45,11 +45,12 @@ from common.shortages import (
 )
 from common.text_files import write_json
 from scripts.prediction.clouds import check_glb
+from scripts.prediction.focals import FocalSource
 from scripts.prediction.inputs import CaptionSource, Inputs, find_inputs
 from scripts.prediction.known import calibrate_picture, calibrated
-from scripts.prediction.load import HUB, load
+from scripts.prediction.load import load
 from scripts.prediction.model import DepthModel
-from scripts.prediction.names import VIDEO_FACTS, check_names, output_stems
+from scripts.prediction.names import VIDEO_FACTS, check_names, output_folder, output_stems
 from scripts.prediction.outputs import PictureWriter, range_text
 from scripts.prediction.pictures import Picture, read_picture
 from scripts.prediction.result import Asked, Prediction
@@ -75,7 +76,8 @@ def main() -> None:
     asked = Asked(arguments.focal_rule, arguments.samples, arguments.seed, calibration)
     model = load(arguments.checkpoint, arguments.device, overrides)
     captions = _captions(arguments, model)
-    folder = _output_folder(arguments, model)
+    focals = FocalSource(arguments.focal, arguments.focals)
+    folder = output_folder(arguments.output, arguments.checkpoint, model.trained.path)
     inputs = find_inputs(arguments.pictures, folder)
     _tell(*inputs.notes)
     if known and (calibration or len(inputs.keys) != 1 or not inputs.pictures):
@@ -85,11 +87,11 @@ def main() -> None:
         )
     _check_for_videos(arguments, inputs)
     stems = output_stems(inputs.keys)
-    read = [Path(name) for name in (arguments.calibration, captions.file) if name]
+    read = [Path(name) for name in (arguments.calibration, arguments.focals, captions.file) if name]
     check_names(folder, stems, inputs, read)
     make_folder(folder)
     with claim_folder(folder, "name another --output"), shortages_told(REMEDIES):
-        program = Program(model, arguments, asked, captions, folder, stems, known)
+        program = Program(model, arguments, asked, captions, focals, folder, stems, known)
         program.run(inputs)
     program.finish()
 
@@ -103,12 +105,13 @@ class Program:
         arguments: argparse.Namespace,
         asked: Asked,
         captions: CaptionSource,
+        focals: FocalSource,
         folder: Path,
         stems: dict[str, str],
         known: Sequence[KnownDistance] = (),
     ) -> None:
         self.model, self.arguments, self.asked, self.captions = model, arguments, asked, captions
-        self.folder, self.stems = folder, stems  # of all inputs
+        self.focals, self.folder, self.stems = focals, folder, stems  # of all inputs
         self.known = known  # in the one picture
         config, labels = model.config, model.trained.labels
         scale = config.eval.saved_depth_scale or config.data.data_set.depth_scale
@@ -163,8 +166,8 @@ class Program:
         if not part:
             return
         try:
-            focals = [self.arguments.focal] * len(part)
             pictures = [picture for _, picture, _ in part]
+            focals = [self.focals.of(Path(picture.name)) for picture in pictures]
             captions = [caption for *_, caption in part]
             found = self.model.predict_all(pictures, captions, focals, self.asked)
         except ShortageError:
@@ -205,9 +208,10 @@ class Program:
 
     def _predict_video(self, key: str, source: Path | int) -> None:
         a = self.arguments
-        caption = self.captions.of(source if isinstance(source, Path) else None)
+        file = source if isinstance(source, Path) else None
+        caption = self.captions.of(file)
         asked = replace(self.asked, samples=0)
-        how = VideoAsked(caption, a.focal, asked, a.batch, a.frames)
+        how = VideoAsked(caption, self.focals.of(file), asked, a.batch, a.frames)
         place = f"{self.folder / self.stems[key]}_depth"
         with open_video(source) as video:
             report = predict_video(self.model, video, Path(f"{place}.mp4"), how)
@@ -254,16 +258,6 @@ def _captions(arguments: argparse.Namespace, model: DepthModel) -> CaptionSource
     return CaptionSource(arguments.caption, file)
 
 
-def _output_folder(arguments: argparse.Namespace, model: DepthModel) -> Path:
-    """`predictions` in the run's folder, of a model of the hub in the current one."""
-    if arguments.output:
-        return output_path(arguments.output)
-    if arguments.checkpoint.startswith(HUB):
-        return output_path("predictions")
-    place = model.trained.path.parent
-    return (place.parent if place.name == "checkpoints" else place) / "predictions"
-
-
 def _tell(*lines: str) -> None:
     for line in lines:
         print(one_line(line), file=sys.stderr)
@@ -287,6 +281,9 @@ def _parse() -> tuple[argparse.Namespace, list[str]]:
     add("--captions", metavar="FILE", help="captions.jsonl with a caption of each picture")
     add("--captioner", metavar="MODEL", help=f"of --caption {AUTO} (default: {CAPTIONER})")
     add("--focal", type=float, metavar="PX", help="focal length in pixels of the pictures")
+    add(
+        "--focals", type=Path, metavar="LIST", help="a data set's list: IMAGE DEPTH PX in each line"
+    )
     add("--focal-rule", choices=("none", "scale"), default="none",
         help="scale: depth grows with the focal length against the training camera's")  # fmt: skip
     add("--calibrate", action="append", default=[], metavar="x,y=METERS",

@@ -11,6 +11,7 @@ cameras   focal length given, from EXIF or of the training camera, and what it d
 known     depth made metric by known distances
 cards     the model card of a saved model
 inputs    files, folders, globs, videos, webcams; captions of many pictures
+focals    focal lengths of many pictures, from lists
 names     under which names files are written, and what is never written over
 outputs   what is written for a picture
 clouds    depth as points

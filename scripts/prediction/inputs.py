@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +118,13 @@ def _with_keys(files: Iterable[Path]) -> dict[str, Path]:
     return {place.relative_to(base).as_posix(): file for place, file in places.items()}
 
 
+def name_in(names: Container[str], path: Path) -> str | None:
+    """What a list that was made for it calls a file: a path below some folder, at least a name."""
+    parts = _place(path).parts[1:]
+    found = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((name for name in found if name in names), None)
+
+
 class CaptionSource:
     """The caption of each picture: from a caption file, else the one that is given for all."""
 
@@ -129,10 +136,7 @@ class CaptionSource:
         """None: nothing is said of it. path: None for a webcam. A `UserError` names the file."""
         if self.file is None or path is None:
             return self.caption
-        parts = _place(path).parts[1:]
-        # As in the list that the file was made for: a path below some folder, at least a name.
-        names = ("/".join(parts[first:]) for first in range(len(parts)))
-        found = next((name for name in names if name in self._captions), None)
+        found = name_in(self._captions, path)
         if found is None and self.caption is None:
             raise UserError(
                 f"{path}: {self.file} has no caption for it; add one, or give --caption for those "

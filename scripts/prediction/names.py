@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from common.config_values import output_path
 from common.errors import UserError
 from common.images.depth_files import depth_names
 from scripts.prediction.inputs import Inputs
+from scripts.prediction.load import HUB
 
 FACTS = ".json"  # written first: who finds it beside a file knows whose that is
 ALWAYS = (".npy", ".png", FACTS, "_color.png")
@@ -30,6 +32,19 @@ _MOST_BYTES = 200
 # Keys that only the JSON files of predict.py have together.
 _PICTURE_KEYS = {"picture", "depth_scale", "focal_factor", "caption_origin"}
 _VIDEO_KEYS = {"video", "frames", "flicker"}
+
+
+def output_folder(output: str | None, checkpoint: str, opened: Path) -> Path:
+    """Else `predictions` in the run's folder, of a model of the hub in the current one.
+
+    opened: the file or folder that `checkpoint` is.
+    """
+    if output:
+        return output_path(output)
+    if checkpoint.startswith(HUB):
+        return output_path("predictions")
+    place = opened.parent
+    return (place.parent if place.name == "checkpoints" else place) / "predictions"
 
 
 def output_stems(keys: Iterable[str]) -> dict[str, str]:
