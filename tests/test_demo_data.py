@@ -1,9 +1,6 @@
-"""Demo data: exact geometry, true captions, exact twins, and files written whole or not at all."""
+"""Demo data: exact geometry, true captions, exact twins."""
 
 import json
-import os
-import subprocess
-import sys
 from math import pi
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import pytest
 
 from common.data.lists import read_list, scene_of
 from common.errors import UserError
-from scripts.demo_renderer import room_files as demo_room_files
 from scripts.demo_renderer.captions import MINIATURE_ROOMS
 from scripts.demo_renderer.renderer import (
     Camera,
@@ -33,7 +29,6 @@ from scripts.demo_renderer.scale_pairs import (
 )
 from scripts.demo_renderer.street_files import StreetsSettings, write_streets
 
-ROOT = Path(__file__).resolve().parents[1]
 GRAY = Material((0.5, 0.5, 0.5))
 SMALL = RoomsSettings(train_scenes=12, val_scenes=3, test_scenes=10, height=48, width=64)
 SPLITS = ("train", "val", "test")
@@ -295,38 +290,3 @@ def test_street_depth_is_sparse_and_in_range(streets: Path) -> None:
         assert 0.02 < valid.mean() < 0.12
         assert depth[valid].min() > 1 and depth.max() <= 80
         assert not valid[: len(depth) // 4].any()
-
-
-def test_an_interrupted_call_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
-    def stop(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo_room_files, "write_description", stop)
-    with pytest.raises(KeyboardInterrupt):
-        write_rooms(tmp_path / "rooms", RoomsSettings(1, 1, 1, height=6, width=8), workers=1)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_command_line_reuses_refuses_and_replaces(tmp_path: Path) -> None:
-    sizes = ["--val-scenes", "1", "--test-scenes", "1", "--height", "6", "--width", "8"]
-    sizes += ["--workers", "1"]
-
-    def call(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / "scripts/make_demo_data.py"), "--out", "made", *sizes]
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(
-            [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-
-    assert call("--scenes", "2").returncode == 0
-    before = (tmp_path / "made/rooms/dataset.json").stat().st_mtime_ns
-    again = call("--scenes", "2")
-    assert again.returncode == 0 and "already there" in again.stdout
-    refused = call("--scenes", "3")
-    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1
-    assert "--force" in refused.stderr and "--out" in refused.stderr
-    assert (tmp_path / "made/rooms/dataset.json").stat().st_mtime_ns == before
-    assert call("--scenes", "3", "--force").returncode == 0
-    assert len(read_list(tmp_path / "made/rooms/train_files_with_gt.txt")) == 6
-    assert [path.name for path in (tmp_path / "made").iterdir()] == ["rooms"]
