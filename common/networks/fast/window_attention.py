@@ -8,17 +8,23 @@ is the way back. Cells alone are projected, no padding: padding is zero before t
 and thrown away after the last one, so its query, key and value are the projection's bias. A GPU
 looks up whole rows of a table of all images' cells; a compiled step fuses that with what follows.
 
-attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for a bias that is
-trained; it writes the scores of all windows to memory, several times. Here a few windows at a time
-are scored, so that the scores stay in the processor's cache, and the backward pass scores them once
-more instead of keeping them. Scores, their softmax and its gradient are float32 at least, as in
-PyTorch's kernels. A GPU has such a kernel, which takes bias and mask as one table of dense rows.
+attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for the gradient of a
+bias; it writes the scores of all windows to memory, several times. Its kernel for the values alone
+does the forward pass here. The backward pass scores a few windows at a time once more, so that the
+scores stay in the processor's cache. Scores, their softmax and its gradient are float32 at least,
+as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16 units. A GPU
+has a kernel for all of it, which takes bias and mask as one table of dense rows.
+
+Masked scores are minus infinity here and -100 in the plain form, as published: the weight of such
+a pair is 0 instead of e^-100. That is below the smallest float32 of full precision, and sums and
+products of such numbers take an Intel processor a hundred times longer.
 
 Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
 heads, D channels of a head, C = A * D.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,7 +38,7 @@ from common.networks.fast import kept, takes_plain
 
 Sides = tuple[int, int]
 _APART = -100.0  # added to the scores of two cells that only the roll made neighbors
-_BLOCK_BYTES = 2**20  # of scores at a time for each core: about what its cache holds
+_BLOCK_BYTES = 2**21  # of scores at a time for each core: about what its cache holds
 
 
 def shifted_window_attention(
@@ -122,7 +128,7 @@ class Windows:
     place_of_cell: Tensor  # [T]
     padding: Tensor  # [P], the places without a cell
     is_padding: Tensor  # [W * N, 1], bool
-    mask: Tensor | None  # [W, N, N], 0 or -100; None without a shift
+    mask: Tensor | None  # [W, N, N], 0 or -inf; None without a shift
 
 
 @kept(32)
@@ -137,7 +143,10 @@ def windows_of(
     cell = cut_windows(rolled, window).flatten() - 1
     order = cell.argsort(stable=True)  # padding is -1 and comes first
     num_padding = len(cell) - grid[0] * grid[1]
-    mask = shift_mask(size, window, shift).to(device) if any(shift) else None
+    mask = None
+    if any(shift):
+        apart = shift_mask(size, window, shift) < 0
+        mask = torch.zeros(apart.shape).masked_fill(apart, -torch.inf).to(device)
     area = window[0] * window[1]
     is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
     order = order.to(device)
@@ -185,38 +194,62 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-        windows, cells, _, heads, dim = qkv.shape
-        out = qkv.new_empty(windows, cells, heads, dim)
-        with torch.autocast("cpu", enabled=False):
-            for part, some_mask in _parts(qkv, mask):
-                query, key, value = _split(qkv[part])
-                weights = _weights(query, key, bias, some_mask).to(value.dtype)
-                out[part] = (weights @ value).transpose(1, 2)
         ctx.save_for_backward(qkv, bias, mask)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # [W, A, N, D] each
+        out = torch.empty_like(qkv[:, :, 0])
+        added = bias.detach().to(at_least_float32(qkv)).expand(len(qkv), -1, -1, -1)
+        with torch.autocast("cpu", enabled=False):
+            for part, some_mask in [(slice(None), None)] if mask is None else _parts(qkv, mask):
+                scores = added[part] if some_mask is None else added[part] + some_mask
+                mixed = F.scaled_dot_product_attention(
+                    query[part], key[part], value[part], attn_mask=scores
+                )
+                out[part] = mixed.transpose(1, 2)
         return out.flatten(2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         qkv, bias, mask = ctx.saved_tensors
+        wide = at_least_float32(qkv)
         grad = grad.unflatten(2, qkv.shape[-2:])
         grad_qkv = torch.empty_like(qkv)
-        grad_bias = torch.zeros_like(bias, dtype=at_least_float32(bias))
-        for part, some_mask in _parts(qkv, mask):
-            query, key, value = _split(qkv[part])
-            weights = _weights(query, key, bias, some_mask)
-            g = grad[part].transpose(1, 2).contiguous()  # [w, A, N, D]
-            wide = weights.dtype
-            grad_scores = torch.ops.aten._softmax_backward_data(
-                g.to(wide) @ value.to(wide).transpose(-2, -1), weights, -1, wide
-            )
-            grad_bias += grad_scores.sum(0)
-            into = grad_qkv[part].permute(2, 0, 3, 1, 4)
-            into[2] = weights.to(g.dtype).transpose(-2, -1) @ g
-            grad_scores = grad_scores.to(key.dtype)
-            into[0] = (grad_scores @ key) * query.shape[-1] ** -0.5
-            into[1] = (grad_scores.transpose(-2, -1) @ query) * query.shape[-1] ** -0.5
+        grad_bias = torch.zeros_like(bias, dtype=wide)
+        factor = qkv.shape[-1] ** -0.5
+        with _bf16_products() if qkv.dtype == torch.bfloat16 else nullcontext():
+            for part, some_mask in _parts(qkv, mask):
+                query, key, value = qkv[part].permute(2, 0, 3, 1, 4).to(wide).contiguous()
+                scores = query @ key.transpose(-2, -1)  # [w, A, N, N]
+                torch.add(bias, scores, alpha=factor, out=scores)
+                weights = (scores if some_mask is None else scores.add_(some_mask)).softmax(-1)
+                g = grad[part].transpose(1, 2).to(wide).contiguous()  # [w, A, N, D]
+                grad_scores = torch.ops.aten._softmax_backward_data(
+                    g @ value.transpose(-2, -1), weights, -1, wide
+                )
+                grad_bias += grad_scores.sum(0)
+                into = grad_qkv[part].permute(2, 0, 3, 1, 4)
+                into[0] = (grad_scores @ key).mul_(factor)
+                into[1] = (grad_scores.transpose(-2, -1) @ query).mul_(factor)
+                into[2] = weights.transpose(-2, -1) @ g
         return grad_qkv, grad_bias.to(bias.dtype), None
+
+
+@contextmanager
+def _bf16_products() -> Iterator[None]:
+    """Products of float32 by the CPU's bf16 units, if it has them; sums stay float32.
+
+    For factors that were bf16 before, nothing is lost. PyTorch can be told so from 2.9 on.
+    """
+    products = getattr(torch.backends.mkldnn, "matmul", None)
+    if products is None:
+        yield
+        return
+    before = products.fp32_precision
+    products.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
 
 
 def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
@@ -230,22 +263,6 @@ def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | N
             end = min(start + most, period)
             some_mask = None if mask is None else mask[start:end, None]
             yield slice(first + start, first + end), some_mask
-
-
-def _split(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[w, N, 3, A, D] -> three of [w, A, N, D]."""
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous()
-    return query, key, value
-
-
-def _weights(query: Tensor, key: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax over the cells attended to: [w, A, N, N], float32 at least."""
-    wide = at_least_float32(query)
-    scores = query.to(wide) * query.shape[-1] ** -0.5 @ key.to(wide).transpose(-2, -1)
-    scores.add_(bias)
-    if mask is not None:
-        scores.add_(mask)
-    return scores.softmax(dim=-1)
 
 
 class _ToWindows(torch.autograd.Function):
