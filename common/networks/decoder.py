@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.networks.base_encoder import Encoder
 from common.networks.encoder import EncoderConfig
 from common.networks.fast.upsampling import upsample
-from common.networks.layers import conv3x3, two_convs
+from common.networks.layers import conv3x3, in_autocast_type, two_convs
 
 GROUPS = 4  # of the shuffled path of `Up`
 
@@ -45,6 +45,7 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """x: [B, up, h, w]; skip: [B, skip, 2h, 2w] -> [B, out, 2h, 2w]."""
+        skip = in_autocast_type(skip)  # for all that read it
         both = torch.cat((skip, upsample(x, 2).to(skip.dtype)), dim=1)
         return self.direct(both) + self.mix(both)
 

@@ -76,6 +76,12 @@ def in_gpu_order(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if _is_gpu(x) else x
 
 
+def in_autocast_type(x: Tensor) -> Tensor:
+    """As autocast would hand it to each convolution that reads it; without autocast as it is."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 def _is_gpu(x: Tensor) -> bool:
     return x.device.type == "cuda"
 

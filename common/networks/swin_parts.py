@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.networks.fast.window_attention import shifted_window_attention
+from common.networks.fast.window_attention import look_up_bias, shifted_window_attention
 
 PATCH = 4  # pixels on a side
 MLP_RATIO = 4
@@ -130,9 +130,9 @@ class ShiftedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, H, W, C] -> the same shape."""
-        bias = self.relative_position_bias_table[self.relative_position_index]  # [N, N, heads]
+        bias = look_up_bias(self.relative_position_bias_table, self.relative_position_index)
         return shifted_window_attention(
-            x, self.qkv, self.proj, bias.permute(2, 0, 1), self.window_size, self.shift_size
+            x, self.qkv, self.proj, bias, self.window_size, self.shift_size
         )
 
 

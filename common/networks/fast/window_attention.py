@@ -265,6 +265,17 @@ def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | N
             yield slice(first + start, first + end), some_mask
 
 
+def look_up_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Numbers of a table for every two places: [R, A], int64 [N, N] -> [A, N, N].
+
+    On a CPU the gradient of rows that lie apart is added up six times faster; on a GPU PyTorch's
+    for that adds in no fixed order.
+    """
+    if table.device.type != "cpu":
+        return table[index].permute(2, 0, 1)
+    return table.T.index_select(1, index.flatten()).unflatten(1, index.shape)
+
+
 class _ToWindows(torch.autograd.Function):
     """[B, T, C] -> [B, W * N, C]. The way back is a look-up too, which autograd cannot know."""
 
