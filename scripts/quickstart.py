@@ -34,10 +34,12 @@ from common.programs.report_folder import ReportFolder
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from common.runtime.claims import claim_path
+from common.runtime.cores import num_cores
 from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
 from common.text_files import write_json
 from scripts.report import write_report
+from scripts.run_plans.jobs import ProgramJob, make_slots, running_beside, visible_gpus
 from scripts.run_plans.stage_runs import StageRun, run_command
 from stage1_vae.stage import STAGE as STAGE1
 from stage2_sampler.stage import STAGE as STAGE2
@@ -139,16 +141,29 @@ def _parse() -> argparse.Namespace:
 
 
 def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> list[TrainedModel]:
-    """Run each stage's `train.sh` in one process: the networks are small."""
-    folders: dict[str, Path] = {}
-    trained = []
+    """Run each stage's `train.sh` in one process: the networks are small.
+
+    The last two are the control and what it is compared with. Neither needs the other: where there
+    are cores for both they run side by side, the control with its output in a log.
+    """
+    runs: list[StageRun] = []
     for model in rows:
-        earlier = folders.get({"stage2": "stage1", "stage3": "stage2"}.get(model.stage.name, ""))
-        run = model.run(data_root, earlier, extra)
-        folders[model.stage.name] = run.folder
+        earlier = {run.stage.name: run.folder for run in runs}
+        needed = {"stage2": "stage1", "stage3": "stage2"}.get(model.stage.name, "")
+        runs.append(model.run(data_root, earlier.get(needed), extra))
+    *first, control, last = runs
+    for run in first:
         run.train(NPROC="1")
-        trained.append(TrainedModel(model, folders[model.stage.name]))
-    return trained
+    slots = make_slots(min(2, num_cores()), visible_gpus(), num_cores())
+    log = ROOT / "runs" / f"{control.config.experiment}.log"
+    job = ProgramJob(control.config.experiment, rows[-2].name, tuple(control.command), log)
+    if len(slots) == 1:
+        control.train(NPROC="1")
+        last.train(NPROC="1")
+    else:
+        with running_beside(job, slots[0]):
+            last.train(**slots[1])
+    return [TrainedModel(model, run.folder) for model, run in zip(rows, runs, strict=True)]
 
 
 def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict[str, Any]:

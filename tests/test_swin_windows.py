@@ -13,6 +13,7 @@ from common.networks.fast.window_attention import (
     attend,
     attend_at_once,
     attend_plainly,
+    look_up_bias,
     from_windows,
     look_up,
     look_up_rows,
@@ -23,6 +24,7 @@ from common.networks.fast.window_attention import (
 )
 from common.networks.scene_decoder import position_code
 from common.networks.swin import SwinConfig, SwinEncoder
+from common.networks.swin_parts import relative_position_index
 
 CPU = torch.device("cpu")
 GRIDS = [
@@ -241,3 +243,24 @@ def test_fast_linear_leaves_other_formats_alone(monkeypatch):
 def test_which_processors_mkl_is_slow_on(features, slow, monkeypatch):
     monkeypatch.setattr("common.networks.fast.linear.processor_features", lambda: features)
     assert mkl_is_slow() is slow
+
+
+def test_the_bias_of_every_two_places_and_its_gradient():
+    table = torch.randn(25, 4, requires_grad=True)
+    index = relative_position_index(3)
+    results = []
+    for bias in (look_up_bias(table, index), table[index].permute(2, 0, 1)):
+        weights = torch.arange(bias.numel(), dtype=torch.float32).view_as(bias)
+        results.append((bias, *torch.autograd.grad((bias * weights).sum(), table)))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_cells_that_only_the_roll_made_neighbors_weigh_nothing():
+    """Exactly: a weight of e^-100 is slow to compute with."""
+    windows = windows_of((6, 6), (3, 3), (1, 1), CPU)
+    qkv = torch.zeros(4, 9, 3, 1, 9)
+    qkv[:, :, 2, 0] = torch.eye(9)  # each place has its own channel of values
+    weights = attend(qkv, torch.zeros(1, 9, 9), windows.mask)
+    assert windows.mask is not None
+    assert (weights[windows.mask < 0] == 0).all() and (weights[windows.mask == 0] > 0.1).all()

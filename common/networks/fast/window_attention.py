@@ -253,14 +253,17 @@ def _bf16_products() -> Iterator[None]:
 
 
 def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | None]]:
-    """Slices of the windows, each with its masks; a slice never crosses the end of the masks."""
+    """Slices of the windows, each with its masks [w, 1, N, N]: whole images, or parts of one."""
     windows, cells, _, heads, _ = qkv.shape
-    period = windows if mask is None else len(mask)
     score_bytes = heads * cells * cells * at_least_float32(qkv).itemsize
     most = max(1, _BLOCK_BYTES * torch.get_num_threads() // score_bytes)
+    if mask is not None and most >= len(mask):  # small windows: many images at a time
+        most -= most % len(mask)
+        mask = mask.repeat(min(most, windows) // len(mask), 1, 1)
+    period = windows if mask is None else len(mask)
     for first in range(0, windows, period):
-        for start in range(0, period, most):
-            end = min(start + most, period)
+        for start in range(0, min(period, windows - first), most):
+            end = min(start + most, period, windows - first)
             some_mask = None if mask is None else mask[start:end, None]
             yield slice(first + start, first + end), some_mask
 
