@@ -25,13 +25,18 @@ class TextLossConfig(VAELossConfig):
 class Stage1Config(RunConfig):
     """`configs/*/stage1.yaml`."""
 
-    # At the end all std are multiplied by the one number that fits the validation images.
+    # At the end all std are multiplied by the one number that fits the validation images,
     fit_temperature: bool = False
+    temperature: float = 1.0  # or by this one, as other runs have found it
     model: TextVAEConfig = field(default_factory=TextVAEConfig)
     loss: TextLossConfig = field(default_factory=TextLossConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: {self.temperature} is not above 0")
+        if self.fit_temperature and self.temperature != 1:
+            raise ValueError("temperature: fit_temperature finds it; give one of the two")
         lists = self.data.val_list, self.data.test_list
         if self.fit_temperature and lists[0] is not None and lists[0] == lists[1]:
             raise ValueError(

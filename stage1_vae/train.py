@@ -112,24 +112,34 @@ def totals_fn(
 
 
 def finish(config: Stage1Config, data: Data, run: Run) -> None:
-    """Fit the temperature of the finished checkpoints on the validation images, if wanted."""
-    words, processes = WordsAlone(predict, sample), run.processes
-    fitted: dict[int, float] = {}  # best.pt may be of the same step as last.pt
-    for path in (run.checkpoints.last, run.checkpoints.best) if config.fit_temperature else ():
+    """Widen the finished checkpoints by the temperature, given or fitted on the validation images.
+
+    Not twice: a checkpoint that was widened says so.
+    """
+    is_wanted = config.fit_temperature or config.temperature != 1
+    found: dict[int, float] = {}  # best.pt may be of the same step as last.pt
+    for path in (run.checkpoints.last, run.checkpoints.best) if is_wanted else ():
         content = load_checkpoint(path, stage="stage1", recipes=("staged",))
         if "temperature" in content:
             continue
-        model = load_text_vae(content).to(processes.device)
-        if content["step"] in fitted:
-            model.scenes.widen(fitted[content["step"]])
+        model = load_text_vae(content).to(run.processes.device)
+        step = content["step"]
+        if step in found or not config.fit_temperature:
+            value = found.get(step, config.temperature)
+            model.scenes.widen(value)
         else:
-            fitted[content["step"]] = fit_temperature(
-                model, words, model.scenes.widen, data.val, config, processes
+            value = found[step] = fit_temperature(
+                model,
+                WordsAlone(predict, sample),
+                model.scenes.widen,
+                data.val,
+                config,
+                run.processes,
             )
-        value = fitted[content["step"]]
-        if processes.is_main:
+        if run.processes.is_main:
             save_checkpoint(path, {**content, "model": model.state_dict(), "temperature": value})
-        run.log(f"{path.name}: std times {value:.3f}, fitted on {len(data.val)} validation images")
+        fitted = f", fitted on {len(data.val)} validation images" if config.fit_temperature else ""
+        run.log(f"{path.name}: std times {value:.3f}{fitted}")
 
 
 def main() -> None:

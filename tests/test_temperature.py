@@ -102,6 +102,38 @@ def test_training_ends_with_a_temperature_that_later_stages_read_as_any_std(work
     assert read_checkpoint(last)["temperature"] == after["temperature"]
 
 
+def test_a_temperature_that_is_given(workspace, tmp_path):
+    """The last and the best checkpoint, once each; no image is asked."""
+    plain = train("stage1", *workspace.arguments("stage1", tmp_path, "experiment=plain"))
+    words = workspace.arguments("stage1", tmp_path, "experiment=given", "temperature=1.5")
+    given = train("stage1", *words)
+    assert (plain.code, given.code) == (0, 0), given.err
+    assert given.err.count("std times 1.500\n") == 2
+    assert "std times" not in train("stage1", *words).err  # it is done
+    bias = "scenes.logvar.2.bias"
+    for name in ("last.pt", "best.pt"):
+        before, after = (
+            read_checkpoint(tmp_path / run / "stage1/checkpoints" / name)
+            for run in ("plain", "given")
+        )
+        assert after["temperature"] == 1.5
+        torch.testing.assert_close(
+            after["model"][bias], before["model"][bias] + 2 * np.log(np.float32(1.5))
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["temperature=0"], "temperature: 0.0 is not above 0"),
+        (["temperature=-1"], "temperature: -1.0 is not above 0"),
+        ([WANTED, "temperature=2"], "temperature: fit_temperature finds it; give one of the two"),
+    ],
+)
+def test_temperatures_that_cannot_be(workspace, tmp_path, words, error):
+    assert error in train("stage1", *workspace.arguments("stage1", tmp_path, *words)).refusal
+
+
 def interrupted(*_):
     raise KeyboardInterrupt
 
