@@ -34,13 +34,13 @@ from common.programs.report_folder import ReportFolder
 from common.programs.run_config import RunConfig
 from common.programs.stage import Stage
 from common.runtime.claims import claim_path
-from common.runtime.cores import num_cores
+from common.runtime.cores import LoadMeter
 from common.runtime.machine import environment
 from common.runtime.processes import Processes, join_processes
+from common.runtime.threads import are_chosen, free_threads
 from common.text_files import write_json
 from scripts.report import write_report
-from scripts.run_plans.jobs import ProgramJob, make_slots, running_beside, visible_gpus
-from scripts.run_plans.stage_runs import StageRun, run_command
+from scripts.run_plans.stage_runs import StageRun, run_command, run_side_by_side
 from stage1_vae.stage import STAGE as STAGE1
 from stage2_sampler.stage import STAGE as STAGE2
 from stage3_depth.stage import STAGED as STAGE3
@@ -143,8 +143,8 @@ def _parse() -> argparse.Namespace:
 def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> list[TrainedModel]:
     """Run each stage's `train.sh` in one process: the networks are small.
 
-    The last two are the control and what it is compared with. Neither needs the other: where there
-    are cores for both they run side by side, the control with its output in a log.
+    The last two are the control and what it is compared with. Neither needs the other, and with
+    half of the threads each they are faster side by side.
     """
     runs: list[StageRun] = []
     for model in rows:
@@ -154,16 +154,19 @@ def train_all(rows: list[Model], data_root: Path, extra: tuple[str, ...]) -> lis
     *first, control, last = runs
     for run in first:
         run.train(NPROC="1")
-    slots = make_slots(min(2, num_cores()), visible_gpus(), num_cores())
-    log = ROOT / "runs" / f"{control.config.experiment}.log"
-    job = ProgramJob(control.config.experiment, rows[-2].name, tuple(control.command), log)
-    if len(slots) == 1:
+    threads = 1 if torch.cuda.is_available() or are_chosen() else free_threads(LoadMeter())[0]
+    if threads == 1:
         control.train(NPROC="1")
         last.train(NPROC="1")
     else:
-        with running_beside(job, slots[0]):
-            last.train(**slots[1])
+        shares = {"NPROC": "1", "OMP_NUM_THREADS": str(threads // 2)}
+        run_side_by_side(last.command, control.command, log_of(control), **shares)
     return [TrainedModel(model, run.folder) for model, run in zip(rows, runs, strict=True)]
+
+
+def log_of(run: StageRun) -> Path:
+    """What a run prints while another one is shown."""
+    return run.folder.with_suffix(".log")
 
 
 def score(rows: list[TrainedModel], run_dir: Path, processes: Processes) -> dict[str, Any]:

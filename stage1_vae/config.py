@@ -25,9 +25,9 @@ class TextLossConfig(VAELossConfig):
 class Stage1Config(RunConfig):
     """`configs/*/stage1.yaml`."""
 
-    # At the end all std are multiplied by the one number that fits the validation images,
+    # At the end all std are multiplied by the one number that fits the validation images.
     fit_temperature: bool = False
-    temperature: float = 1.0  # or by this one, as other runs have found it
+    temperature: float = 1.0  # at the end all std are multiplied by this number
     model: TextVAEConfig = field(default_factory=TextVAEConfig)
     loss: TextLossConfig = field(default_factory=TextLossConfig)
 

@@ -30,7 +30,7 @@ from common.programs.run import Run
 from common.programs.stage import Start
 from common.programs.temperature import fit_temperature
 from common.programs.train import train
-from common.runtime.checkpoints import load_checkpoint, save_checkpoint
+from common.runtime.checkpoints import finished, load_checkpoint, save_checkpoint
 from common.runtime.processes import unwrap
 from common.runtime.randomness import StepRandom
 from stage1_vae.config import Stage1Config, TextLossConfig
@@ -114,7 +114,7 @@ def totals_fn(
 def finish(config: Stage1Config, data: Data, run: Run) -> None:
     """Widen the finished checkpoints by the temperature, given or fitted on the validation images.
 
-    Not twice: a checkpoint that was widened says so.
+    Not twice: a checkpoint that was widened says so, and keeps what training goes on with.
     """
     is_wanted = config.fit_temperature or config.temperature != 1
     found: dict[int, float] = {}  # best.pt may be of the same step as last.pt
@@ -137,7 +137,7 @@ def finish(config: Stage1Config, data: Data, run: Run) -> None:
                 run.processes,
             )
         if run.processes.is_main:
-            save_checkpoint(path, {**content, "model": model.state_dict(), "temperature": value})
+            save_checkpoint(path, {**finished(content, model), "temperature": value})
         fitted = f", fitted on {len(data.val)} validation images" if config.fit_temperature else ""
         run.log(f"{path.name}: std times {value:.3f}{fitted}")
 

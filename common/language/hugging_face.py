@@ -86,10 +86,10 @@ class HuggingFaceTextEncoder:
         batch_size: int = 256,
         progress: Progress = lambda count: None,
     ) -> Tensor:
-        """float32 [N, D] on the CPU. Captions of like lengths are read together: little padding."""
+        """float32 [N, D] on the CPU. Captions of similar lengths are read together."""
         if self.device.type == "cpu":
             batch_size = min(batch_size, _CPU_BATCH)
-        order = sorted(range(len(captions)), key=lambda row: len(captions[row]))
+        order = sorted(range(len(captions)), key=lambda row: -len(captions[row]))
         in_order = [captions[row] for row in order]
         features = encode_in_batches(in_order, batch_size, self._encode_batch, progress)
         return features[torch.tensor(order).argsort()]

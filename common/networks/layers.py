@@ -79,7 +79,9 @@ def in_gpu_order(x: Tensor) -> Tensor:
 def in_autocast_type(x: Tensor) -> Tensor:
     """As autocast would hand it to each convolution that reads it; without autocast as it is."""
     device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    if x.dtype == torch.float64 or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
 
 
 def _is_gpu(x: Tensor) -> bool:

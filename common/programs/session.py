@@ -103,7 +103,7 @@ class Session:
         saved = checkpoints.load_checkpoint(
             path, stage=self.stage.name, recipes=(self.stage.recipe,)
         )
-        self.model.load_state_dict(saved["model"])
+        self.model.load_state_dict(checkpoints.as_trained(saved))
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))
         train, processes = self.config.train, self.run.processes

@@ -4,7 +4,8 @@ Keys: format_version, stage, recipe, model (earlier stages' weights included), m
 data (what `common/data/kept_data.py` keeps), step, sampler_position, best_metric. In last.pt also
 what resuming needs: optimizer, scaler, random_states, watch (see `common/engine/watching.py`),
 window (`common/engine/log_window.py`), cpu (`common/runtime/threads.py`), evaluation_failed (only
-where it did, or a signal ended it). With train.ema_decay `model` holds the averaged weights,
+where it did, or a signal ended it), as_trained (weights as training left them, where a stage has
+changed them at its end). With train.ema_decay `model` holds the averaged weights,
 `average` says of how many updates, and last.pt has the others in raw_weights.
 
 The file proves its contents: `torch.save` writes a CRC-32 of every part, which `torch.load` does
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.errors import UserError
 from common.files import retried, whole_file
@@ -49,6 +50,18 @@ def save_checkpoint(
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())  # a name must not outlive its bytes where the power fails
         before_it_appears()
+
+
+def finished(content: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+    """A checkpoint with the weights of `model`, which training does not go on with."""
+    weights = model.state_dict()
+    before = {k: w for k, w in content["model"].items() if not torch.equal(w, weights[k].to(w))}
+    return {**content, "model": weights, "as_trained": before}
+
+
+def as_trained(content: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights that training goes on with."""
+    return content["model"] | content.get("as_trained", {})
 
 
 def num_bytes(content: Any) -> int:

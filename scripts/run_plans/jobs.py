@@ -21,7 +21,6 @@ from typing import IO
 import torch
 
 from common.config import REPO_ROOT
-from common.errors import UserError
 from common.files import write_errors_told
 from common.progress import write_line
 
@@ -168,27 +167,6 @@ def start(job: ProgramJob, slot: Slot) -> Running:
         start_new_session=True,
     )
     return Running(job, slot, process, log, log_start, started)
-
-
-@contextmanager
-def running_beside(job: ProgramJob, slot: Slot) -> Iterator[None]:
-    """Run a job while the block does something else; wait for it at the end.
-
-    A `UserError` if it fails. What ends the block early stops it too: it saves itself first.
-    """
-    write_line(f"beside it: {job.title}, which prints to {job.log}")
-    running = start(job, slot)
-    try:
-        yield
-        if running.process.poll() is None:
-            write_line(f"waiting for {job.title}; see {job.log}")
-            running.process.wait()
-    except BaseException:
-        with _noted_signals() as signals:
-            stop([running], signals)
-        raise
-    if error := running.ended().error:
-        raise UserError(f"{job.title}: {error}")
 
 
 def stop(running: Sequence[Running], signals: Sequence[int]) -> list[Ended]:

@@ -3,16 +3,21 @@
 import os
 import shlex
 import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from common.config import REPO_ROOT
 from common.errors import INTERRUPTED
+from common.files import write_errors_told
 from common.programs.run import choose_folder
 from common.programs.run_config import RunConfig
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage
+
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,60 @@ def run_command(arguments: list[str], **variables: str) -> None:
     Raises SystemExit with its exit code, or KeyboardInterrupt: at Ctrl-C a training saves itself
     first, and is waited for.
     """
-    print(f"\n$ {shlex.join(arguments).replace(str(REPO_ROOT) + '/', '')}", flush=True)
+    print(f"\n$ {typed(arguments)}", flush=True)
     with subprocess.Popen(arguments, env={**os.environ, **variables}) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
             process.wait()
             raise
+    _stop_at(code)
+
+
+def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables: str) -> None:
+    """Run two commands at the same time; what `quiet` prints goes to a new file.
+
+    Ends as `run_command` does. Where one fails the other is told to save itself, and waited for.
+    """
+    print(f"\n$ {typed(quiet)} > {log} 2>&1 &\n$ {typed(shown)}", flush=True)
+    environment = {**os.environ, **variables}
+    with write_errors_told(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    with output:
+        started = [
+            subprocess.Popen(
+                quiet,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ),
+            subprocess.Popen(shown, env=environment),
+        ]
+    codes: list[int] = []  # in the order of their ends
+    is_interrupted = False
+    while started:
+        try:
+            for process in [one for one in started if one.poll() is not None]:
+                started.remove(process)
+                codes.append(process.returncode)
+                if process.args is quiet and process.returncode not in (0, INTERRUPTED):
+                    print(f"error: {typed(quiet)} has failed: see {log}", file=sys.stderr)
+                for other in started if process.returncode else []:
+                    other.terminate()
+            time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:  # it has reached them too
+            is_interrupted = True
+    _stop_at(INTERRUPTED if is_interrupted else next((code for code in codes if code), 0))
+
+
+def typed(arguments: list[str]) -> str:
+    """As one would type it in the repository."""
+    return shlex.join(arguments).replace(f"{REPO_ROOT}/", "")
+
+
+def _stop_at(code: int) -> None:
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:

@@ -8,16 +8,16 @@ is the way back. Cells alone are projected, no padding: padding is zero before t
 and thrown away after the last one, so its query, key and value are the projection's bias. A GPU
 looks up whole rows of a table of all images' cells; a compiled step fuses that with what follows.
 
-attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for the gradient of a
-bias; it writes the scores of all windows to memory, several times. Its kernel for the values alone
+attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for the gradient of
+a bias; it writes the scores of all windows to memory, several times. Its kernel without gradients
 does the forward pass here. The backward pass scores a few windows at a time once more, so that the
 scores stay in the processor's cache. Scores, their softmax and its gradient are float32 at least,
 as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16 units. A GPU
 has a kernel for all of it, which takes bias and mask as one table of dense rows.
 
 Masked scores are minus infinity here and -100 in the plain form, as published: the weight of such
-a pair is 0 instead of e^-100. That is below the smallest float32 of full precision, and sums and
-products of such numbers take an Intel processor a hundred times longer.
+a pair is 0 instead of e^-100, a subnormal number, and Intel processors take a hundred times longer
+for sums and products of these.
 
 Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
 heads, D channels of a head, C = A * D.
@@ -190,7 +190,7 @@ def from_windows(x: Tensor, windows: Windows) -> Tensor:
 
 
 class _Blocks(torch.autograd.Function):
-    """`attend`, a few windows at a time."""
+    """`attend`; backward a few windows at a time."""
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
@@ -238,7 +238,8 @@ class _Blocks(torch.autograd.Function):
 def _bf16_products() -> Iterator[None]:
     """Products of float32 by the CPU's bf16 units, if it has them; sums stay float32.
 
-    For factors that were bf16 before, nothing is lost. PyTorch can be told so from 2.9 on.
+    Factors that were bf16 before lose nothing; weights of attention and their gradients are rounded
+    to bf16, as any bf16 attention has them. PyTorch can be told so from 2.9 on, for all threads.
     """
     products = getattr(torch.backends.mkldnn, "matmul", None)
     if products is None:
@@ -259,7 +260,7 @@ def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | N
     most = max(1, _BLOCK_BYTES * torch.get_num_threads() // score_bytes)
     if mask is not None and most >= len(mask):  # small windows: many images at a time
         most -= most % len(mask)
-        mask = mask.repeat(min(most, windows) // len(mask), 1, 1)
+        mask = mask.repeat(max(1, min(most, windows) // len(mask)), 1, 1)
     period = windows if mask is None else len(mask)
     for first in range(0, windows, period):
         for start in range(0, min(period, windows - first), most):
@@ -271,8 +272,8 @@ def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | N
 def look_up_bias(table: Tensor, index: Tensor) -> Tensor:
     """Numbers of a table for every two places: [R, A], int64 [N, N] -> [A, N, N].
 
-    On a CPU the gradient of rows that lie apart is added up six times faster; on a GPU PyTorch's
-    for that adds in no fixed order.
+    `index_select` adds up the table's gradient six times faster on a CPU. On a GPU it does so in no
+    fixed order, so indexing stays there.
     """
     if table.device.type != "cpu":
         return table[index].permute(2, 0, 1)
