@@ -173,6 +173,16 @@ def test_folds_test_every_image_once_and_share_no_scene(study):
     assert study.run().code == 0 and study.started == []
 
 
+def test_folds_do_not_depend_on_what_a_recipe_says_of_validation_images(study):
+    recipes = {"joint": "joint", "other": "joint data.val_list=null data.val_share=0.5"}
+    lists = []
+    for names in (recipes, dict(reversed(recipes.items()))):
+        study.write(recipes=names, train_control=["none"], folds=3)
+        assert study.run("--only", "fold 0").code == 0
+        lists.append({f.name: f.read_text() for f in (study.folder / "folds/rooms").iterdir()})
+    assert lists[0] == lists[1]
+
+
 def test_a_row_may_be_made_without_training(study, tmp_path, monkeypatch):
     program = tmp_path / "baseline.py"
     program.write_text(

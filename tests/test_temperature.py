@@ -122,6 +122,24 @@ def test_a_temperature_that_is_given(workspace, tmp_path):
         )
 
 
+@pytest.mark.parametrize("average", [[], ["train.ema_decay=0.5"]])
+@pytest.mark.parametrize("wanted", ["temperature=1.5", WANTED])
+def test_a_run_that_is_made_longer_gets_its_temperature_once(workspace, tmp_path, wanted, average):
+    """Training goes on with the weights that it left."""
+    rate = ["train.lr=1e-3", "train.final_lr=1e-3", "train.warmup_steps=0"]  # of any length
+    own = ["data.val_list=null", "data.val_share=0.4", wanted, *rate, *average]
+    last = {}
+    for name, lengths in (("longer", (2, 4)), ("at_once", (4,))):
+        words = workspace.arguments("stage1", tmp_path, f"experiment={name}", *own)
+        for length in lengths:
+            outcome = train("stage1", *words, f"train.max_steps={length}")
+            assert outcome.code == 0, outcome.err
+        last[name] = read_checkpoint(tmp_path / name / "stage1/checkpoints/last.pt")
+    for key, tensor in last["at_once"]["model"].items():
+        assert torch.equal(last["longer"]["model"][key], tensor), key
+    assert last["longer"]["temperature"] == last["at_once"]["temperature"]
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [

@@ -20,7 +20,7 @@ from common.fingerprints import take_fingerprint
 from common.language.features import TextConfig, names_in
 from common.programs.run_config import RunConfig
 from scripts.run_plans.run_settings import SPLITS
-from scripts.run_plans.study_config import GridPoint, StudyConfig
+from scripts.run_plans.study_config import GridPoint, StudyConfig, words_of
 from scripts.run_plans.study_plan import Planner, StudyRun, fold_list
 from scripts.run_plans.surveys import Survey, compare_surveys, survey_config
 
@@ -84,8 +84,11 @@ def survey_study(
 
 
 def write_folds(study: StudyConfig, run: StudyRun, output: Path) -> None:
-    """Write the lists of all folds of a run's data."""
-    whole = Planner(study, output).plan(replace(run.point, fold=None), ("same",))
+    """Write the lists of all folds of a run's data, as no recipe's own words change them."""
+    recipe = run.point.recipe
+    name = words_of(study.recipes[recipe], f"recipes.{recipe}")[0]
+    bare = replace(study, recipes={recipe: name})
+    whole = Planner(bare, output).plan(replace(run.point, fold=None), ("same",))
     data = replace(whole.config.data, train_images=None)
     assert study.folds is not None
     folds = divide_by_scene(all_pairs(data), study.folds, data.val_share)
