@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_a_signal_to_the_group_leaves_no_process(run, tmp_path, number):
     process.communicate(timeout=30)
     assert process.returncode != 0
     deadline = time.monotonic() + 10
-    while any(os.path.exists(f"/proc/{pid}") for pid in pids.read_text().split()):
+    while any(Path(f"/proc/{pid}").exists() for pid in pids.read_text().split()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
