@@ -21,6 +21,12 @@ run_program(lambda: run_side_by_side(["sh", "-c", shown], ["sh", "-c", quiet], P
 """
 
 
+def as_in_a_terminal():
+    """Whoever runs the tests may ignore signals, as nohup and background jobs do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def run(tmp_path):
     """(shown, quiet, log) -> the calling process, the first of a group of its own."""
@@ -33,6 +39,7 @@ def run(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=as_in_a_terminal,
         )
 
     return start
