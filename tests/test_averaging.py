@@ -213,8 +213,7 @@ def test_raw_training_is_that_without_an_average(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["stage1", "stage3"])
 def test_two_processes_equal_one(words, tmp_path, stage):
-    # Of this seed no LeakyReLU is so near its kink that rounding decides on which side.
-    steps = ["train.max_steps=3", "seed=1"]
+    steps = ["train.max_steps=3"]
     assert train(stage, *words(stage, *steps)).code == 0
     two = words(stage, *steps, "experiment=two")
     outcome = train_ranks(stage, *two)

@@ -10,7 +10,7 @@ looks up whole rows of a table of all images' cells; a compiled step fuses that 
 
 attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for the gradient of
 a bias; it writes the scores of all windows to memory, several times. Its kernel without gradients
-does the forward pass here. The backward pass scores a few windows at a time once more, so that the
+does the forward pass of bf16 here. The backward pass scores a few windows at a time once more, so that the
 scores stay in the processor's cache. Scores, their softmax and its gradient are float32 at least,
 as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16 units. A GPU
 has a kernel for all of it, which takes bias and mask as one table of dense rows.
@@ -199,11 +199,14 @@ class _Blocks(torch.autograd.Function):
         out = torch.empty_like(qkv[:, :, 0])
         added = bias.detach().to(at_least_float32(qkv)).expand(len(qkv), -1, -1, -1)
         with torch.autocast("cpu", enabled=False):
-            for part, some_mask in [(slice(None), None)] if mask is None else _parts(qkv, mask):
+            whole = mask is None and qkv.dtype == torch.bfloat16
+            for part, some_mask in [(slice(None), None)] if whole else _parts(qkv, mask):
                 scores = added[part] if some_mask is None else added[part] + some_mask
-                mixed = F.scaled_dot_product_attention(
-                    query[part], key[part], value[part], attn_mask=scores
-                )
+                one = query[part], key[part], value[part]
+                if qkv.dtype == torch.bfloat16:
+                    mixed = F.scaled_dot_product_attention(*one, attn_mask=scores)
+                else:  # its exponential is not exact to the last digits of float32
+                    mixed = _attend_exactly(*one, scores)
                 out[part] = mixed.transpose(1, 2)
         return out.flatten(2)
 
@@ -232,6 +235,12 @@ class _Blocks(torch.autograd.Function):
                 into[1] = (grad_scores.transpose(-2, -1) @ query).mul_(factor)
                 into[2] = weights.transpose(-2, -1) @ g
         return grad_qkv, grad_bias.to(bias.dtype), None
+
+
+def _attend_exactly(query: Tensor, key: Tensor, value: Tensor, added: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(D) + added) v: [w, A, N, D] of each, [w, A, N, N] -> [w, A, N, D]."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    return scores.add_(added).softmax(dim=-1) @ value
 
 
 @contextmanager
