@@ -11,9 +11,9 @@ looks up whole rows of a table of all images' cells; a compiled step fuses that 
 attention-in-blocks: `scaled_dot_product_attention` has no fast kernel on a CPU for the gradient of
 a bias; it writes the scores of all windows to memory, several times. Its kernel without gradients
 does the forward pass of bf16 here. The backward pass scores a few windows at a time once more, so
-that the scores stay in the processor's cache. Scores, their softmax and its gradient are float32 at least,
-as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16 units. A GPU
-has a kernel for all of it, which takes bias and mask as one table of dense rows.
+that the scores stay in the processor's cache. Scores, their softmax and its gradient are float32
+at least, as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16
+units. A GPU has a kernel for all of it, which takes bias and mask as one table of dense rows.
 
 Masked scores are minus infinity here and -100 in the plain form, as published: the weight of such
 a pair is 0 instead of e^-100, a subnormal number, and Intel processors take a hundred times longer
