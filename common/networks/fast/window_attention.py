@@ -15,17 +15,12 @@ that the scores stay in the processor's cache. Scores, their softmax and its gra
 at least, as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16
 units. A GPU has a kernel for all of it, which takes bias and mask as one table of dense rows.
 
-Masked scores are minus infinity here and -100 in the plain form, as published: the weight of such
-a pair is 0 instead of e^-100, a subnormal number, and Intel processors take a hundred times longer
-for sums and products of these.
-
 Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
 heads, D channels of a head, C = A * D.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -34,10 +29,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from common.networks.fast import kept, takes_plain
+from common.networks.fast import takes_plain
+from common.networks.fast.windows import (
+    Sides,
+    Windows,
+    cut_windows,
+    join_windows,
+    shift_mask,
+    windows_of,
+)
 
-Sides = tuple[int, int]
-_APART = -100.0  # added to the scores of two cells that only the roll made neighbors
 _BLOCK_BYTES = 2**21  # of scores at a time for each core: about what its cache holds
 
 
@@ -117,66 +118,6 @@ def attend_at_once(qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
     )
     mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=scores)
     return mixed.unflatten(1, (period, -1)).transpose(2, 3).flatten(0, 1).flatten(2)
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Where the cells of a grid stand in its windows."""
-
-    area: int  # N
-    cell_of_place: Tensor  # [W * N], 0 for padding
-    place_of_cell: Tensor  # [T]
-    padding: Tensor  # [P], the places without a cell
-    is_padding: Tensor  # [W * N, 1], bool
-    mask: Tensor | None  # [W, N, N], 0 or -inf; None without a shift
-
-
-@kept(32)
-def windows_of(
-    grid: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
-) -> Windows:
-    """The windows of a grid (height, width), shifted by `shift` cells."""
-    number = torch.arange(1, grid[0] * grid[1] + 1).view(1, *grid, 1)  # 0 is padding
-    padded = F.pad(number, (0, 0, 0, -grid[1] % window[1], 0, -grid[0] % window[0]))
-    size = (padded.shape[1], padded.shape[2])
-    rolled = torch.roll(padded, (-shift[0], -shift[1]), dims=(1, 2))
-    cell = cut_windows(rolled, window).flatten() - 1
-    order = cell.argsort(stable=True)  # padding is -1 and comes first
-    num_padding = len(cell) - grid[0] * grid[1]
-    mask = None
-    if any(shift):
-        apart = shift_mask(size, window, shift) < 0
-        mask = torch.zeros(apart.shape).masked_fill(apart, -torch.inf).to(device)
-    area = window[0] * window[1]
-    is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
-    order = order.to(device)
-    return Windows(area, cell, order[num_padding:], order[:num_padding], is_padding, mask)
-
-
-def cut_windows(x: Tensor, window: Sides) -> Tensor:
-    """[B, H, W, C], of whole windows -> [B * H/h * W/w, h, w, C]."""
-    x = x.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))  # [B, H/h, h, W/w, w, C]
-    return x.transpose(2, 3).flatten(0, 2)
-
-
-def join_windows(windows: Tensor, size: Sides) -> Tensor:
-    """Undo `cut_windows` of a grid of this size."""
-    height, width = windows.shape[1:3]
-    x = windows.unflatten(0, (-1, size[0] // height, size[1] // width))
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
-def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """[W, N, N] for a padded grid: 0 where two cells were neighbors before the roll, else -100."""
-    region = torch.zeros(1, *size, 1)
-    slices = [
-        (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)
-    ]
-    for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
-        region[:, rows, columns] = index
-    label = cut_windows(region, window).flatten(1)  # [W, N]
-    different = label[:, None, :] != label[:, :, None]
-    return different.float() * _APART
 
 
 def to_windows(x: Tensor, filler: Tensor, windows: Windows) -> Tensor:
