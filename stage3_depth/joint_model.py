@@ -30,6 +30,7 @@ from common.networks.fast.upsampling import upsample
 from common.networks.layers import (
     Standardize,
     conv3x3,
+    greatest,
     in_gpu_order,
     known_mean,
     metric_depth,
@@ -161,7 +162,7 @@ class JointDepth(nn.Module):
         if self.config.skips == "dropped":
             skips = self.no_skips(image)
         logit = self.decode(reparameterize(mean, logvar, eps), skips)
-        metric = self.metric(x5.amax(dim=(-2, -1)))
+        metric = self.metric(greatest(x5))
         return JointOutput(metric_depth(metric, logit, self.prior_mean), mean, logvar, eps)
 
     def text_step(self, image: Tensor, mean: Tensor, logvar: Tensor, eps: Tensor) -> JointOutput:

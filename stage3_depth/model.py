@@ -22,7 +22,14 @@ from common.networks.decoder import Fuse, Refine, Up, check_decoder_channels, ch
 from common.networks.encoder import EncoderConfig, build_encoder
 from common.networks.fast.depth_head import depth_head
 from common.networks.fast.upsampling import upsample
-from common.networks.layers import conv3x3, known_mean, metric_depth, mlp, pad_to_stride
+from common.networks.layers import (
+    conv3x3,
+    greatest,
+    known_mean,
+    metric_depth,
+    mlp,
+    pad_to_stride,
+)
 from common.networks.scene_decoder import LEVEL_SCALES, SceneFeatures
 from stage1_vae.model import SceneDistribution, TextVAEConfig
 from stage2_sampler.model import ConditionalSampler, SampledVAE, SamplerConfig, pool_evidence
@@ -87,7 +94,7 @@ class DepthEstimator(nn.Module):
         """features: x2..x5 of the encoder. Returns depth [B, 1, H, W] in meters, float32."""
         x2, x3, x4, x5 = features
         f0, f1, f2, f3 = (scene.f0, *scene.levels) if scene else (None,) * 4
-        metric = self.metric(x5.amax(dim=(-2, -1)))  # [B, 2]: scale and shift of the whole image
+        metric = self.metric(greatest(x5))  # [B, 2]: scale and shift of the whole image
         x = self.up4(x5, x4)  # [B, u4, H/16, W/16]
         d = self.fuse0(self.first_code(x), f0)  # [B, C, H/16, W/16]
         x, d4 = self.refine4(x, d)

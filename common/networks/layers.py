@@ -6,7 +6,6 @@ released code: the MLPs, `two_convs`, and `metric_depth`, which brings a depth m
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,8 +42,24 @@ def reparameterize(mean: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
 
 def conv3x3(fan_in: int, fan_out: int, *, groups: int = 1, replicate: bool = False) -> nn.Conv2d:
     """3x3 convolution, stride 1, padding 1 (zeros, or replicated borders)."""
-    mode: Literal["replicate", "zeros"] = "replicate" if replicate else "zeros"
-    return nn.Conv2d(fan_in, fan_out, 3, padding=1, groups=groups, padding_mode=mode)
+    kind = _ReplicatedBorders if replicate else nn.Conv2d
+    return kind(fan_in, fan_out, 3, padding=1, groups=groups)
+
+
+class _ReplicatedBorders(nn.Conv2d):
+    """A 3x3 convolution whose picture goes on beyond its border with the border's numbers.
+
+    A compiled step puts the border on by hand: the compiler (PyTorch 2.11 to 2.14) takes the
+    gradient of `F.pad`'s "replicate" for contiguous where it is channels_last.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.compiler.is_compiling():
+            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        else:
+            x = torch.cat((x[:, :, :1], x, x[:, :, -1:]), dim=2)
+            x = torch.cat((x[..., :1], x, x[..., -1:]), dim=3)
+        return F.conv2d(x, weight, bias, groups=self.groups)
 
 
 def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> Tensor:
@@ -57,6 +72,15 @@ def metric_depth(scale_and_shift: Tensor, logit: Tensor, prior_mean: float) -> T
     """
     scale, shift = scale_and_shift.float()[:, :, None, None, None].unbind(1)  # [B, 1, 1, 1]
     return torch.sigmoid(scale) * (torch.exp(logit.float() + prior_mean) + torch.exp(shift))
+
+
+def greatest(x: Tensor) -> Tensor:
+    """Of every channel over all places: [B, C, h, w] -> [B, C].
+
+    Places that share it share its gradient. A compiled step gives it to one of them: it computes x
+    anew for the backward pass, with other roundings, and would find the greatest nowhere (0 / 0).
+    """
+    return x.flatten(2).max(2).values if torch.compiler.is_compiling() else x.amax((-2, -1))
 
 
 def known_mean(prior_mean: float | None) -> float:
