@@ -6,6 +6,7 @@ functions of their names. Float32 is taken without TF32.
 
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.gpu.recipes import LLM_MDE, RECIPES, batch_of, network_of, step_
 from common.config import REPO_ROOT
 from common.networks.encoder import EncoderConfig
 from common.networks.fast import plain
+from common.networks.swin_parts import ShiftedAttention
 from common.runtime.precision import autocast
 from common.runtime.randomness import StepRandom
 from stage1_vae.model import TextVAE, TextVAEConfig
@@ -148,6 +150,31 @@ def compare_twins(what: str, bench: Bench) -> dict[str, Any]:
     loss_share = abs(loss - plain_loss) / abs(plain_loss)
     found = {"loss_share": loss_share, "gradient_share": worst / scale}
     return {**found, "ok": max(found.values()) < 1e-3}
+
+
+def check_attention(bench: Bench) -> None:
+    """Window attention in bf16 as it is taken there, and by PyTorch's kernels, beside float32."""
+    for shift in (0, 6):
+        for form, names in (("ours", ()), ("PyTorch's", ("window-kernel",))):
+            action = partial(compare_attention, shift, names, bench.device)
+            bench.attempt("attention in bf16", action, form=form, shift=shift)
+
+
+def compare_attention(shift: int, plain_names: tuple[str, ...], device: torch.device) -> dict:
+    """Distances of output and gradients from those of float32, as shares of their norms."""
+    torch.manual_seed(0)
+    attention = ShiftedAttention(128, 4, 12, shift).to(device)  # 12x12 windows, heads of 32
+    x = torch.randn(2, 20, 31, 128, device=device, requires_grad=True)
+    factors, inputs = torch.randn_like(x), (x, *attention.parameters())
+    results = []
+    for precision in ("fp32", "bf16"):
+        taken = plain(*plain_names) if plain_names else nullcontext()
+        with products_in(device, tf32=False), autocast(precision, device), taken:
+            out = attention(x)
+        grads = torch.autograd.grad((out.float() * factors).sum(), inputs)
+        results.append((out.detach().float(), *grads))
+    shares = [((b - a).norm() / a.norm()).item() for a, b in zip(*results, strict=True)]
+    return {"output_share": shares[0], "gradient_share": max(shares[1:]), "ok": max(shares) < 0.02}
 
 
 def loss_and_gradients(what: str, network: nn.Module, batch: Any) -> tuple[float, list[Tensor]]:

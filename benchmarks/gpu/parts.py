@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.gpu.bench import Bench
 from benchmarks.gpu.card import measure_card
-from benchmarks.gpu.golden import check_golden, check_twins
+from benchmarks.gpu.golden import check_attention, check_golden, check_twins
 from benchmarks.gpu.loading import measure_loading
 from benchmarks.gpu.resuming import check_resuming
 from benchmarks.gpu.stalls import count_breaks, count_waits, profile_steps
@@ -26,7 +26,7 @@ class TimedPart:
 
 PARTS = {
     "card": TimedPart(40, (measure_card,)),
-    "golden": TimedPart(75, (check_golden, check_twins)),
+    "golden": TimedPart(75, (check_golden, check_twins, check_attention)),
     "steps": TimedPart(110, (measure_first_steps,)),
     "stalls": TimedPart(75, (profile_steps, count_waits)),
     "resume": TimedPart(90, (check_resuming,)),

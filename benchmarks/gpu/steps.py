@@ -26,6 +26,7 @@ from benchmarks.plain_steps import plain_loss, plain_step
 from benchmarks.train_step import checkpoint_activations
 from common.data.batch import Batch
 from common.engine.log_window import memory_gb
+from common.networks.fast import plain
 from common.networks.layers import trainable_parameters
 from common.runtime.precision import autocast
 from common.runtime.processes import Processes, compile_if_possible
@@ -179,7 +180,8 @@ def count_flop(what: str, form: str, bench: Bench) -> float:
             with bench.device:
                 loss = plain_loss(what, network, bench.sizes)[0](batch, rng)
         else:
-            with autocast("bf16", bench.device):
+            # The counter knows PyTorch's own operations only.
+            with plain("window-kernel"), autocast("bf16", bench.device):
                 loss = step_of(what)(network, batch, rng, {})["total"]
         loss.backward()
     return float(counter.get_total_flops())

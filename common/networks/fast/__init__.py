@@ -19,6 +19,7 @@ FAST_FORMS = (
     "matrix-upsampling",  # upsampling.py
     "attention-in-blocks",  # window_attention.py
     "cells-only",  # window_attention.py
+    "window-kernel",  # window_kernel.py
     "fast-linear",  # linear.py
     "kept-tables",  # below
 )

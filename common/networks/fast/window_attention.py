@@ -22,6 +22,7 @@ heads, D channels of a head, C = A * D.
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -59,6 +60,10 @@ def shifted_window_attention(
     heads = len(bias)
     windows = windows_of((x.shape[1], x.shape[2]), window, shift, x.device)
     cells = qkv(x.flatten(1, 2))  # [B, T, 3 * C]
+    if attends_in_place(cells, bias):
+        attend_in_place = torch.ops.langdepth.window_attention.default
+        mixed = attend_in_place(cells, qkv.bias, bias, windows.place, windows.region)
+        return proj(mixed).view_as(x)
     cut = to_windows(cells, qkv.bias, windows)  # type: ignore[arg-type]  # [B * W, N, 3 * C]
     mixed = attend(cut.unflatten(2, (3, heads, -1)), bias, windows.mask)
     return proj(from_windows(mixed, windows)).view_as(x)
@@ -82,6 +87,33 @@ def shifted_windows_plainly(
     mixed = proj(attend(qkv(cut).unflatten(2, (3, len(bias), -1)), bias, mask))
     x = join_windows(mixed.unflatten(1, window), size)  # [B, H', W', C]
     return torch.roll(x, shift, dims=(1, 2))[:, :height, :width].contiguous()
+
+
+def attends_in_place(cells: Tensor, bias: Tensor) -> bool:
+    """Whether `window_kernel.py` does it: on a GPU, in 16 bits, for windows as Swin has them."""
+    if cells.device.type != "cuda" or cells.dtype.itemsize != 2 or takes_plain("window-kernel"):
+        return False
+    heads, area = bias.shape[:2]
+    return _has_kernel(cells.device, heads, cells.shape[2] // 3 // heads, area)
+
+
+def _has_kernel(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
+    """Whether the kernel can be had and is made for such sizes; a compiler asks it once."""
+    return _try_kernel(device, heads, head_channels, area)
+
+
+_has_kernel._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see `kept`
+
+
+@lru_cache
+def _try_kernel(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
+    """See `_has_kernel`."""
+    if not find_spec("triton") or torch.cuda.get_device_capability(device) < (8, 0):
+        return False
+    # Imported here: Triton comes with PyTorch for Linux and a GPU only, and takes a second.
+    from common.networks.fast import window_kernel
+
+    return window_kernel.works(device, heads, head_channels, area)
 
 
 def attend(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:

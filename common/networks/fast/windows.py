@@ -29,6 +29,8 @@ class Windows:
     padding: Tensor  # [P], the places without a cell
     is_padding: Tensor  # [W * N, 1], bool
     mask: Tensor | None  # [W, N, N], 0 or -inf; None without a shift
+    place: Tensor  # int32 [W, N]: the cell there, or -1 - p for the p-th of `padding`
+    region: Tensor | None  # int32 [W, N]: cells of one region attend to each other; as `mask`
 
 
 @kept(32)
@@ -43,14 +45,19 @@ def windows_of(
     cell = cut_windows(rolled, window).flatten() - 1
     order = cell.argsort(stable=True)  # padding is -1 and comes first
     num_padding = len(cell) - grid[0] * grid[1]
-    mask = None
+    area = window[0] * window[1]
+    place = cell.int()
+    place[order[:num_padding]] = -1 - torch.arange(num_padding, dtype=torch.int32)
+    mask = region = None
     if any(shift):
         apart = shift_mask(size, window, shift) < 0
         mask = torch.zeros(apart.shape).masked_fill(apart, -torch.inf).to(device)
-    area = window[0] * window[1]
+        region = regions(size, window, shift).to(device)
     is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
-    order = order.to(device)
-    return Windows(area, cell, order[num_padding:], order[:num_padding], is_padding, mask)
+    order, place = order.to(device), place.view(-1, area).to(device)
+    return Windows(
+        area, cell, order[num_padding:], order[:num_padding], is_padding, mask, place, region
+    )
 
 
 def cut_windows(x: Tensor, window: Sides) -> Tensor:
@@ -66,14 +73,18 @@ def join_windows(windows: Tensor, size: Sides) -> Tensor:
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def shift_mask(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Tensor:
-    """[W, N, N] for a padded grid: 0 where two cells were neighbors before the roll, else -100."""
-    region = torch.zeros(1, *size, 1)
+def regions(size: Sides, window: Sides, shift: Sides) -> Tensor:
+    """int32 [W, N] for a padded grid: two cells have one number if the roll left them neighbors."""
+    region = torch.zeros(1, *size, 1, dtype=torch.int32)
     slices = [
         (slice(0, -w), slice(-w, -s), slice(-s, None)) for w, s in zip(window, shift, strict=True)
     ]
     for index, (rows, columns) in enumerate((r, c) for r in slices[0] for c in slices[1]):
         region[:, rows, columns] = index
-    label = cut_windows(region, window).flatten(1)  # [W, N]
-    different = label[:, None, :] != label[:, :, None]
-    return different.float() * _APART
+    return cut_windows(region, window).flatten(1)
+
+
+def shift_mask(size: Sides, window: Sides, shift: Sides) -> Tensor:
+    """[W, N, N] for a padded grid: 0 where two cells were neighbors before the roll, else -100."""
+    region = regions(size, window, shift)
+    return (region[:, None, :] != region[:, :, None]).float() * _APART

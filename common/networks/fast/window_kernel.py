@@ -1,0 +1,294 @@
+"""Attention inside shifted windows as two GPU kernels (Triton), forward and backward.
+
+PyTorch's fused kernels take a bias as a table for every head and mask, give its gradient at a third
+of the speed, and want windows cut and heads apart before, by copies. Here one program has one head
+of one window: it finds the window's cells by itself, keeps keys and values, and goes over queries a
+few rows at a time. All of a row's scores are there at once, so softmax and its gradient need
+nothing from the forward pass. The scores' gradient is written once and added up over windows, in a
+fixed order. Products of 16-bit numbers are summed in float32, and so are softmax and its gradient.
+
+Triton comes with PyTorch for Linux and wants a C compiler; without one PyTorch's kernels stay. Its
+`TRITON_INTERPRET=1` runs the kernels on a CPU, which is how `tests/test_window_kernel.py` compares
+them with the plain form.
+
+Legend: B images, T cells of a grid, W windows of an image, N cells of a window, A heads, D channels
+of a head, P places without a cell in an image's windows.
+"""
+
+import warnings
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_LOG2E = tl.constexpr(1.4426950408889634)
+# Queries at a time, and warps of one program: the fastest of those tried on an H200.
+_FORWARD = {"ROWS": 16, "num_warps": 2}
+_BACKWARD = {"ROWS": 16, "num_warps": 4}
+_ANY_SIZE = triton.jit(do_not_specialize=["cells", "windows", "padding"])  # one kernel does for all
+
+
+def works(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
+    """Whether both kernels compile and run there for such heads (A, D) and windows (N)."""
+    if head_channels not in (16, 32) or not 16 <= area <= 256:
+        return False
+    channels = heads * head_channels
+    qkv = torch.zeros(1, area, 3 * channels, dtype=torch.bfloat16, device=device)
+    bias = torch.zeros(heads, area, area, device=device)
+    place = torch.arange(area, dtype=torch.int32, device=device)[None]
+    try:
+        out = window_attention(qkv, qkv[0, 0], bias, place, None)
+        window_attention_backward(out, qkv, qkv[0, 0], bias, place, None, 0)
+        out.sum().item()  # waits for both
+    except Exception as error:  # whatever a compiler may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        told = f"the attention kernel does not work here, PyTorch's is taken: {reason}"
+        warnings.warn(told, stacklevel=2)
+        return False
+    return True
+
+
+@torch.library.custom_op("langdepth::window_attention", mutates_args=())
+def window_attention(
+    qkv: Tensor, filler: Tensor, bias: Tensor, place: Tensor, region: Tensor | None
+) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v among a window's places of one region: [B, T, A * D].
+
+    qkv: [B, T, 3 * A * D], 16 bits. filler: [3 * A * D], query, key and value of a place without a
+    cell. bias: [A, N, N]. place: int32 [W, N], the cell there, or -1 - p for the p-th place without
+    one. region: int32 [W, N], None without a shift.
+    """
+    batch, cells, channels = qkv.shape
+    qkv, bias = qkv.contiguous(), bias.to(qkv.dtype).contiguous()
+    out = qkv.new_empty(batch, cells, channels // 3)
+    heads, sizes = len(bias), _sizes(qkv, bias, place, region)
+    grid = (batch * len(place) * heads,)
+    _forward[grid](qkv, filler, bias, place, region, out, cells, len(place), **sizes, **_FORWARD)
+    return out
+
+
+@torch.library.custom_op("langdepth::window_attention_backward", mutates_args=())
+def window_attention_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    filler: Tensor,
+    bias: Tensor,
+    place: Tensor,
+    region: Tensor | None,
+    padding: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv [B, T, 3 * A * D], filler and bias (float32); padding: P."""
+    batch, cells, channels = qkv.shape
+    heads, area = bias.shape[:2]
+    grad, qkv, rounded = grad.contiguous(), qkv.contiguous(), bias.to(qkv.dtype).contiguous()
+    grad_qkv = torch.empty_like(qkv)
+    grad_padding = qkv.new_empty(batch, padding, 2, channels // 3)  # of keys and values
+    grad_scores = qkv.new_empty(batch * len(place), heads, area, area)
+    grid = (batch * len(place) * heads,)
+    pointers = (grad, qkv, filler, rounded, place, region, grad_qkv, grad_padding, grad_scores)
+    sizes = _sizes(qkv, bias, place, region)
+    _backward[grid](*pointers, cells, len(place), padding, **sizes, **_BACKWARD)
+    grad_filler = filler.new_zeros(3, channels // 3, dtype=torch.float32)
+    grad_filler[1:] = grad_padding.sum((0, 1), dtype=torch.float32)
+    return grad_qkv, grad_filler.flatten(), grad_scores.sum(0, dtype=torch.float32)
+
+
+def _sizes(qkv: Tensor, bias: Tensor, place: Tensor, region: Tensor | None) -> dict[str, int]:
+    """What a kernel is compiled for. A window's keys come in two parts, each a power of two."""
+    area = bias.shape[1]
+    first = 1 << (area.bit_length() - 1)
+    rest = max(16, 1 << (area - first - 1).bit_length()) if area > first else 0
+    head = qkv.shape[2] // 3 // len(bias)
+    return {"A": len(bias), "N": area, "D": head, "N1": max(first, 16), "N2": rest,
+            "HAS_REGIONS": region is not None}  # fmt: skip
+
+
+@window_attention.register_fake
+def _(qkv, filler, bias, place, region):  # type: ignore[no-untyped-def]
+    return qkv.new_empty(*qkv.shape[:2], qkv.shape[2] // 3)
+
+
+@window_attention_backward.register_fake
+def _(grad, qkv, filler, bias, place, region, padding):  # type: ignore[no-untyped-def]
+    as_float = {"dtype": torch.float32}
+    return (
+        qkv.new_empty(qkv.shape),
+        filler.new_empty(filler.shape, **as_float),
+        bias.new_empty(bias.shape, **as_float),
+    )
+
+
+def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
+    qkv, filler, bias, place, region = ctx.saved_tensors
+    padding = place.numel() - qkv.shape[1]
+    grads = window_attention_backward(grad, qkv, filler, bias, place, region, padding)
+    return grads[0], grads[1].to(filler.dtype), grads[2].to(bias.dtype), None, None
+
+
+window_attention.register_autograd(_differentiate, setup_context=_keep)
+
+
+@triton.jit
+def _load(cells, cell, stride, filler, d):
+    """[R, D]: rows of cells, and the filler where there is no cell."""
+    is_cell = (cell >= 0)[:, None]
+    found = tl.load(cells + cell.to(tl.int64)[:, None] * stride + d[None, :], is_cell, other=0.0)
+    return tl.where(is_cell, found, tl.load(filler + d).to(found.dtype)[None, :])
+
+
+@triton.jit
+def _scores(q, k, factor, bias, i, j, region, row_region, N: tl.constexpr, HAS: tl.constexpr):
+    """[R, M] for exp2: of the queries of places i and the keys of places j; none from N on."""
+    is_place = (j < N)[None, :]
+    added = tl.load(bias + i[:, None] * N + j[None, :], is_place, other=float("-inf"))
+    scores = (tl.dot(q, tl.trans(k)) * factor + added.to(tl.float32)) * _LOG2E
+    if HAS:
+        is_near = row_region[:, None] == tl.load(region + j, j < N, other=-1)[None, :]
+        scores = tl.where(is_near, scores, float("-inf"))
+    return scores
+
+
+@_ANY_SIZE
+def _forward(
+    qkv, filler, bias, place, region, out, cells, windows,
+    A: tl.constexpr, N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr,
+    HAS_REGIONS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head, window, image = program % A, program // A % windows, program // A // windows
+    C: tl.constexpr = A * D
+    factor = 1 / (D * 1.0) ** 0.5
+    qkv += image.to(tl.int64) * cells * 3 * C + head * D
+    out += image.to(tl.int64) * cells * C + head * D
+    filler += head * D
+    bias += head * N * N
+    place += window * N
+    if HAS_REGIONS:
+        region += window * N
+    d, j1 = tl.arange(0, D), tl.arange(0, N1)
+    cell1 = tl.load(place + j1, j1 < N, other=-1)
+    k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
+    v1 = _load(qkv + 2 * C, cell1, 3 * C, filler + 2 * C, d)
+    if N2 > 0:
+        j2 = N1 + tl.arange(0, N2)
+        cell2 = tl.load(place + j2, j2 < N, other=-1)
+        k2 = _load(qkv + C, cell2, 3 * C, filler + C, d)
+        v2 = _load(qkv + 2 * C, cell2, 3 * C, filler + 2 * C, d)
+    for start in range(0, N, ROWS):
+        row = start + tl.arange(0, ROWS)
+        i = tl.minimum(row, N - 1)  # rows beyond the window: the last one again, stored nowhere
+        cell = tl.load(place + i)
+        row_region = tl.load(region + i) if HAS_REGIONS else i
+        q = _load(qkv, cell, 3 * C, filler, d)
+        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N, HAS_REGIONS)
+        most = tl.max(s1, 1)
+        if N2 > 0:
+            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N, HAS_REGIONS)
+            most = tl.maximum(most, tl.max(s2, 1))
+        p1 = tl.exp2(s1 - most[:, None])
+        total = tl.sum(p1, 1)
+        mixed = tl.dot(p1.to(v1.dtype), v1)
+        if N2 > 0:
+            p2 = tl.exp2(s2 - most[:, None])
+            total += tl.sum(p2, 1)
+            mixed += tl.dot(p2.to(v2.dtype), v2)
+        mixed = (mixed / total[:, None]).to(v1.dtype)
+        is_stored = ((row < N) & (cell >= 0))[:, None]
+        tl.store(out + cell.to(tl.int64)[:, None] * C + d[None, :], mixed, is_stored)
+
+
+@triton.jit
+def _store(cells, padding, cell, j, stride, padding_stride, d, x, N: tl.constexpr):
+    """Gradients of keys or values [M, D] to their cells, and those of the filler to its places."""
+    x = x.to(cells.dtype.element_ty)
+    is_cell = ((j < N) & (cell >= 0))[:, None]
+    tl.store(cells + cell.to(tl.int64)[:, None] * stride + d[None, :], x, is_cell)
+    is_padding = ((j < N) & (cell < 0))[:, None]
+    tl.store(padding + (-1 - cell)[:, None] * padding_stride + d[None, :], x, is_padding)
+
+
+@_ANY_SIZE
+def _backward(
+    grad, qkv, filler, bias, place, region, grad_qkv, grad_padding, grad_scores,
+    cells, windows, padding,
+    A: tl.constexpr, N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr,
+    HAS_REGIONS: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0)
+    head, window, image = program % A, program // A % windows, program // A // windows
+    C: tl.constexpr = A * D
+    factor = 1 / (D * 1.0) ** 0.5
+    first = image.to(tl.int64) * cells * 3 * C + head * D
+    qkv += first
+    grad_qkv += first
+    grad += image.to(tl.int64) * cells * C + head * D
+    grad_padding += image.to(tl.int64) * padding * 2 * C + head * D
+    grad_scores += ((image * windows + window) * A + head).to(tl.int64) * N * N
+    filler += head * D
+    bias += head * N * N
+    place += window * N
+    if HAS_REGIONS:
+        region += window * N
+    d, j1 = tl.arange(0, D), tl.arange(0, N1)
+    cell1 = tl.load(place + j1, j1 < N, other=-1)
+    k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
+    v1 = _load(qkv + 2 * C, cell1, 3 * C, filler + 2 * C, d)
+    grad_k1, grad_v1 = tl.zeros((N1, D), tl.float32), tl.zeros((N1, D), tl.float32)
+    if N2 > 0:
+        j2 = N1 + tl.arange(0, N2)
+        cell2 = tl.load(place + j2, j2 < N, other=-1)
+        k2 = _load(qkv + C, cell2, 3 * C, filler + C, d)
+        v2 = _load(qkv + 2 * C, cell2, 3 * C, filler + 2 * C, d)
+        grad_k2, grad_v2 = tl.zeros((N2, D), tl.float32), tl.zeros((N2, D), tl.float32)
+    for start in range(0, N, ROWS):
+        row = start + tl.arange(0, ROWS)
+        i = tl.minimum(row, N - 1)
+        cell = tl.load(place + i)
+        row_region = tl.load(region + i) if HAS_REGIONS else i
+        is_read = ((row < N) & (cell >= 0))[:, None]  # others: a gradient of zero
+        where = cell.to(tl.int64)[:, None]
+        g = tl.load(grad + where * C + d[None, :], is_read, other=0.0)
+        q = _load(qkv, cell, 3 * C, filler, d)
+        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N, HAS_REGIONS)
+        most = tl.max(s1, 1)
+        if N2 > 0:
+            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N, HAS_REGIONS)
+            most = tl.maximum(most, tl.max(s2, 1))
+        p1 = tl.exp2(s1 - most[:, None])
+        total = tl.sum(p1, 1)
+        if N2 > 0:
+            p2 = tl.exp2(s2 - most[:, None])
+            total += tl.sum(p2, 1)
+            p2 = p2 / total[:, None]
+            g2 = tl.dot(g, tl.trans(v2))
+        p1 = p1 / total[:, None]
+        g1 = tl.dot(g, tl.trans(v1))
+        mean = tl.sum(p1 * g1, 1)
+        if N2 > 0:
+            mean += tl.sum(p2 * g2, 1)
+            grad_v2 += tl.dot(tl.trans(p2.to(g.dtype)), g)
+            g2 = (p2 * (g2 - mean[:, None])).to(q.dtype)
+            grad_k2 += tl.dot(tl.trans(g2), q)
+            is_score = (row < N)[:, None] & (j2 < N)[None, :]
+            tl.store(grad_scores + row[:, None] * N + j2[None, :], g2, is_score)
+        grad_v1 += tl.dot(tl.trans(p1.to(g.dtype)), g)
+        g1 = (p1 * (g1 - mean[:, None])).to(q.dtype)
+        grad_k1 += tl.dot(tl.trans(g1), q)
+        is_score = (row < N)[:, None] & (j1 < N)[None, :]
+        tl.store(grad_scores + row[:, None] * N + j1[None, :], g1, is_score)
+        grad_q = tl.dot(g1, k1)
+        if N2 > 0:
+            grad_q += tl.dot(g2, k2)
+        tl.store(grad_qkv + where * 3 * C + d[None, :], (grad_q * factor).to(q.dtype), is_read)
+    grad_k1 *= factor
+    _store(grad_qkv + C, grad_padding, cell1, j1, 3 * C, 2 * C, d, grad_k1, N)
+    _store(grad_qkv + 2 * C, grad_padding + C, cell1, j1, 3 * C, 2 * C, d, grad_v1, N)
+    if N2 > 0:
+        grad_k2 *= factor
+        _store(grad_qkv + C, grad_padding, cell2, j2, 3 * C, 2 * C, d, grad_k2, N)
+        _store(grad_qkv + 2 * C, grad_padding + C, cell2, j2, 3 * C, 2 * C, d, grad_v2, N)
