@@ -15,6 +15,7 @@ from benchmarks.gpu.bench import Bench, Choice, products_in
 from benchmarks.gpu.recipes import RECIPES
 from benchmarks.gpu.stepping import FEWEST, StepClock, run_steps
 from common.config import REPO_ROOT
+from common.networks.layers import conv3x3
 from common.runtime.precision import autocast
 from common.runtime.processes import Processes, compile_if_possible
 from common.runtime.randomness import StepRandom
@@ -153,6 +154,22 @@ def test_a_compiled_step_is_the_step(bench, what):
     assert results[0].keys() == results[1].keys()
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_compiled_borders_are_replicated_in_channels_last(bench):
+    """Where the compiler takes the gradient of PyTorch's own for contiguous."""
+    torch.manual_seed(0)
+    conv = conv3x3(6, 4, replicate=True)
+    compiled = compile_if_possible(conv, Processes(0, 1, bench.device), pytest.skip)
+    x = torch.randn(2, 6, 5, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    factors = torch.randn(2, 4, 5, 7)
+    results = [
+        torch.autograd.grad((form(x.sin()) * factors).sum(), (x, conv.weight))
+        for form in (conv, compiled)
+    ]
+    for ours, eager in zip(*results, strict=True):
+        torch.testing.assert_close(ours, eager, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The GPU's attention kernels against the plain form; run by `test_window_kernel.py`."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -84,20 +85,71 @@ def test_the_same_numbers_every_time(taken):
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
+@pytest.fixture
+def looked_for(monkeypatch):
+    """As on a GPU that Triton knows, with nothing remembered."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    window_attention._try_kernel.cache_clear()
+    yield partial(window_attention._try_kernel, DEVICE, torch.float16)
+    window_attention._try_kernel.cache_clear()
+
+
 @pytest.mark.parametrize(
-    ("channels", "area", "works"),
-    [(32, 144, True), (16, 16, True), (24, 49, False), (32, 289, False)],
+    ("channels", "area", "taken"),
+    [(32, 144, True), (16, 17, True), (24, 49, False), (32, 256, False), (32, 9, False)],
 )
-def test_for_which_heads_and_windows_they_are_made(channels, area, works):
-    with warnings.catch_warnings():
+def test_for_which_heads_and_windows_they_are_made(channels, area, taken, looked_for):
+    with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("error")
-        assert window_kernel.works(DEVICE, 2, channels, area) == works
+        assert looked_for(channels, area) == taken
 
 
-def test_where_they_cannot_be_compiled_pytorch_does_it_and_says_so(monkeypatch):
-    def no_compiler(*_, **__):
-        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+class _Broken:
+    """In the place of a kernel."""
 
-    monkeypatch.setattr(window_kernel, "_backward", {(2,): no_compiler})
-    with pytest.warns(UserWarning, match="does not work here.* Failed to find C compiler.$"):
-        assert not window_kernel.works(DEVICE, 2, 32, 16)
+    def __init__(self, error):
+        self.error = error
+
+    def __getitem__(self, grid):
+        return self
+
+    def __call__(self, *pointers, **sizes):
+        if self.error is not None:
+            raise self.error
+        pointers[5].fill_(float("nan"))  # what the forward kernel writes
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Failed to find C compiler.\nSet CC."), "Failed to find C compiler.$"),
+        (ImportError("libtriton.so: GLIBCXX_3.4.30"), "libtriton.so: GLIBCXX_3.4.30$"),
+        (None, "its numbers are wrong$"),
+    ],
+)
+def test_where_they_do_not_work_pytorch_does_it_and_says_so(error, reason, looked_for, monkeypatch):
+    monkeypatch.setattr(window_kernel, "_forward", _Broken(error))
+    with pytest.warns(UserWarning, match=f"does not work here, PyTorch's is taken: {reason}"):
+        assert not looked_for(32, 16)
+
+
+def test_too_little_memory_says_nothing_of_the_kernel(looked_for, monkeypatch):
+    monkeypatch.setattr(window_kernel, "_forward", _Broken(torch.OutOfMemoryError("full")))
+    with pytest.raises(torch.OutOfMemoryError):
+        looked_for(32, 16)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    assert looked_for(32, 16)  # asked again
+
+
+def test_only_what_is_trained_gets_a_gradient(taken):
+    qkv, proj, bias = layers(32, 2, (4, 4))
+    x = torch.randn(1, 5, 7, 32, device=DEVICE).half()
+    whole = result_and_gradients(x.requires_grad_(), qkv, proj, bias, (4, 4), (2, 2))
+    qkv.requires_grad_(False)
+    out = shifted_window_attention(x.detach(), qkv, proj, bias, (4, 4), (2, 2))
+    factors = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out)
+    (alone,) = torch.autograd.grad((out * factors).sum(), bias)
+    assert torch.equal(alone, whole[2])

@@ -18,6 +18,7 @@ from benchmarks.gpu.recipes import LLM_MDE, RECIPES, batch_of, network_of, step_
 from common.config import REPO_ROOT
 from common.networks.encoder import EncoderConfig
 from common.networks.fast import plain
+from common.networks.fast.window_attention import attends_in_place
 from common.networks.swin_parts import ShiftedAttention
 from common.runtime.precision import autocast
 from common.runtime.randomness import StepRandom
@@ -174,7 +175,15 @@ def compare_attention(shift: int, plain_names: tuple[str, ...], device: torch.de
         grads = torch.autograd.grad((out.float() * factors).sum(), inputs)
         results.append((out.detach().float(), *grads))
     shares = [((b - a).norm() / a.norm()).item() for a, b in zip(*results, strict=True)]
-    return {"output_share": shares[0], "gradient_share": max(shares[1:]), "ok": max(shares) < 0.02}
+    cells = torch.empty(2, 620, 384, dtype=torch.bfloat16, device=device)
+    with plain(*plain_names) if plain_names else nullcontext():
+        is_ours = attends_in_place(cells, torch.empty(4, 144, 144))
+    found = {"output_share": shares[0], "gradient_share": max(shares[1:]), "is_ours": is_ours}
+    return {**found, "ok": max(shares) < 0.02 and is_ours == (not plain_names and _is_gpu(device))}
+
+
+def _is_gpu(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def loss_and_gradients(what: str, network: nn.Module, batch: Any) -> tuple[float, list[Tensor]]:

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from common.networks.fast import takes_plain
+
 _MOST_GATHERED, _CHUNK = 2**26, 2**12  # numbers, rows
 
 
@@ -54,7 +56,7 @@ class _ReplicatedBorders(nn.Conv2d):
     """
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not torch.compiler.is_compiling():
+        if not _is_compiled_step():
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         else:
             x = torch.cat((x[:, :, :1], x, x[:, :, -1:]), dim=2)
@@ -80,7 +82,12 @@ def greatest(x: Tensor) -> Tensor:
     Places that share it share its gradient. A compiled step gives it to one of them: it computes x
     anew for the backward pass, with other roundings, and would find the greatest nowhere (0 / 0).
     """
-    return x.flatten(2).max(2).values if torch.compiler.is_compiling() else x.amax((-2, -1))
+    return x.flatten(2).max(2).values if _is_compiled_step() else x.amax((-2, -1))
+
+
+def _is_compiled_step() -> bool:
+    """A graph for training; exports, which ask for plain forms, are compiled too."""
+    return torch.compiler.is_compiling() and not takes_plain("compiler-proof")
 
 
 def known_mean(prior_mean: float | None) -> float:

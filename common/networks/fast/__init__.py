@@ -22,6 +22,7 @@ FAST_FORMS = (
     "window-kernel",  # window_kernel.py
     "fast-linear",  # linear.py
     "kept-tables",  # below
+    "compiler-proof",  # common/networks/layers.py
 )
 _plain_forms: frozenset[str] = frozenset()
 F = TypeVar("F", bound=Callable)

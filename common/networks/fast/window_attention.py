@@ -19,6 +19,7 @@ Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells
 heads, D channels of a head, C = A * D.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
@@ -29,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import _disable_current_modes
 
 from common.networks.fast import takes_plain
 from common.networks.fast.windows import (
@@ -93,27 +95,40 @@ def attends_in_place(cells: Tensor, bias: Tensor) -> bool:
     """Whether `window_kernel.py` does it: on a GPU, in 16 bits, for windows as Swin has them."""
     if cells.device.type != "cuda" or cells.dtype.itemsize != 2 or takes_plain("window-kernel"):
         return False
-    heads, area = bias.shape[:2]
-    return _has_kernel(cells.device, heads, cells.shape[2] // 3 // heads, area)
+    return _has_kernel(cells.device, cells.dtype, cells.shape[2] // 3 // len(bias), bias.shape[1])
 
 
-def _has_kernel(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
+def _has_kernel(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
     """Whether the kernel can be had and is made for such sizes; a compiler asks it once."""
-    return _try_kernel(device, heads, head_channels, area)
+    return _try_kernel(device, dtype, head_channels, area)
 
 
 _has_kernel._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see `kept`
 
 
 @lru_cache
-def _try_kernel(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
-    """See `_has_kernel`."""
+def _try_kernel(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
+    """See `_has_kernel`. It is compiled and compared with the plain form before it is taken."""
     if not find_spec("triton") or torch.cuda.get_device_capability(device) < (8, 0):
         return False
-    # Imported here: Triton comes with PyTorch for Linux and a GPU only, and takes a second.
-    from common.networks.fast import window_kernel
+    torch.cuda.synchronize(device)  # what failed before is not the kernel's fault
+    try:
+        # Imported here: Triton comes with PyTorch for Linux and a GPU only, and takes a second.
+        from common.networks.fast import window_kernel as kernel
 
-    return window_kernel.works(device, heads, head_channels, area)
+        if head_channels not in kernel.HEAD_SIZES or not 16 <= area <= kernel.LARGEST_WINDOW:
+            return False
+        with _disable_current_modes():  # an export or a count of memory sees nothing of it
+            is_right = kernel.is_right(device, dtype, head_channels, area)
+        reason = "" if is_right else "its numbers are wrong"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if reason:
+        told = f"the attention kernel does not work here, PyTorch's is taken: {reason}"
+        warnings.warn(told, stacklevel=2)
+    return not reason
 
 
 def attend(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:

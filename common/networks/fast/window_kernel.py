@@ -15,56 +15,70 @@ Legend: B images, T cells of a grid, W windows of an image, N cells of a window,
 of a head, P places without a cell in an image's windows.
 """
 
-import warnings
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from common.networks.fast.window_attention import attend_plainly
+
+LARGEST_WINDOW, HEAD_SIZES = 144, (16, 32)  # places, channels: Swin's; larger ones were not tried
 _LOG2E = tl.constexpr(1.4426950408889634)
-# Queries at a time, and warps of one program: the fastest of those tried on an H200.
+# Queries at a time, and warps of one program: the fastest of seven and of eight tried on an H200.
 _FORWARD = {"ROWS": 16, "num_warps": 2}
 _BACKWARD = {"ROWS": 16, "num_warps": 4}
-_ANY_SIZE = triton.jit(do_not_specialize=["cells", "windows", "padding"])  # one kernel does for all
+# One compiled kernel does for all sizes and numbers of heads.
+_for_any_size = triton.jit(do_not_specialize=["heads", "cells", "windows", "padding"])
 
 
-def works(device: torch.device, heads: int, head_channels: int, area: int) -> bool:
-    """Whether both kernels compile and run there for such heads (A, D) and windows (N)."""
-    if head_channels not in (16, 32) or not 16 <= area <= 256:
-        return False
-    channels = heads * head_channels
-    qkv = torch.zeros(1, area, 3 * channels, dtype=torch.bfloat16, device=device)
-    bias = torch.zeros(heads, area, area, device=device)
+@torch.inference_mode(False)
+@torch.enable_grad()
+def is_right(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
+    """Whether both kernels say there what the plain form says, of one window of two heads.
+
+    Raises what Triton and its compilers raise.
+    """
+    channels = 2 * head_channels
+    numbers = (torch.arange(area * 3 * channels, device=device) % 13 / 13 - 0.5).view(area, -1)
+    qkv, filler = numbers[None, :-1].to(dtype).requires_grad_(), numbers[-1].requires_grad_()
+    bias = (torch.arange(2 * area**2, device=device) % 11 / 11).view(2, area, area)
+    inputs = (qkv, filler, bias.requires_grad_())
     place = torch.arange(area, dtype=torch.int32, device=device)[None]
-    try:
-        out = window_attention(qkv, qkv[0, 0], bias, place, None)
-        window_attention_backward(out, qkv, qkv[0, 0], bias, place, None, 0)
-        out.sum().item()  # waits for both
-    except Exception as error:  # whatever a compiler may raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        told = f"the attention kernel does not work here, PyTorch's is taken: {reason}"
-        warnings.warn(told, stacklevel=2)
-        return False
-    return True
+    region = torch.zeros_like(place)
+    place[0, -1] = -1  # the last place has no cell
+    with torch.autocast(device.type, enabled=False):
+        ours = window_attention(*inputs, place, region)
+        whole = torch.cat((qkv.float(), filler[None, None]), dim=1)
+        expected = attend_plainly(whole.unflatten(2, (3, 2, -1)), bias)[:, :-1]
+    factors = numbers[None, :-1, :channels]
+    results = [
+        (out, *torch.autograd.grad((out.float() * factors).sum(), inputs))
+        for out in (ours, expected)
+    ]
+    return all(
+        bool((a.float() - b.float()).norm() < 0.02 * b.float().norm())
+        for a, b in zip(*results, strict=True)
+    )
 
 
 @torch.library.custom_op("langdepth::window_attention", mutates_args=())
 def window_attention(
-    qkv: Tensor, filler: Tensor, bias: Tensor, place: Tensor, region: Tensor | None
+    qkv: Tensor, filler: Tensor, bias: Tensor, place: Tensor, region: Tensor
 ) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v among a window's places of one region: [B, T, A * D].
 
     qkv: [B, T, 3 * A * D], 16 bits. filler: [3 * A * D], query, key and value of a place without a
     cell. bias: [A, N, N]. place: int32 [W, N], the cell there, or -1 - p for the p-th place without
-    one. region: int32 [W, N], None without a shift.
+    one. region: int32 [W, N].
     """
     batch, cells, channels = qkv.shape
     qkv, bias = qkv.contiguous(), bias.to(qkv.dtype).contiguous()
     out = qkv.new_empty(batch, cells, channels // 3)
-    heads, sizes = len(bias), _sizes(qkv, bias, place, region)
-    grid = (batch * len(place) * heads,)
-    _forward[grid](qkv, filler, bias, place, region, out, cells, len(place), **sizes, **_FORWARD)
+    pointers, sizes = (qkv, filler, bias, place, region, out), (len(bias), channels // 3)
+    with torch.cuda.device_of(qkv):
+        _forward[(batch * len(place) * len(bias),)](
+            *pointers, *sizes, cells, len(place), **_made_for(qkv, bias), **_FORWARD
+        )
     return out
 
 
@@ -75,7 +89,7 @@ def window_attention_backward(
     filler: Tensor,
     bias: Tensor,
     place: Tensor,
-    region: Tensor | None,
+    region: Tensor,
     padding: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of qkv [B, T, 3 * A * D], filler and bias (float32); padding: P."""
@@ -85,23 +99,24 @@ def window_attention_backward(
     grad_qkv = torch.empty_like(qkv)
     grad_padding = qkv.new_empty(batch, padding, 2, channels // 3)  # of keys and values
     grad_scores = qkv.new_empty(batch * len(place), heads, area, area)
-    grid = (batch * len(place) * heads,)
     pointers = (grad, qkv, filler, rounded, place, region, grad_qkv, grad_padding, grad_scores)
-    sizes = _sizes(qkv, bias, place, region)
-    _backward[grid](*pointers, cells, len(place), padding, **sizes, **_BACKWARD)
+    with torch.cuda.device_of(qkv):
+        _backward[(batch * len(place) * heads,)](
+            *(*pointers, heads, channels // 3, cells, len(place), padding),
+            **_made_for(qkv, bias),
+            **_BACKWARD,
+        )
     grad_filler = filler.new_zeros(3, channels // 3, dtype=torch.float32)
     grad_filler[1:] = grad_padding.sum((0, 1), dtype=torch.float32)
     return grad_qkv, grad_filler.flatten(), grad_scores.sum(0, dtype=torch.float32)
 
 
-def _sizes(qkv: Tensor, bias: Tensor, place: Tensor, region: Tensor | None) -> dict[str, int]:
+def _made_for(qkv: Tensor, bias: Tensor) -> dict[str, int]:
     """What a kernel is compiled for. A window's keys come in two parts, each a power of two."""
     area = bias.shape[1]
     first = 1 << (area.bit_length() - 1)
     rest = max(16, 1 << (area - first - 1).bit_length()) if area > first else 0
-    head = qkv.shape[2] // 3 // len(bias)
-    return {"A": len(bias), "N": area, "D": head, "N1": max(first, 16), "N2": rest,
-            "HAS_REGIONS": region is not None}  # fmt: skip
+    return {"N": area, "D": qkv.shape[2] // 3 // len(bias), "N1": max(first, 16), "N2": rest}
 
 
 @window_attention.register_fake
@@ -142,34 +157,30 @@ def _load(cells, cell, stride, filler, d):
 
 
 @triton.jit
-def _scores(q, k, factor, bias, i, j, region, row_region, N: tl.constexpr, HAS: tl.constexpr):
+def _scores(q, k, factor, bias, i, j, region, row_region, N: tl.constexpr):
     """[R, M] for exp2: of the queries of places i and the keys of places j; none from N on."""
     is_place = (j < N)[None, :]
     added = tl.load(bias + i[:, None] * N + j[None, :], is_place, other=float("-inf"))
     scores = (tl.dot(q, tl.trans(k)) * factor + added.to(tl.float32)) * _LOG2E
-    if HAS:
-        is_near = row_region[:, None] == tl.load(region + j, j < N, other=-1)[None, :]
-        scores = tl.where(is_near, scores, float("-inf"))
-    return scores
+    is_near = row_region[:, None] == tl.load(region + j, j < N, other=-1)[None, :]
+    return tl.where(is_near, scores, float("-inf"))
 
 
-@_ANY_SIZE
+@_for_any_size
 def _forward(
-    qkv, filler, bias, place, region, out, cells, windows,
-    A: tl.constexpr, N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr,
-    HAS_REGIONS: tl.constexpr, ROWS: tl.constexpr,
+    qkv, filler, bias, place, region, out, heads, C, cells, windows,
+    N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    head, window, image = program % A, program // A % windows, program // A // windows
-    C: tl.constexpr = A * D
+    head, window = program % heads, program // heads % windows
+    image = program // heads // windows
     factor = 1 / (D * 1.0) ** 0.5
     qkv += image.to(tl.int64) * cells * 3 * C + head * D
     out += image.to(tl.int64) * cells * C + head * D
     filler += head * D
     bias += head * N * N
     place += window * N
-    if HAS_REGIONS:
-        region += window * N
+    region += window * N
     d, j1 = tl.arange(0, D), tl.arange(0, N1)
     cell1 = tl.load(place + j1, j1 < N, other=-1)
     k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
@@ -183,12 +194,12 @@ def _forward(
         row = start + tl.arange(0, ROWS)
         i = tl.minimum(row, N - 1)  # rows beyond the window: the last one again, stored nowhere
         cell = tl.load(place + i)
-        row_region = tl.load(region + i) if HAS_REGIONS else i
+        row_region = tl.load(region + i)
         q = _load(qkv, cell, 3 * C, filler, d)
-        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N, HAS_REGIONS)
+        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N)
         most = tl.max(s1, 1)
         if N2 > 0:
-            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N, HAS_REGIONS)
+            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N)
             most = tl.maximum(most, tl.max(s2, 1))
         p1 = tl.exp2(s1 - most[:, None])
         total = tl.sum(p1, 1)
@@ -212,28 +223,26 @@ def _store(cells, padding, cell, j, stride, padding_stride, d, x, N: tl.constexp
     tl.store(padding + (-1 - cell)[:, None] * padding_stride + d[None, :], x, is_padding)
 
 
-@_ANY_SIZE
+@_for_any_size
 def _backward(
     grad, qkv, filler, bias, place, region, grad_qkv, grad_padding, grad_scores,
-    cells, windows, padding,
-    A: tl.constexpr, N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr,
-    HAS_REGIONS: tl.constexpr, ROWS: tl.constexpr,
+    heads, C, cells, windows, padding,
+    N: tl.constexpr, D: tl.constexpr, N1: tl.constexpr, N2: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
-    head, window, image = program % A, program // A % windows, program // A // windows
-    C: tl.constexpr = A * D
+    head, window = program % heads, program // heads % windows
+    image = program // heads // windows
     factor = 1 / (D * 1.0) ** 0.5
     first = image.to(tl.int64) * cells * 3 * C + head * D
     qkv += first
     grad_qkv += first
     grad += image.to(tl.int64) * cells * C + head * D
     grad_padding += image.to(tl.int64) * padding * 2 * C + head * D
-    grad_scores += ((image * windows + window) * A + head).to(tl.int64) * N * N
+    grad_scores += ((image * windows + window) * heads + head).to(tl.int64) * N * N
     filler += head * D
     bias += head * N * N
     place += window * N
-    if HAS_REGIONS:
-        region += window * N
+    region += window * N
     d, j1 = tl.arange(0, D), tl.arange(0, N1)
     cell1 = tl.load(place + j1, j1 < N, other=-1)
     k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
@@ -249,15 +258,15 @@ def _backward(
         row = start + tl.arange(0, ROWS)
         i = tl.minimum(row, N - 1)
         cell = tl.load(place + i)
-        row_region = tl.load(region + i) if HAS_REGIONS else i
+        row_region = tl.load(region + i)
         is_read = ((row < N) & (cell >= 0))[:, None]  # others: a gradient of zero
         where = cell.to(tl.int64)[:, None]
         g = tl.load(grad + where * C + d[None, :], is_read, other=0.0)
         q = _load(qkv, cell, 3 * C, filler, d)
-        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N, HAS_REGIONS)
+        s1 = _scores(q, k1, factor, bias, i, j1, region, row_region, N)
         most = tl.max(s1, 1)
         if N2 > 0:
-            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N, HAS_REGIONS)
+            s2 = _scores(q, k2, factor, bias, i, j2, region, row_region, N)
             most = tl.maximum(most, tl.max(s2, 1))
         p1 = tl.exp2(s1 - most[:, None])
         total = tl.sum(p1, 1)

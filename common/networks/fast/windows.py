@@ -30,7 +30,7 @@ class Windows:
     is_padding: Tensor  # [W * N, 1], bool
     mask: Tensor | None  # [W, N, N], 0 or -inf; None without a shift
     place: Tensor  # int32 [W, N]: the cell there, or -1 - p for the p-th of `padding`
-    region: Tensor | None  # int32 [W, N]: cells of one region attend to each other; as `mask`
+    region: Tensor  # int32 [W, N]: only cells of one region attend to each other, as `mask` says
 
 
 @kept(32)
@@ -48,16 +48,15 @@ def windows_of(
     area = window[0] * window[1]
     place = cell.int()
     place[order[:num_padding]] = -1 - torch.arange(num_padding, dtype=torch.int32)
-    mask = region = None
+    mask, region = None, torch.zeros_like(place)
     if any(shift):
         apart = shift_mask(size, window, shift) < 0
         mask = torch.zeros(apart.shape).masked_fill(apart, -torch.inf).to(device)
-        region = regions(size, window, shift).to(device)
+        region = regions(size, window, shift)
     is_padding, cell = (cell < 0)[:, None].to(device), cell.clamp(min=0).to(device)
-    order, place = order.to(device), place.view(-1, area).to(device)
-    return Windows(
-        area, cell, order[num_padding:], order[:num_padding], is_padding, mask, place, region
-    )
+    order = order.to(device)
+    tables = (table.view(-1, area).to(device) for table in (place, region))
+    return Windows(area, cell, order[num_padding:], order[:num_padding], is_padding, mask, *tables)
 
 
 def cut_windows(x: Tensor, window: Sides) -> Tensor:
