@@ -15,7 +15,6 @@ from common.networks.fast.window_attention import (
     attend_plainly,
     from_windows,
     look_up,
-    look_up_bias,
     look_up_rows,
     shifted_window_attention,
     shifted_windows_plainly,
@@ -24,7 +23,7 @@ from common.networks.fast.window_attention import (
 )
 from common.networks.scene_decoder import position_code
 from common.networks.swin import SwinConfig, SwinEncoder
-from common.networks.swin_parts import relative_position_index
+from common.networks.swin_parts import look_up_bias, relative_position_index
 
 CPU = torch.device("cpu")
 GRIDS = [

@@ -1,5 +1,6 @@
 """The GPU's attention kernels against the plain form; run by `test_window_kernel.py`."""
 
+import importlib
 import warnings
 from functools import partial
 
@@ -90,9 +91,10 @@ def looked_for(monkeypatch):
     """As on a GPU that Triton knows, with nothing remembered."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    window_attention._try_kernel.cache_clear()
-    yield partial(window_attention._try_kernel, DEVICE, torch.float16)
-    window_attention._try_kernel.cache_clear()
+    window_kernel.works.cache_clear()
+    yield partial(window_attention._has_kernel, DEVICE, torch.float16)
+    window_kernel.works.cache_clear()
+    window_attention._has_triton.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ class _Broken:
     ("error", "reason"),
     [
         (RuntimeError("Failed to find C compiler.\nSet CC."), "Failed to find C compiler.$"),
-        (ImportError("libtriton.so: GLIBCXX_3.4.30"), "libtriton.so: GLIBCXX_3.4.30$"),
+        (AttributeError("no attribute 'exp2'"), "no attribute 'exp2'$"),
         (None, "its numbers are wrong$"),
     ],
 )
@@ -132,6 +134,15 @@ def test_where_they_do_not_work_pytorch_does_it_and_says_so(error, reason, looke
     monkeypatch.setattr(window_kernel, "_forward", _Broken(error))
     with pytest.warns(UserWarning, match=f"does not work here, PyTorch's is taken: {reason}"):
         assert not looked_for(32, 16)
+
+
+def test_a_broken_triton_is_none(looked_for, monkeypatch):
+    def refuse(name):
+        raise ImportError("libtriton.so: version GLIBCXX_3.4.30 not found")
+
+    monkeypatch.setattr(importlib, "import_module", refuse)
+    window_attention._has_triton.cache_clear()
+    assert not looked_for(32, 16)
 
 
 def test_too_little_memory_says_nothing_of_the_kernel(looked_for, monkeypatch):

@@ -1,7 +1,7 @@
 """Attention inside shifted windows with a learned bias, as Swin has it (Liu et al. 2021).
 
 The plain form pads a grid at the bottom and right to whole windows, rolls it by the shift, cuts it,
-attends inside windows, and undoes all three. Two things are faster here, each for itself:
+attends inside windows, and undoes all three. Three things are faster here, each for itself:
 
 cells-only: padding, rolling and cutting are one look-up of cells, made once for every size, and so
 is the way back. Cells alone are projected, no padding: padding is zero before the first projection
@@ -13,24 +13,24 @@ a bias; it writes the scores of all windows to memory, several times. Its kernel
 does the forward pass of bf16 here. The backward pass scores a few windows at a time once more, so
 that the scores stay in the processor's cache. Scores, their softmax and its gradient are float32
 at least, as in PyTorch's kernels; under bf16, products of them are made in the processor's bf16
-units. A GPU has a kernel for all of it, which takes bias and mask as one table of dense rows.
+units. PyTorch has a GPU kernel for all of it, which takes bias and mask as one table of dense rows.
+
+window-kernel: in 16 bits a GPU does all of it, windows included, by `window_kernel.py`.
 
 Legend: B images, T cells of a grid, W windows (of an image or a batch), N cells of a window, A
 heads, D channels of a head, C = A * D.
 """
 
-import warnings
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.utils._python_dispatch import _disable_current_modes
 
 from common.networks.fast import takes_plain
 from common.networks.fast.windows import (
@@ -99,36 +99,26 @@ def attends_in_place(cells: Tensor, bias: Tensor) -> bool:
 
 
 def _has_kernel(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
-    """Whether the kernel can be had and is made for such sizes; a compiler asks it once."""
-    return _try_kernel(device, dtype, head_channels, area)
+    """Whether the kernel can be had and is right for such sizes; a compiler asks it once."""
+    if not _has_triton(device):
+        return False
+    # Imported here: Triton comes with PyTorch for Linux and a GPU only, and takes a second.
+    from common.networks.fast import window_kernel
+
+    return window_kernel.works(device, dtype, head_channels, area)
 
 
 _has_kernel._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see `kept`
 
 
 @lru_cache
-def _try_kernel(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
-    """See `_has_kernel`. It is compiled and compared with the plain form before it is taken."""
-    if not find_spec("triton") or torch.cuda.get_device_capability(device) < (8, 0):
-        return False
-    torch.cuda.synchronize(device)  # what failed before is not the kernel's fault
+def _has_triton(device: torch.device) -> bool:
+    """Whether PyTorch's compiler of GPU kernels is there, whole, and knows this GPU."""
     try:
-        # Imported here: Triton comes with PyTorch for Linux and a GPU only, and takes a second.
-        from common.networks.fast import window_kernel as kernel
-
-        if head_channels not in kernel.HEAD_SIZES or not 16 <= area <= kernel.LARGEST_WINDOW:
-            return False
-        with _disable_current_modes():  # an export or a count of memory sees nothing of it
-            is_right = kernel.is_right(device, dtype, head_channels, area)
-        reason = "" if is_right else "its numbers are wrong"
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever a compiler may raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    if reason:
-        told = f"the attention kernel does not work here, PyTorch's is taken: {reason}"
-        warnings.warn(told, stacklevel=2)
-    return not reason
+        importlib.import_module("triton.language")
+    except Exception:  # whatever a broken installation may raise
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def attend(qkv: Tensor, bias: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -264,17 +254,6 @@ def _parts(qkv: Tensor, mask: Tensor | None) -> Iterator[tuple[slice, Tensor | N
             end = min(start + most, period, windows - first)
             some_mask = None if mask is None else mask[start:end, None]
             yield slice(first + start, first + end), some_mask
-
-
-def look_up_bias(table: Tensor, index: Tensor) -> Tensor:
-    """Numbers of a table for every two places: [R, A], int64 [N, N] -> [A, N, N].
-
-    `index_select` adds up the table's gradient six times faster on a CPU. On a GPU it does so in no
-    fixed order, so indexing stays there.
-    """
-    if table.device.type != "cpu":
-        return table[index].permute(2, 0, 1)
-    return table.T.index_select(1, index.flatten()).unflatten(1, index.shape)
 
 
 class _ToWindows(torch.autograd.Function):

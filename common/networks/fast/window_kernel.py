@@ -15,10 +15,14 @@ Legend: B images, T cells of a grid, W windows of an image, N cells of a window,
 of a head, P places without a cell in an image's windows.
 """
 
+import warnings
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from common.networks.fast.window_attention import attend_plainly
 
@@ -31,13 +35,33 @@ _BACKWARD = {"ROWS": 16, "num_warps": 4}
 _for_any_size = triton.jit(do_not_specialize=["heads", "cells", "windows", "padding"])
 
 
+@lru_cache
+def works(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
+    """Whether both kernels are made for such sizes, compile there, and are right.
+
+    Tried once, before a run takes them. Where they fail a warning says why.
+    """
+    if head_channels not in HEAD_SIZES or not 16 <= area <= LARGEST_WINDOW:
+        return False
+    torch.cuda.synchronize(device)  # what failed before is not the kernels' fault
+    try:
+        with _disable_current_modes():  # an export or a count of memory sees nothing of it
+            is_right = _are_right(device, dtype, head_channels, area)
+        reason = "" if is_right else "its numbers are wrong"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    if reason:
+        told = f"the attention kernel does not work here, PyTorch's is taken: {reason}"
+        warnings.warn(told, stacklevel=2)
+    return not reason
+
+
 @torch.inference_mode(False)
 @torch.enable_grad()
-def is_right(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
-    """Whether both kernels say there what the plain form says, of one window of two heads.
-
-    Raises what Triton and its compilers raise.
-    """
+def _are_right(device: torch.device, dtype: torch.dtype, head_channels: int, area: int) -> bool:
+    """The kernels beside the plain form, of one window of two heads."""
     channels = 2 * head_channels
     numbers = (torch.arange(area * 3 * channels, device=device) % 13 / 13 - 0.5).view(area, -1)
     qkv, filler = numbers[None, :-1].to(dtype).requires_grad_(), numbers[-1].requires_grad_()
