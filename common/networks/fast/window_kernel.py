@@ -181,6 +181,14 @@ def _load(cells, cell, stride, filler, d):
 
 
 @triton.jit
+def _keys_and_values(qkv, filler, place, j, C, d, N: tl.constexpr):
+    """Cells [M], keys and values [M, D] of the places j."""
+    cell = tl.load(place + j, j < N, other=-1)
+    k = _load(qkv + C, cell, 3 * C, filler + C, d)
+    return cell, k, _load(qkv + 2 * C, cell, 3 * C, filler + 2 * C, d)
+
+
+@triton.jit
 def _scores(q, k, factor, bias, i, j, region, row_region, N: tl.constexpr):
     """[R, M] for exp2: of the queries of places i and the keys of places j; none from N on."""
     is_place = (j < N)[None, :]
@@ -206,14 +214,10 @@ def _forward(
     place += window * N
     region += window * N
     d, j1 = tl.arange(0, D), tl.arange(0, N1)
-    cell1 = tl.load(place + j1, j1 < N, other=-1)
-    k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
-    v1 = _load(qkv + 2 * C, cell1, 3 * C, filler + 2 * C, d)
+    cell1, k1, v1 = _keys_and_values(qkv, filler, place, j1, C, d, N)
     if N2 > 0:
         j2 = N1 + tl.arange(0, N2)
-        cell2 = tl.load(place + j2, j2 < N, other=-1)
-        k2 = _load(qkv + C, cell2, 3 * C, filler + C, d)
-        v2 = _load(qkv + 2 * C, cell2, 3 * C, filler + 2 * C, d)
+        cell2, k2, v2 = _keys_and_values(qkv, filler, place, j2, C, d, N)
     for start in range(0, N, ROWS):
         row = start + tl.arange(0, ROWS)
         i = tl.minimum(row, N - 1)  # rows beyond the window: the last one again, stored nowhere
@@ -268,15 +272,11 @@ def _backward(
     place += window * N
     region += window * N
     d, j1 = tl.arange(0, D), tl.arange(0, N1)
-    cell1 = tl.load(place + j1, j1 < N, other=-1)
-    k1 = _load(qkv + C, cell1, 3 * C, filler + C, d)
-    v1 = _load(qkv + 2 * C, cell1, 3 * C, filler + 2 * C, d)
+    cell1, k1, v1 = _keys_and_values(qkv, filler, place, j1, C, d, N)
     grad_k1, grad_v1 = tl.zeros((N1, D), tl.float32), tl.zeros((N1, D), tl.float32)
     if N2 > 0:
         j2 = N1 + tl.arange(0, N2)
-        cell2 = tl.load(place + j2, j2 < N, other=-1)
-        k2 = _load(qkv + C, cell2, 3 * C, filler + C, d)
-        v2 = _load(qkv + 2 * C, cell2, 3 * C, filler + 2 * C, d)
+        cell2, k2, v2 = _keys_and_values(qkv, filler, place, j2, C, d, N)
         grad_k2, grad_v2 = tl.zeros((N2, D), tl.float32), tl.zeros((N2, D), tl.float32)
     for start in range(0, N, ROWS):
         row = start + tl.arange(0, ROWS)
