@@ -179,11 +179,8 @@ def compare_attention(shift: int, plain_names: tuple[str, ...], device: torch.de
     with plain(*plain_names) if plain_names else nullcontext():
         is_ours = attends_in_place(cells, torch.empty(4, 144, 144))
     found = {"output_share": shares[0], "gradient_share": max(shares[1:]), "is_ours": is_ours}
-    return {**found, "ok": max(shares) < 0.02 and is_ours == (not plain_names and _is_gpu(device))}
-
-
-def _is_gpu(device: torch.device) -> bool:
-    return device.type == "cuda"
+    is_as_told = is_ours == (device.type == "cuda" and not plain_names)
+    return {**found, "ok": max(shares) < 0.02 and is_as_told}
 
 
 def loss_and_gradients(what: str, network: nn.Module, batch: Any) -> tuple[float, list[Tensor]]:
