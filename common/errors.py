@@ -190,15 +190,24 @@ def _restart() -> int:
 
 
 def _ended_before() -> int:
-    """The exit code where torchrun starts again what ended for a mistake or was told to stop; 0."""
+    """The exit code where torchrun starts again what ended for a mistake or was told to stop; 0.
+
+    A process that was killed has told nothing: it alone is a reason to start again, though the
+    launcher told the others to stop.
+    """
     if not (_is_one_of_several() and _restart()):
         return 0
     with suppress(RuntimeError):
         before = _open_store(_restart() - 1)
-        for key, code in (("first", 2), ("stop", INTERRUPTED)):
-            if before.check([key]):
-                _open_store().set(key, before.get(key).decode())
-                return code
+        if before.check(["first"]):
+            _set(["first"], before.get("first").decode())
+            return 2
+        if before.check(["stop"]):
+            told = [f"stop/{rank}" for rank in range(int(before.get("stop")))]
+            if before.check(told):
+                # For all: the others may be ended before they get here.
+                _set([*told, "stop"], before.get("stop").decode())
+                return INTERRUPTED
     return 0
 
 
@@ -211,7 +220,14 @@ def tell_stop() -> None:
     """Let the other processes know that this one leaves because it was told to stop."""
     if _is_one_of_several():
         with suppress(RuntimeError):
-            _open_store().set("stop", "yes")
+            # The size: so many tell it, if none is killed.
+            _set([f"stop/{os.environ['RANK']}", "stop"], os.environ["WORLD_SIZE"])
+
+
+def _set(keys: list[str], text: str) -> None:
+    store = _open_store()
+    for key in keys:
+        store.set(key, text)
 
 
 def stop_is_told() -> bool:

@@ -69,6 +69,17 @@ def die_once(folder):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_beside_a_wait(folder):
+    """Process 1 dies while the others wait for their data; not when they are started again."""
+    if (folder / "killed").exists():
+        return
+    if os.environ["RANK"] != "1":
+        arrive(folder, LONG)
+    while not (folder / "0").exists():
+        time.sleep(0.05)
+    die_once(folder)
+
+
 def at_step(_, step, *__):
     return step == STEP
 
@@ -96,6 +107,8 @@ def prepare(moment, folder):
         hold(Update, "_differentiate", partial(fail, ZeroDivisionError("a bug")), at_step)
     elif moment == "killed once":
         hold(Update, "_differentiate", partial(die_once, folder), at_step)
+    elif moment == "killed beside a wait":
+        hold(PartFetcher, "fetch", partial(die_beside_a_wait, folder), lambda _, step: step == STEP)
     elif moment == "no python":
         hold(Update, "_differentiate", partial(without_python, folder), at_step)
 

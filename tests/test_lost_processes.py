@@ -113,8 +113,9 @@ def check_same(run, other):
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_run_again_that_lost_a_process(begin, straight, tmp_path):
-    code, err, _ = ended(begin("killed once@1", NPROC="2", MAX_RESTARTS="1"), 300)
+@pytest.mark.parametrize("moment", ["killed once@1", "killed beside a wait"])
+def test_torchrun_starts_a_run_again_that_lost_a_process(begin, straight, tmp_path, moment):
+    code, err, _ = ended(begin(moment, NPROC="2", MAX_RESTARTS="1"), 300)
     assert code == 0, err
     assert (tmp_path / "moment/killed").exists()
     assert "resuming at step 2" in err

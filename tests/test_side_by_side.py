@@ -1,4 +1,4 @@
-"""Two commands at the same time, one of them with its output in a log: as real processes."""
+"""One command, or two at the same time with the output of one in a log: as real processes."""
 
 import os
 import signal
@@ -15,9 +15,15 @@ CALLER = """
 import sys
 from pathlib import Path
 from common.errors import run_program
-from scripts.run_plans.stage_runs import run_side_by_side
+from scripts.run_plans.stage_runs import run_command, run_side_by_side
 shown, quiet, log = sys.argv[1:]
-run_program(lambda: run_side_by_side(["sh", "-c", shown], ["sh", "-c", quiet], Path(log), A="b"))
+def main():
+    if quiet:
+        run_side_by_side(["sh", "-c", shown], ["sh", "-c", quiet], Path(log), A="b")
+    else:
+        run_command(["sh", "-c", shown], A="b")
+        print("the next command")
+run_program(main)
 """
 
 
@@ -29,9 +35,12 @@ def as_in_a_terminal():
 
 @pytest.fixture
 def run(tmp_path):
-    """(shown, quiet, log) -> the calling process, the first of a group of its own."""
+    """(shown, quiet, log) -> the calling process, the first of a group of its own.
 
-    def start(shown, quiet, log=tmp_path / "new" / "quiet.log"):
+    quiet: "" starts the first one alone.
+    """
+
+    def start(shown, quiet="", log=tmp_path / "new" / "quiet.log"):
         return subprocess.Popen(
             [sys.executable, "-c", CALLER, shown, quiet, str(log)],
             cwd=REPO_ROOT,
@@ -86,6 +95,24 @@ def test_a_signal_to_the_group_leaves_no_process(run, tmp_path, number):
     while any(Path(f"/proc/{pid}").exists() for pid in pids.read_text().split()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_signal_to_the_caller_alone_reaches_what_it_started(run, tmp_path, count, number):
+    commands = [
+        f"trap 'echo saved > {tmp_path}/saved{one}; exit {code}' TERM; touch {tmp_path}/on{one}; "
+        "while :; do sleep 0.1; done"
+        for one, code in ((0, 0), (1, 130))  # one is done in spite of it
+    ]
+    process = run(*commands[:count])
+    while not all((tmp_path / f"on{one}").exists() for one in range(count)):
+        time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert all((tmp_path / f"saved{one}").exists() for one in range(count))
+    assert "the next command" not in out
 
 
 def test_a_log_that_cannot_be_written(run, tmp_path):

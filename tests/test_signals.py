@@ -11,7 +11,7 @@ import torch
 
 from common.config import REPO_ROOT
 from common.runtime import deadline, signals
-from common.runtime.signals import Abandoned, catch_signals
+from common.runtime.signals import Abandoned, catch_signals, first_reason
 
 
 def test_a_second_ctrl_c_stops_at_once():
@@ -43,6 +43,32 @@ def test_a_signal_just_before_a_wait_ends_it():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Abandoned), caught.waiting():
             pass
+
+
+def ended_by_signal(error):
+    """The `Abandoned` of a signal that comes while an error leaves a block."""
+    with pytest.raises(Abandoned) as caught_error, catch_signals() as caught, caught.leaving():
+        try:
+            raise error
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+    return caught_error.value
+
+
+def test_contact_that_was_lost_before_a_signal_is_the_reason(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]")
+    assert first_reason(ended_by_signal(lost)) is lost
+    assert first_reason(lost) is lost
+
+
+def test_a_signal_is_the_reason_beside_errors_of_another_kind(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    error = ended_by_signal(ValueError("another"))
+    assert first_reason(error) is error
+    monkeypatch.setenv("WORLD_SIZE", "1")  # which has nobody to lose
+    error = ended_by_signal(RuntimeError("Connection closed by peer"))
+    assert first_reason(error) is error
 
 
 def test_a_save_is_waited_for_and_told(monkeypatch, capsys):

@@ -31,6 +31,7 @@ from common.runtime.signals import (
     Interrupted,
     Meetings,
     catch_signals,
+    first_reason,
     is_interruption,
 )
 
@@ -209,6 +210,7 @@ class _Steps:
         waiting for other processes, and raise `Interrupted`.
         """
         self.done = self.watch.whole_steps(self.done)
+        error = first_reason(error)
         if isinstance(error, Exception) and not is_interruption(error):
             self.hooks.on_error(self.done, error)
             raise error

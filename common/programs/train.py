@@ -25,6 +25,7 @@ from common.runtime.signals import (
     Abandoned,
     Caught,
     catch_signals,
+    first_reason,
     is_interruption,
 )
 from common.runtime.time_limit import time_limited
@@ -63,8 +64,11 @@ def _train_until_told(settings: Settings) -> None:
             with caught.leaving(), _joined(settings) as processes:
                 train_stage(settings, processes, caught)
         except (Abandoned, Exception) as error:
-            if isinstance(error, Exception) and not is_interruption(error):
-                raise
+            reason = first_reason(error)
+            if isinstance(reason, Exception) and not is_interruption(reason):
+                if reason is error:
+                    raise
+                raise reason from None
             tell_stop()
             if os.environ.get("RANK", "0") == "0":
                 write_line(caught.describe())

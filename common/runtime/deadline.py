@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from common.errors import INTERRUPTED, leave
+from common.errors import INTERRUPTED, leave, tell_stop
 
 SECONDS = 25.0
 _END = b"\0"  # no signal has this number
@@ -70,6 +70,7 @@ def _end_process() -> None:
         f"interrupted; what was going on did not end within {SECONDS:.0f} s, and nothing more "
         "could be saved. The same command continues from the last checkpoint."
     )
+    tell_stop()
     leave(INTERRUPTED)
 
 

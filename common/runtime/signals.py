@@ -177,6 +177,19 @@ def until_signal(items: Iterable[Served]) -> Iterator[Served]:
         yield item
 
 
+def first_reason(error: BaseException) -> BaseException:
+    """The contact that was lost before a signal came, or the error itself.
+
+    The launcher tells the others to stop when a process dies: not the user.
+    """
+    earlier: BaseException | None = error
+    while isinstance(error, Abandoned) and earlier is not None:
+        if isinstance(earlier, Exception) and is_lost_contact(earlier):
+            return earlier
+        earlier = earlier.__context__
+    return error
+
+
 def is_interruption(error: Exception) -> bool:
     """Whether contact was lost because another process was told to stop."""
     return is_lost_contact(error) and not mistake_is_told() and stop_is_told()

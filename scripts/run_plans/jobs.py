@@ -124,7 +124,7 @@ def run_jobs(
             failed.add(ended.job.key)
         on_end(ended)
 
-    with _noted_signals() as signals:
+    with noted_signals() as signals:
         try:
             while (waiting or running) and not signals:
                 for job in [job for job in waiting if failed & set(job.needs)]:
@@ -190,7 +190,7 @@ def stop(running: Sequence[Running], signals: Sequence[int]) -> list[Ended]:
 
 
 @contextmanager
-def _noted_signals() -> Iterator[list[int]]:
+def noted_signals() -> Iterator[list[int]]:
     """Collect SIGINT, SIGTERM and SIGHUP in a list, but those that are ignored, as by nohup.
 
     Nothing is interrupted, or a program that has just been started might be forgotten.

@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +18,7 @@ from common.programs.run import choose_folder
 from common.programs.run_config import RunConfig
 from common.programs.settings import Settings, read_settings
 from common.programs.stage import Stage
-
-POLL_SECONDS = 0.2
+from scripts.run_plans.jobs import POLL_SECONDS, noted_signals
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,12 @@ class StageRun:
 def run_command(arguments: list[str], **variables: str) -> None:
     """Print and run one command in the current folder; stop where it stops.
 
-    Raises SystemExit with its exit code, or KeyboardInterrupt: at Ctrl-C a training saves itself
-    first, and is waited for.
+    Raises SystemExit with its exit code, or KeyboardInterrupt after a signal: a training saves
+    itself first, and is waited for.
     """
     print(f"\n$ {typed(arguments)}", flush=True)
-    with subprocess.Popen(arguments, env={**os.environ, **variables}) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.wait()
-            raise
-    _stop_at(code)
+    with noted_signals() as signals:
+        _wait_for([subprocess.Popen(arguments, env={**os.environ, **variables})], signals)
 
 
 def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables: str) -> None:
@@ -78,7 +74,12 @@ def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables:
     with write_errors_told(log):
         log.parent.mkdir(parents=True, exist_ok=True)
         output = log.open("wb")
-    with output:
+
+    def tell_failure(process: subprocess.Popen) -> None:
+        if process.args is quiet:
+            print(f"error: {typed(quiet)} has failed: see {log}", file=sys.stderr)
+
+    with output, noted_signals() as signals:
         started = [
             subprocess.Popen(
                 quiet,
@@ -89,21 +90,35 @@ def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables:
             ),
             subprocess.Popen(shown, env=environment),
         ]
+        _wait_for(started, signals, tell_failure)
+
+
+def _wait_for(
+    started: list[subprocess.Popen],
+    signals: list[int],
+    on_failure: Callable[[subprocess.Popen], None] = lambda _: None,
+) -> None:
+    """Until all have ended; raise what their ends, or the signals that arrive, ask for.
+
+    A terminal sends Ctrl-C to them too, so it is not handed on; other signals are, as SIGTERM.
+    """
     codes: list[int] = []  # in the order of their ends
-    is_interrupted = False
-    while started:
-        try:
-            for process in [one for one in started if one.poll() is not None]:
-                started.remove(process)
-                codes.append(process.returncode)
-                if process.args is quiet and process.returncode not in (0, INTERRUPTED):
-                    print(f"error: {typed(quiet)} has failed: see {log}", file=sys.stderr)
-                for other in started if process.returncode else []:
-                    other.terminate()
-            time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:  # it has reached them too
-            is_interrupted = True
-    _stop_at(INTERRUPTED if is_interrupted else next((code for code in codes if code), 0))
+    running, num_handed_on = list(started), 0
+    while running:
+        for process in [one for one in running if one.poll() is not None]:
+            running.remove(process)
+            codes.append(process.returncode)
+            if process.returncode not in (0, INTERRUPTED) and not signals:
+                on_failure(process)
+            for other in running if process.returncode else []:
+                other.terminate()
+        asked = len(signals) - signals.count(signal.SIGINT)
+        if asked > num_handed_on:
+            num_handed_on = asked
+            for process in running:
+                process.terminate()
+        time.sleep(POLL_SECONDS if running else 0)
+    _stop_at(INTERRUPTED if signals else next((code for code in codes if code), 0))
 
 
 def typed(arguments: list[str]) -> str:
