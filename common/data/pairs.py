@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from common.packed import Packed, PackedStrings, Packer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,15 @@ class PairList(Packed[Pair]):
         """The others."""
         return self.take(np.flatnonzero(~self.has_depth))
 
-    def to_plain(self) -> dict[str, Tensor]:
+    def to_plain(self) -> dict[str, "Tensor"]:
         """In few bytes, for a checkpoint."""
+        import torch  # here: programs that make or read lists need no torch
+
         columns = {"images": self.images, "depths": self.depths}
         return {name: torch.from_numpy(column.compressed()) for name, column in columns.items()}
 
     @classmethod
-    def of_plain(cls, plain: Mapping[str, Tensor]) -> "PairList":
+    def of_plain(cls, plain: Mapping[str, "Tensor"]) -> "PairList":
         """Undo `to_plain`."""
         columns = (plain[name].numpy() for name in ("images", "depths"))
         return cls(*map(PackedStrings.from_compressed, columns))
