@@ -37,18 +37,8 @@ def heavy_imports(outcome: Outcome) -> set[str]:
 
 def test_making_rooms(tmp_path):
     """Its worker processes import it, too."""
-    words = [
-        "--height",
-        "8",
-        "--width",
-        "8",
-        "--scenes",
-        "1",
-        "--val-scenes",
-        "1",
-        "--test-scenes",
-        "1",
-    ]
+    sizes = {"height": 8, "width": 8, "scenes": 1, "val-scenes": 1, "test-scenes": 1}
+    words = [f"--{name}={number}" for name, number in sizes.items()]
     command = (sys.executable, "scripts/make_demo_data.py", "--out", str(tmp_path / "demo"))
     outcome = run_process(*command, *words, **TOLD)
     assert not imports(outcome) & {"torch", *HEAVY}
