@@ -218,7 +218,8 @@ def mistake_is_told() -> bool:
 
 def tell_stop() -> None:
     """Let the other processes know that this one leaves because it was told to stop."""
-    if _is_one_of_several():
+    # torchrun's ROLE_WORLD_SIZE still counts processes that were not needed and have left.
+    if _is_one_of_several() or int(os.environ.get("ROLE_WORLD_SIZE", "1")) > 1:
         with suppress(RuntimeError):
             # The size: so many tell it, if none is killed.
             _set([f"stop/{os.environ['RANK']}", "stop"], os.environ["WORLD_SIZE"])

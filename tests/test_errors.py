@@ -90,6 +90,16 @@ def test_processes_of_which_one_was_killed_are_started_again(as_process, killed)
         assert code_of(lambda: None) == 0
 
 
+def test_a_run_that_needed_one_process_is_told_to_stop(as_process, monkeypatch):
+    as_process(0, 0)
+    monkeypatch.setenv("ROLE_WORLD_SIZE", "3")
+    monkeypatch.setenv("WORLD_SIZE", "1")  # the others have left: train.batch_size=1
+    tell_stop()
+    for rank in range(3):
+        as_process(rank, 1)
+        assert code_of(lambda: pytest.fail("it trains")) == 130
+
+
 def test_a_mistake_ends_all_however_the_others_ended(as_process, capsys):
     def err():
         raise UserError("a mistake")

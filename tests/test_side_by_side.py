@@ -87,6 +87,7 @@ def test_a_signal_to_the_group_leaves_no_process(run, tmp_path, number):
     process = run(command, command)
     pids = tmp_path / "pids"
     while not (pids.exists() and len(pids.read_text().split()) == 2):
+        assert process.poll() is None
         time.sleep(0.1)
     os.killpg(process.pid, number)
     process.communicate(timeout=30)
@@ -107,12 +108,25 @@ def test_a_signal_to_the_caller_alone_reaches_what_it_started(run, tmp_path, cou
     ]
     process = run(*commands[:count])
     while not all((tmp_path / f"on{one}").exists() for one in range(count)):
+        assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "interrupted\n")
     assert all((tmp_path / f"saved{one}").exists() for one in range(count))
     assert "the next command" not in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_failure_after_a_signal_is_told(run, tmp_path, number):
+    wait = f"trap '{{}}' INT TERM; touch {tmp_path}/{{}}; while :; do sleep 0.1; done"
+    process = run(wait.format("exit 130", "shown"), wait.format("exit 2", "quiet"))
+    while not all((tmp_path / name).exists() for name in ("shown", "quiet")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "has failed: see" in err
 
 
 def test_a_log_that_cannot_be_written(run, tmp_path):

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -64,8 +66,9 @@ def test_contact_that_was_lost_before_a_signal_is_the_reason(monkeypatch):
 
 def test_a_signal_is_the_reason_beside_errors_of_another_kind(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    error = ended_by_signal(ValueError("another"))
-    assert first_reason(error) is error
+    for other in (ValueError("another"), ConnectionResetError(104, "Connection reset by peer")):
+        error = ended_by_signal(other)  # the second as of a download that is tried again
+        assert first_reason(error) is error
     monkeypatch.setenv("WORLD_SIZE", "1")  # which has nobody to lose
     error = ended_by_signal(RuntimeError("Connection closed by peer"))
     assert first_reason(error) is error
@@ -81,6 +84,23 @@ def test_a_save_is_waited_for_and_told(monkeypatch, capsys):
             time.sleep(0.5)
             assert capsys.readouterr().err.count("still saving") < 20  # it has the seconds again
         assert caught == [signal.SIGTERM]
+
+
+def test_a_deadline_is_kept_where_nobody_takes_what_is_told(monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(deadline, "SECONDS", 0.2)
+    monkeypatch.setattr(deadline, "TELLING_SECONDS", 0.5)
+    monkeypatch.setattr(deadline, "leave", lambda code: ended.set())
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # as of a launcher that is stopped
+        for name, value in (
+            ("RANK", 1),
+            ("WORLD_SIZE", 2),
+            ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", silent.getsockname()[1]),
+        ):
+            monkeypatch.setenv(name, str(value))
+        threading.Thread(target=deadline._end_process, daemon=True).start()
+        assert ended.wait(20)
 
 
 PIPED = """

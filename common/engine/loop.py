@@ -180,13 +180,14 @@ class _Steps:
             with self.window.pause():
                 self.hooks.evaluate(self.done)
         stop = self.meetings.should_stop(self.caught, self.done)
+        if stop:
+            tell_stop()  # before the save, which may outlast the launcher's patience
         if due.save or stop:
             self.watch.settle(self.told)
             self.save()
         if stop:
             with self.caught.saving():  # the first that leaves has the others ended
                 self.hooks.finish_saves()
-                tell_stop()
                 self.processes.barrier()
             raise Interrupted(self.done, self.caught.reason)
 

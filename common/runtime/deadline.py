@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from common.errors import INTERRUPTED, leave, tell_stop
 
 SECONDS = 25.0
+TELLING_SECONDS = 2.0
 _END = b"\0"  # no signal has this number
 
 
@@ -70,7 +71,10 @@ def _end_process() -> None:
         f"interrupted; what was going on did not end within {SECONDS:.0f} s, and nothing more "
         "could be saved. The same command continues from the last checkpoint."
     )
-    tell_stop()
+    # Elsewhere, and not for long: the store may be gone, or take what it is told and never answer.
+    teller = threading.Thread(target=tell_stop, name="stop", daemon=True)
+    teller.start()
+    teller.join(TELLING_SECONDS)
     leave(INTERRUPTED)
 
 

@@ -182,9 +182,12 @@ def first_reason(error: BaseException) -> BaseException:
 
     The launcher tells the others to stop when a process dies: not the user.
     """
-    earlier: BaseException | None = error
-    while isinstance(error, Abandoned) and earlier is not None:
-        if isinstance(earlier, Exception) and is_lost_contact(earlier):
+    if not isinstance(error, Abandoned):
+        return error
+    earlier = error.__context__
+    while earlier is not None:
+        # Torch's own: a download that is tried again has left an OSError there.
+        if isinstance(earlier, RuntimeError) and is_lost_contact(earlier):
             return earlier
         earlier = earlier.__context__
     return error

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +62,8 @@ def run_command(arguments: list[str], **variables: str) -> None:
     """
     print(f"\n$ {typed(arguments)}", flush=True)
     with noted_signals() as signals:
-        _wait_for([subprocess.Popen(arguments, env={**os.environ, **variables})], signals)
+        code = _wait_for([subprocess.Popen(arguments, env={**os.environ, **variables})], signals)
+    _stop_at(code, signals)
 
 
 def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables: str) -> None:
@@ -77,7 +79,8 @@ def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables:
 
     def tell_failure(process: subprocess.Popen) -> None:
         if process.args is quiet:
-            print(f"error: {typed(quiet)} has failed: see {log}", file=sys.stderr)
+            with suppress(OSError):  # the terminal may be gone
+                print(f"error: {typed(quiet)} has failed: see {log}", file=sys.stderr)
 
     with output, noted_signals() as signals:
         started = [
@@ -90,17 +93,19 @@ def run_side_by_side(shown: list[str], quiet: list[str], log: Path, **variables:
             ),
             subprocess.Popen(shown, env=environment),
         ]
-        _wait_for(started, signals, tell_failure)
+        code = _wait_for(started, signals, tell_failure)
+    _stop_at(code, signals)
 
 
 def _wait_for(
     started: list[subprocess.Popen],
     signals: list[int],
     on_failure: Callable[[subprocess.Popen], None] = lambda _: None,
-) -> None:
-    """Until all have ended; raise what their ends, or the signals that arrive, ask for.
+) -> int:
+    """Until all have ended; return the exit code of the first that failed, or 0.
 
-    A terminal sends Ctrl-C to them too, so it is not handed on; other signals are, as SIGTERM.
+    signals: those that have arrived, and will. A terminal sends Ctrl-C to them too, so it is not
+    handed on; other signals are, as SIGTERM.
     """
     codes: list[int] = []  # in the order of their ends
     running, num_handed_on = list(started), 0
@@ -108,7 +113,8 @@ def _wait_for(
         for process in [one for one in running if one.poll() is not None]:
             running.remove(process)
             codes.append(process.returncode)
-            if process.returncode not in (0, INTERRUPTED) and not signals:
+            was_told = -process.returncode in (*signals, signal.SIGTERM)
+            if process.returncode not in (0, INTERRUPTED) and not was_told:
                 on_failure(process)
             for other in running if process.returncode else []:
                 other.terminate()
@@ -118,7 +124,7 @@ def _wait_for(
             for process in running:
                 process.terminate()
         time.sleep(POLL_SECONDS if running else 0)
-    _stop_at(INTERRUPTED if signals else next((code for code in codes if code), 0))
+    return next((code for code in codes if code), 0)
 
 
 def typed(arguments: list[str]) -> str:
@@ -126,8 +132,8 @@ def typed(arguments: list[str]) -> str:
     return shlex.join(arguments).replace(f"{REPO_ROOT}/", "")
 
 
-def _stop_at(code: int) -> None:
-    if code == INTERRUPTED:
+def _stop_at(code: int, signals: list[int]) -> None:
+    if signals or code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)
