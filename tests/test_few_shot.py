@@ -38,16 +38,10 @@ class Started:
     """A program that has run to its end."""
 
     def __init__(self, code: int):
-        self.code = code
+        self.returncode = code
 
-    def __enter__(self) -> "Started":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def wait(self) -> int:
-        return self.code
+    def poll(self) -> int:
+        return self.returncode
 
 
 class FewShot:
