@@ -8,7 +8,6 @@ first, and a process that only loses contact with the others finds the reason in
 import io
 import multiprocessing
 import os
-import select
 import signal
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from common.printable import one_line
+from common.printable import drop_if_unread, one_line
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -73,7 +72,7 @@ def _run(main: Callable[[], None]) -> int:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        if not _reader_has_left():
+        if not drop_if_unread(sys.stdout):
             raise
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
@@ -98,16 +97,6 @@ def _run(main: Callable[[], None]) -> int:
             _print_error(line)
         return 2
     return 0
-
-
-def _reader_has_left() -> bool:
-    """Whether what is printed has no reader any more (`... | head`); what is left is dropped."""
-    asked = select.poll()
-    asked.register(sys.stdout.fileno(), 0)
-    if not any(event & select.POLLERR for _, event in asked.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
 
 
 def _describe(error: Exception) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 import cv2
 
 from common.errors import UserError
+from common.runtime.stops import STOPS
 from common.shortages import HOST_MEMORY, OPEN_FILES, PROCESSES, SHARED_MEMORY, shortage
 
 SHM = Path("/dev/shm")
@@ -48,8 +49,10 @@ EVALUATION: Remedies = {
 def start_worker(number: int) -> None:
     """What a worker does first."""
     cv2.setNumThreads(0)  # one worker per core: OpenCV's own threads would only fight over them
-    # A terminal sends Ctrl-C to all its processes, Slurm SIGTERM; the main one decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal sends Ctrl-C or, as it closes, SIGHUP to all its processes, Slurm SIGTERM; the main
+    # one decides when to end.
+    for number in STOPS - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, _outlive_sigterm)
     sys.excepthook = _tell_what_broke

@@ -41,6 +41,7 @@ from common.programs.stage import Start
 from common.runtime.checkpoints import num_bytes
 from common.runtime.claims import find_holder
 from common.runtime.processes import Processes, wrap
+from common.runtime.stops import heeded_stops, note_arrival
 
 NUM_STEPS = 2  # the first one warms up, the second is measured
 READ_SECONDS = 1.0  # for reading training images alone
@@ -77,7 +78,7 @@ def try_out(settings: Settings, processes: Processes) -> None:
 def scratch_folder(output_root: Path, processes: Processes) -> Iterator[Path]:
     """One folder for all processes, on the disk of the runs, whose features are to be found there.
 
-    It is gone at the end, also after Ctrl-C or SIGTERM.
+    It is gone at the end, also after it was told to stop.
     """
     made: list[tempfile.TemporaryDirectory] = []
     if processes.is_main:
@@ -90,7 +91,7 @@ def scratch_folder(output_root: Path, processes: Processes) -> Iterator[Path]:
             ) from None
         _link_features(output_root / "features", Path(made[0].name, "features"))
     try:
-        with _ended_by_sigterm():
+        with _ended_by_stops():
             yield Path(processes.gather([folder.name for folder in made])[0])
             processes.barrier()  # nobody reads there any more
     finally:
@@ -99,16 +100,23 @@ def scratch_folder(output_root: Path, processes: Processes) -> Iterator[Path]:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as an error would, and not the process on the spot."""
+def _ended_by_stops() -> Iterator[None]:
+    """Let SIGTERM or a hang-up end the block as an error would, not the process on the spot."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread has handlers
         return
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+    def end(number: int, _frame: object) -> None:
+        note_arrival(number)
+        sys.exit(128 + number)
+
+    meant = heeded_stops() - {signal.SIGINT}  # which is an error already
+    before = {number: signal.signal(number, end) for number in meant}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _link_features(there: Path, here: Path) -> None:

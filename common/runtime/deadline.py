@@ -1,4 +1,4 @@
-"""End a process that has not left `SECONDS` after SIGINT or SIGTERM.
+"""End a process that has not left `SECONDS` after it was told to stop.
 
 Python runs a signal's handler between two lines of its own; a wait for another process, a compiler
 or a kernel may keep it from that for ever. The interpreter also writes each signal to a socket, at
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from common.errors import INTERRUPTED, leave, tell_stop
+from common.runtime.stops import STOPS
 
 SECONDS = 25.0
 TELLING_SECONDS = 2.0
@@ -50,7 +51,7 @@ def _watch(signals: socket.socket, is_saving: Callable[[], bool]) -> None:
             numbers = signals.recv(64)
             if _END in numbers:
                 return
-            if end is None and {signal.SIGINT, signal.SIGTERM} & set(numbers):
+            if end is None and STOPS & set(numbers):
                 end = time.monotonic() + SECONDS
         elif is_saving():
             _tell_saving()

@@ -26,9 +26,8 @@ from torch.distributed.run import get_args_parser, run
 from common.errors import INTERRUPTED, LAUNCHER, LOST_CONTACT, UserError, run_program
 from common.runtime.machine_watch import MachineWatch
 from common.runtime.processes import check_address, check_num_gpus
+from common.runtime.stops import STOPS, ignores_hang_up
 from common.runtime.threads import are_chosen, free_threads
-
-STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,18 @@ def _whole_number(name: str, default: int, least: int = 1) -> int:
     return int(text)
 
 
+def can_outlive_terminal() -> bool:
+    """Whether this torchrun can be told to leave a hang-up alone, as `nohup` asks."""
+    return "--signals-to-handle" in get_args_parser().format_help()
+
+
 def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
     """Start the processes with torchrun's launcher and wait; returns their exit code."""
     restarts = _whole_number("MAX_RESTARTS", 0, least=0)
     words = [f"--nnodes={machines.count}", f"--nproc-per-node={per_machine}", *machines.options()]
     words += [f"--max-restarts={restarts}"]
+    if ignores_hang_up() and can_outlive_terminal():
+        words += ["--signals-to-handle=SIGTERM,SIGINT,SIGQUIT"]
     if not are_chosen():
         os.environ["OMP_NUM_THREADS"] = str(max(1, free_threads()[0] // per_machine))
     for part in ("agent.server.api", "multiprocessing.api"):  # the programs speak for themselves

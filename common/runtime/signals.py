@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, at any moment of a training; the end of `train.time_limit` is one of them.
+"""Ctrl-C, SIGTERM or a hang-up, at any moment of a training; `train.time_limit` ends by one.
 
 What a first signal does depends on what is going on, which blocks say:
 
@@ -23,6 +23,7 @@ import torch
 from common.errors import is_lost_contact, mistake_is_told, stop_is_told
 from common.runtime.deadline import deadline
 from common.runtime.processes import Processes
+from common.runtime.stops import heeded_stops, note_arrival
 
 PATIENCE = 10.0  # seconds after a signal
 MEETING_EVERY = 10  # steps, between which several processes do not ask each other
@@ -107,7 +108,8 @@ class Caught(list[int]):
             self._block = outer
 
     def note(self, number: int, _frame: Any) -> None:
-        """The handler of SIGINT and SIGTERM; a second Ctrl-C in one process stops at once."""
+        """The handler of stops; a second Ctrl-C in one process stops at once."""
+        note_arrival(number)
         if self and number == signal.SIGINT and _is_alone():
             raise KeyboardInterrupt
         self.append(number)
@@ -141,12 +143,12 @@ def _is_alone() -> bool:
 
 @contextmanager
 def catch_signals() -> Iterator[Caught]:
-    """Collect SIGINT and SIGTERM; a block inside another one goes on with its collection."""
+    """Collect stops; a block inside another one goes on with its collection."""
     if _ACTIVE:
         yield _ACTIVE[0]
         return
     caught = Caught()
-    handlers: dict[int, Any] = {signal.SIGINT: caught.note, signal.SIGTERM: caught.note}
+    handlers: dict[int, Any] = dict.fromkeys(heeded_stops(), caught.note)
     if hasattr(signal, "SIGALRM"):
         handlers[signal.SIGALRM] = caught.alarm
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

@@ -3,8 +3,8 @@
     run_jobs(jobs, make_slots(None, visible_gpus(), num_cores()), on_start, on_end)
 
 Two trainings that each use all cores are many times slower than one after the other, so every
-program gets cores of its own. Ctrl-C and SIGTERM are handed on, once: trainings save themselves,
-and all are waited for. A second Ctrl-C is handed on as such, and ends them at once.
+program gets cores of its own. Ctrl-C, SIGTERM and a hang-up are handed on, once: trainings save
+themselves, and all are waited for. A second Ctrl-C is handed on as such, and ends them at once.
 """
 
 import os
@@ -23,6 +23,7 @@ import torch
 from common.config import REPO_ROOT
 from common.files import write_errors_told
 from common.progress import write_line
+from common.runtime.stops import STOPS, note_arrival
 
 POLL_SECONDS = 0.2
 STOPPED = "stopped"
@@ -191,14 +192,18 @@ def stop(running: Sequence[Running], signals: Sequence[int]) -> list[Ended]:
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Collect SIGINT, SIGTERM and SIGHUP in a list, but those that are ignored, as by nohup.
+    """Collect stops in a list, but those that are ignored, as by nohup.
 
     Nothing is interrupted, or a program that has just been started might be forgotten.
     """
     arrived: list[int] = []
-    numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if os.name == "posix" else [])]
-    meant = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    before = {n: signal.signal(n, lambda number, frame: arrived.append(number)) for n in meant}
+
+    def note(number: int, _frame: object) -> None:
+        note_arrival(number)
+        arrived.append(number)
+
+    meant = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in meant}
     try:
         yield arrived
     finally:
