@@ -15,7 +15,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn
 
-from common.printable import drop_if_unread, one_line
+from common.printable import one_line
+from common.terminal import drop_if_unread, outlive_terminal
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -56,6 +57,7 @@ def run_program(main: Callable[[], None]) -> None:
 
     Several processes print one line together (see above) and all exit with code 2.
     """
+    outlive_terminal()
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text that can be written
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

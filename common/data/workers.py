@@ -51,8 +51,8 @@ def start_worker(number: int) -> None:
     cv2.setNumThreads(0)  # one worker per core: OpenCV's own threads would only fight over them
     # A terminal sends Ctrl-C or, as it closes, SIGHUP to all its processes, Slurm SIGTERM; the main
     # one decides when to end.
-    for number in STOPS - {signal.SIGTERM}:
-        signal.signal(number, signal.SIG_IGN)
+    for stop in STOPS - {signal.SIGTERM}:
+        signal.signal(stop, signal.SIG_IGN)
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGTERM, _outlive_sigterm)
     sys.excepthook = _tell_what_broke

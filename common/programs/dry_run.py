@@ -41,7 +41,7 @@ from common.programs.stage import Start
 from common.runtime.checkpoints import num_bytes
 from common.runtime.claims import find_holder
 from common.runtime.processes import Processes, wrap
-from common.runtime.stops import heeded_stops, note_arrival
+from common.runtime.stops import heeded_stops, note_arrival, restore_handlers
 
 NUM_STEPS = 2  # the first one warms up, the second is measured
 READ_SECONDS = 1.0  # for reading training images alone
@@ -90,13 +90,13 @@ def scratch_folder(output_root: Path, processes: Processes) -> Iterator[Path]:
                 f"cannot write to {parent}: {error.strerror}; set output_root"
             ) from None
         _link_features(output_root / "features", Path(made[0].name, "features"))
-    try:
-        with _ended_by_stops():
+    with _ended_by_stops():
+        try:
             yield Path(processes.gather([folder.name for folder in made])[0])
             processes.barrier()  # nobody reads there any more
-    finally:
-        for folder in made:
-            folder.cleanup()
+        finally:
+            for folder in made:
+                folder.cleanup()
 
 
 @contextmanager
@@ -106,17 +106,17 @@ def _ended_by_stops() -> Iterator[None]:
         yield  # only the main thread has handlers
         return
 
+    meant = heeded_stops() - {signal.SIGINT}  # which is an error already
+
     def end(number: int, _frame: object) -> None:
         note_arrival(number)
         sys.exit(128 + number)
 
-    meant = heeded_stops() - {signal.SIGINT}  # which is an error already
     before = {number: signal.signal(number, end) for number in meant}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore_handlers(before)
 
 
 def _link_features(there: Path, here: Path) -> None:

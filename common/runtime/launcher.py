@@ -26,7 +26,7 @@ from torch.distributed.run import get_args_parser, run
 from common.errors import INTERRUPTED, LAUNCHER, LOST_CONTACT, UserError, run_program
 from common.runtime.machine_watch import MachineWatch
 from common.runtime.processes import check_address, check_num_gpus
-from common.runtime.stops import STOPS, ignores_hang_up
+from common.runtime.stops import HANG_UP, STOPS, ignores_hang_up, note_arrival
 from common.runtime.threads import are_chosen, free_threads
 
 
@@ -98,9 +98,15 @@ def _whole_number(name: str, default: int, least: int = 1) -> int:
     return int(text)
 
 
-def can_outlive_terminal() -> bool:
-    """Whether this torchrun can be told to leave a hang-up alone, as `nohup` asks."""
+def can_leave_hang_ups() -> bool:
+    """Whether this torchrun can be told to leave them alone: it knows of no `nohup`."""
     return "--signals-to-handle" in get_args_parser().format_help()
+
+
+def _stop_once(number: int, _frame: object) -> None:
+    """Of several hang-ups the first, as torchrun waits for its processes after one signal only."""
+    note_arrival(number)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
@@ -108,8 +114,10 @@ def _launch(command: list[str], machines: Machines, per_machine: int) -> int:
     restarts = _whole_number("MAX_RESTARTS", 0, least=0)
     words = [f"--nnodes={machines.count}", f"--nproc-per-node={per_machine}", *machines.options()]
     words += [f"--max-restarts={restarts}"]
-    if ignores_hang_up() and can_outlive_terminal():
+    if can_leave_hang_ups():
         words += ["--signals-to-handle=SIGTERM,SIGINT,SIGQUIT"]
+        if HANG_UP and not ignores_hang_up():
+            signal.signal(HANG_UP, _stop_once)
     if not are_chosen():
         os.environ["OMP_NUM_THREADS"] = str(max(1, free_threads()[0] // per_machine))
     for part in ("agent.server.api", "multiprocessing.api"):  # the programs speak for themselves

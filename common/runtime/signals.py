@@ -23,7 +23,7 @@ import torch
 from common.errors import is_lost_contact, mistake_is_told, stop_is_told
 from common.runtime.deadline import deadline
 from common.runtime.processes import Processes
-from common.runtime.stops import heeded_stops, note_arrival
+from common.runtime.stops import heeded_stops, note_arrival, restore_handlers
 
 PATIENCE = 10.0  # seconds after a signal
 MEETING_EVERY = 10  # steps, between which several processes do not ask each other
@@ -160,8 +160,7 @@ def catch_signals() -> Iterator[Caught]:
         _ACTIVE.clear()
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore_handlers(before)
 
 
 def until_signal(items: Iterable[Served]) -> Iterator[Served]:

@@ -2,8 +2,10 @@
 
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from common.printable import drop_if_unread
+from common.terminal import drop_if_unread
 
 HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # Windows has none
 STOPS = frozenset({int(signal.SIGINT), int(signal.SIGTERM), *([HANG_UP] if HANG_UP else [])})
@@ -20,7 +22,18 @@ def heeded_stops() -> frozenset[int]:
 
 
 def note_arrival(number: int) -> None:
-    """What a handler does first: the terminal of a hang-up may be gone, and print an error."""
+    """What a handler does first. The first hang-up counts: shell and kernel both tell of it.
+
+    What is printed may have no reader then.
+    """
     if number == HANG_UP:
+        signal.signal(number, signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):
             drop_if_unread(stream)
+
+
+def restore_handlers(before: Mapping[int, Any]) -> None:
+    """Undo what heeded stops; a hang-up that has arrived stays ignored."""
+    for number, handler in before.items():
+        if number != HANG_UP or not ignores_hang_up():
+            signal.signal(number, handler)

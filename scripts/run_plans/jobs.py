@@ -23,7 +23,7 @@ import torch
 from common.config import REPO_ROOT
 from common.files import write_errors_told
 from common.progress import write_line
-from common.runtime.stops import STOPS, note_arrival
+from common.runtime.stops import STOPS, note_arrival, restore_handlers
 
 POLL_SECONDS = 0.2
 STOPPED = "stopped"
@@ -207,5 +207,4 @@ def noted_signals() -> Iterator[list[int]]:
     try:
         yield arrived
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore_handlers(before)
