@@ -105,7 +105,6 @@ def _ended_by_stops() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread has handlers
         return
-
     meant = heeded_stops() - {signal.SIGINT}  # which is an error already
 
     def end(number: int, _frame: object) -> None:
