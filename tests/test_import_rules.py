@@ -22,6 +22,8 @@ GROUND = (
     "progress",
     "shards",
     "shortages",
+    "stops",
+    "terminal",
     "text_files",
 )
 ROOMS: dict[str, tuple[str, ...]] = {

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 import cv2
 
 from common.errors import UserError
-from common.runtime.stops import STOPS
 from common.shortages import HOST_MEMORY, OPEN_FILES, PROCESSES, SHARED_MEMORY, shortage
+from common.stops import STOPS
 
 SHM = Path("/dev/shm")
 PREFETCH = 4  # batches that each worker keeps ready

@@ -41,7 +41,7 @@ from common.programs.stage import Start
 from common.runtime.checkpoints import num_bytes
 from common.runtime.claims import find_holder
 from common.runtime.processes import Processes, wrap
-from common.runtime.stops import heeded_stops, note_arrival, restore_handlers
+from common.stops import heeded_stops, note_arrival, restore_handlers
 
 NUM_STEPS = 2  # the first one warms up, the second is measured
 READ_SECONDS = 1.0  # for reading training images alone

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from common.errors import INTERRUPTED, leave, tell_stop
-from common.runtime.stops import STOPS
+from common.stops import STOPS
 
 SECONDS = 25.0
 TELLING_SECONDS = 2.0

@@ -26,8 +26,8 @@ from torch.distributed.run import get_args_parser, run
 from common.errors import INTERRUPTED, LAUNCHER, LOST_CONTACT, UserError, run_program
 from common.runtime.machine_watch import MachineWatch
 from common.runtime.processes import check_address, check_num_gpus
-from common.runtime.stops import HANG_UP, STOPS, ignores_hang_up, note_arrival
 from common.runtime.threads import are_chosen, free_threads
+from common.stops import HANG_UP, STOPS, ignores_hang_up, note_arrival
 
 
 @dataclass(frozen=True)

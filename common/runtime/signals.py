@@ -23,7 +23,7 @@ import torch
 from common.errors import is_lost_contact, mistake_is_told, stop_is_told
 from common.runtime.deadline import deadline
 from common.runtime.processes import Processes
-from common.runtime.stops import heeded_stops, note_arrival, restore_handlers
+from common.stops import heeded_stops, note_arrival, restore_handlers
 
 PATIENCE = 10.0  # seconds after a signal
 MEETING_EVERY = 10  # steps, between which several processes do not ask each other

@@ -23,7 +23,7 @@ import torch
 from common.config import REPO_ROOT
 from common.files import write_errors_told
 from common.progress import write_line
-from common.runtime.stops import STOPS, note_arrival, restore_handlers
+from common.stops import STOPS, note_arrival, restore_handlers
 
 POLL_SECONDS = 0.2
 STOPPED = "stopped"
