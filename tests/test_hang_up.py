@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import shlex
 import signal
 import struct
@@ -10,6 +11,7 @@ import sys
 import termios
 import threading
 import time
+from contextlib import suppress
 from fcntl import ioctl
 from pathlib import Path
 
@@ -40,15 +42,16 @@ class Terminal:
         )
         os.close(theirs)
         self.said = b""
+        self._closing = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
-        try:
-            while more := os.read(self.ours, 4096):
-                self.said += more
-        except OSError:  # all have left
-            pass
+        """Never waiting inside a read, which would keep the terminal open."""
+        with suppress(OSError):  # all have left
+            while not self._closing.is_set():
+                if select.select([self.ours], [], [], 0.05)[0]:
+                    self.said += os.read(self.ours, 4096)
 
     def wait_until(self, condition):
         end = time.monotonic() + 120
@@ -58,10 +61,11 @@ class Terminal:
             time.sleep(0.02)
 
     def close(self):
-        """As its window does."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, self.ours)
-        os.close(nowhere)
+        """As its window does; again: nothing."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._reader.join()
+            os.close(self.ours)
 
 
 @pytest.fixture
@@ -107,8 +111,8 @@ def held(open_terminal, words, tmp_path):
 @pytest.mark.parametrize("nproc", [1, 2])
 def test_a_training_whose_terminal_closes_is_saved(held, words, tmp_path, nproc, moment, saved):
     terminal = held(moment, nproc)
-    terminal.close()
-    for _ in range(6):  # kernel and shell both tell of it, some times
+    terminal.close()  # the kernel tells of it
+    for _ in range(6):  # and a shell, some times
         time.sleep(0.05)
         if terminal.process.poll() is None:
             os.killpg(terminal.process.pid, signal.SIGHUP)
